@@ -1,0 +1,1 @@
+"""Numba CUDA kernels: twins of the native ones for arrays that live on a GPU."""

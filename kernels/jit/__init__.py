@@ -1,0 +1,1 @@
+"""Numba kernels for the CPU, compiled at their first call and cached by Numba."""

@@ -1,0 +1,18 @@
+"""Compiled kernels over volumes and video frames in NumPy arrays.
+
+Functions take the arguments of ``torch.nn.functional``; ``voxkern.reference`` has a pure NumPy
+oracle of each under the same name.
+"""
+
+from voxkern import reference
+from voxkern._threads import get_num_threads, set_num_threads
+from voxkern.im2col import col2im, im2col
+
+__version__ = "0.1.0"
+__all__ = [
+    "col2im",
+    "get_num_threads",
+    "im2col",
+    "reference",
+    "set_num_threads",
+]

@@ -1,0 +1,118 @@
+"""Checks of arguments: each raises naming the argument, what it was and what it may be."""
+
+import operator
+
+import numpy as np
+
+FLOATS = ("float16", "float32", "float64")
+
+
+def array(value, name, dtypes=FLOATS):
+    """`value` as a NumPy array of native byte order, C-contiguous, with one of `dtypes`.
+
+    No copy is made of an array that is so already. Lists, DLPack host arrays and anything with
+    ``__array__`` are taken; CUDA and Dask arrays are refused, never copied or computed silently.
+    """
+    if hasattr(value, "__cuda_array_interface__"):
+        raise TypeError(f"{name} lies on a CUDA device; this function takes host arrays")
+    if type(value).__module__.partition(".")[0] == "dask":
+        raise TypeError(f"{name} is a Dask array; voxkern.dask works on those by blocks")
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            value = np.from_dlpack(value)
+        value = np.asarray(value)
+    except Exception as error:
+        raise TypeError(f"{name} cannot be read as an array: {error}") from error
+    if value.dtype.name not in dtypes:
+        raise TypeError(f"{name} has dtype {value.dtype}; it may be {', '.join(dtypes)}")
+    return np.require(value, value.dtype.newbyteorder("="), ["C", "A"])
+
+
+def computed(*arrays):
+    """`arrays` in the type they are computed in: float16 becomes float32. None stays None."""
+    return tuple(
+        a.astype(np.float32) if a is not None and a.dtype == np.float16 else a for a in arrays
+    )
+
+
+def same_dtype(x, **others):
+    """Raise unless the other arrays (those that are not None) have the dtype of `x`."""
+    for name, other in others.items():
+        if other is not None and other.dtype != x.dtype:
+            raise TypeError(f"{name} has dtype {other.dtype}; it must be {x.dtype}, that of x")
+
+
+def shape(value, name, expected):
+    """Raise unless `value` has the shape `expected`."""
+    if value.shape != tuple(expected):
+        raise ValueError(f"{name} has shape {value.shape}; it must be {tuple(expected)}")
+
+
+def integer(value, name, minimum):
+    """`value` as a Python int, at least `minimum`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; it must be an integer") from None
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}; it must be an integer")
+    if not minimum <= number < 2**62:
+        raise ValueError(f"{name} is {number}; it must be at least {minimum}")
+    return number
+
+
+def per_axis(value, name, axes, minimum):
+    """`value`, an integer or one for each of `axes` axes, as a tuple of ints."""
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{name} is {value!r}; it must be an integer or {axes} of them")
+    try:
+        values = tuple(value)
+    except TypeError:
+        values = (value,) * axes
+    if len(values) == 1:
+        values *= axes
+    if len(values) != axes:
+        raise ValueError(f"{name} is {value!r}; it must be an integer or {axes} of them")
+    return tuple(integer(v, name, minimum) for v in values)
+
+
+def output(out, shape, dtype, *inputs):
+    """The array to return: a new one, or `out` if it fits and overlaps none of `inputs`.
+
+    Give the caller's own arguments as `inputs`: :func:`array` may have copied them.
+    """
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out is a {type(out).__name__}; it must be a NumPy array")
+    if out.shape != tuple(shape) or out.dtype != dtype:
+        raise ValueError(
+            f"out has shape {out.shape} and dtype {out.dtype}; "
+            f"it must have {tuple(shape)} and {np.dtype(dtype)}"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; it must be writeable")
+    if any(i is not None and overlap(out, i) for i in inputs):
+        raise ValueError("out overlaps an input; it must have memory of its own")
+    return out
+
+
+def overlap(a, b):
+    """Whether two arrays share memory; yes where that is too hard to tell."""
+    try:
+        return np.shares_memory(a, np.asarray(b), max_work=1000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def writable(out, dtype):
+    """`out`, or a scratch array where a kernel of `dtype` could not write to it directly."""
+    direct = out.dtype == dtype and out.dtype.isnative and out.flags.carray
+    return out if direct else np.empty(out.shape, dtype)
+
+
+def deliver(scratch, out):
+    """Copy what :func:`writable` gave to `out` where they differ, and return `out`."""
+    if scratch is not out:
+        out[...] = scratch
+    return out

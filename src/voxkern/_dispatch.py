@@ -1,0 +1,72 @@
+"""Choose the module that computes: by where the array lies, then native, jit, reference.
+
+``VOXKERN_BACKEND`` (``native``, ``jit``, ``reference``) and ``VOXKERN_CPU_LEVEL`` (``baseline``,
+``v3``, ``v4``) force a choice, for tests and bug reports.
+"""
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import os
+
+from voxkern.kernels.native import host
+
+BACKENDS = ("native", "jit", "reference")
+
+
+def _chosen_level():
+    available = host.levels()
+    level = os.environ.get("VOXKERN_CPU_LEVEL") or available[-1]
+    if level not in available:
+        raise ImportError(f"VOXKERN_CPU_LEVEL is {level!r}; this CPU has {', '.join(available)}")
+    return level
+
+
+def _forced_backend():
+    backend = os.environ.get("VOXKERN_BACKEND") or None
+    if backend not in (None, *BACKENDS):
+        raise ImportError(f"VOXKERN_BACKEND is {backend!r}; it may be {', '.join(BACKENDS)}")
+    return backend
+
+
+cpu_level = _chosen_level()
+forced_backend = _forced_backend()
+
+
+@functools.cache
+def module(backend, level, operation):
+    """Module of `operation` in `backend`, or None where no file provides it."""
+    path = {
+        "native": "voxkern.kernels.native" + ("" if level == "baseline" else f".{level}"),
+        "jit": "voxkern.kernels.jit",
+        "cuda": "voxkern.kernels.cuda",
+        "reference": "voxkern.reference",
+    }[backend]
+    name = f"{path}.{operation}"
+    if importlib.util.find_spec(name) is None:
+        return None
+    if backend == "jit" and importlib.util.find_spec("numba") is None:
+        return None
+    return importlib.import_module(name)
+
+
+def kernel(operation):
+    """Module that computes `operation` on host arrays."""
+    for backend in [forced_backend] if forced_backend else BACKENDS:
+        found = module(backend, cpu_level, operation)
+        if found is not None:
+            return found
+    raise RuntimeError(f"the {forced_backend} backend has no kernel for {operation!r}")
+
+
+@contextlib.contextmanager
+def force(backend=None, level=None):
+    """Force a backend or a CPU level for a while; for tests, not safe across threads."""
+    global forced_backend, cpu_level
+    before = forced_backend, cpu_level
+    forced_backend, cpu_level = backend, level or cpu_level
+    try:
+        yield
+    finally:
+        forced_backend, cpu_level = before

@@ -1,0 +1,67 @@
+"""Inputs that break kernels: distinct primes for every size, and awkward memory."""
+
+import numpy as np
+
+# N, C and spatial sizes are distinct primes: an exchanged axis cannot go unnoticed.
+SHAPES = {1: (2, 3, 31), 2: (2, 3, 17, 13), 3: (2, 3, 11, 7, 5)}
+KERNELS = {1: (5,), 2: (5, 3), 3: (5, 2, 3)}
+FLOATS = ("float16", "float32", "float64")
+
+
+def strided(x):
+    """Every second element of a larger array along the last axis."""
+    wide = np.empty((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def reversed_axis(x):
+    """Negative strides along the first spatial axis."""
+    return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+
+
+def transposed(x):
+    """Fortran order."""
+    return np.asfortranarray(x)
+
+
+def byteswapped(x):
+    """The other byte order."""
+    return x.astype(x.dtype.newbyteorder())
+
+
+def read_only(x):
+    """Not writeable."""
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def misaligned(x):
+    """Data that starts one byte off its alignment."""
+    raw = np.empty(x.nbytes + 1, np.uint8)
+    y = raw[1:].view(x.dtype) if x.itemsize == 1 else np.frombuffer(raw, x.dtype, x.size, 1)
+    y = y.reshape(x.shape)
+    y[...] = x
+    return y
+
+
+LAYOUTS = [strided, reversed_axis, transposed, byteswapped, read_only, misaligned]
+
+
+def normal(rng, shape, dtype="float64"):
+    """Standard normal values."""
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def with_nonfinite(x, rng, count=3):
+    """A copy with NaN, +inf and -inf at `count` places each."""
+    x = x.copy()
+    for value in (np.nan, np.inf, -np.inf):
+        x.flat[rng.integers(0, x.size, count)] = value
+    return x
+
+
+def with_ties(rng, shape, dtype="float64"):
+    """Small integers: most windows hold their maximum more than once."""
+    return rng.integers(-2, 3, shape).astype(dtype)
