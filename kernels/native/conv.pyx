@@ -1,1 +1,292 @@
-"""Placeholder."""
+"""Convolution, transposed convolution and the weight gradient; see conv.h for how."""
+
+from cython.parallel cimport prange, threadid
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+
+from voxkern.kernels.native.host import get_num_threads
+
+cdef extern from "conv.h" nogil:
+    enum: lanes_float, lanes_double
+    ctypedef struct Axis:
+        Py_ssize_t size, count, step, out_step, taps, block, blocks, length, planes, span
+        Py_ssize_t *offset
+        Py_ssize_t *origin
+        Py_ssize_t *plane
+        Py_ssize_t *shift
+    ctypedef struct Conv:
+        Axis axis[3]
+        Py_ssize_t batch, groups, inputs, outputs, taps, terms, chunk, chunks
+        Py_ssize_t *offset
+        Py_ssize_t slab_size, out_batch, out_channel
+        const void *x
+        const void *weight
+        const void *bias
+        void *out
+    void plan(Conv *c, Py_ssize_t lanes, Py_ssize_t budget, int expand)
+    void plan_gradient(Conv *c, Py_ssize_t lanes, Py_ssize_t budget)
+    void fill_offsets(const Conv *c)
+    Py_ssize_t scratch_size_float(const Conv *c)
+    Py_ssize_t scratch_size_double(const Conv *c)
+    void conv_item_float(const Conv *c, Py_ssize_t index, float *scratch)
+    void conv_item_double(const Conv *c, Py_ssize_t index, double *scratch)
+    void weight_gradient_float(const Conv *c, Py_ssize_t group, Py_ssize_t first_input,
+                               Py_ssize_t inputs, Py_ssize_t all_inputs, Py_ssize_t first_output,
+                               Py_ssize_t outputs, const float *grad, float *out, float *slab)
+    void weight_gradient_double(const Conv *c, Py_ssize_t group, Py_ssize_t first_input,
+                                Py_ssize_t inputs, Py_ssize_t all_inputs, Py_ssize_t first_output,
+                                Py_ssize_t outputs, const double *grad, double *out, double *slab)
+
+ctypedef fused real:
+    float
+    double
+
+# A slab and the weights in use share the second-level cache, 512 kB or more on today's CPUs.
+cdef enum:
+    SLAB_BYTES = 256 * 1024
+
+# Planes along W: as the costs say, or one per tap along every axis.
+cdef enum:
+    BY_COST = -1
+    PER_TAP = 1
+
+
+cdef int make_tables(Conv *c) except -1:
+    """Room for what the axes and the sum need; `free_tables` gives it back, after an error too."""
+    cdef int i
+    c.taps = c.axis[0].taps * c.axis[1].taps * c.axis[2].taps
+    c.terms = c.inputs * c.taps
+    c.offset = <Py_ssize_t *> malloc(c.terms * sizeof(Py_ssize_t))
+    for i in range(3):
+        c.axis[i].offset = <Py_ssize_t *> malloc(4 * c.axis[i].taps * sizeof(Py_ssize_t))
+        if c.offset == NULL or c.axis[i].offset == NULL:
+            raise MemoryError("no memory for the tables of a convolution")
+        c.axis[i].origin = c.axis[i].offset + c.axis[i].taps
+        c.axis[i].plane = c.axis[i].origin + c.axis[i].taps
+        c.axis[i].shift = c.axis[i].plane + c.axis[i].taps
+    return 0
+
+
+cdef void free_tables(Conv *c) noexcept:
+    cdef int i
+    free(c.offset)
+    for i in range(3):
+        free(c.axis[i].offset)
+
+
+cdef int run(Conv *c, real sample, int expand) except -1:
+    """Plan a convolution whose sizes and pointers are set, and compute it."""
+    cdef int threads = get_num_threads()
+    cdef Py_ssize_t blocks, items, item, size
+    plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), expand)
+    fill_offsets(c)
+    blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    # Few blocks: the threads share a block's output channels, in multiples of a tile's height.
+    c.chunk = c.outputs
+    if blocks < 4 * threads and threads > 1:
+        c.chunk = max(8, (c.outputs * blocks // (4 * threads) + 7) // 8 * 8)
+    c.chunks = (c.outputs + c.chunk - 1) // c.chunk
+    items = blocks * c.chunks
+    size = scratch_size_float(c) if real is float else scratch_size_double(c)
+    cdef real *scratch = <real *> calloc(threads * size, sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a convolution")
+    for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
+        if real is float:
+            conv_item_float(c, item, scratch + threadid() * size)
+        else:
+            conv_item_double(c, item, scratch + threadid() * size)
+    free(scratch)
+    return 0
+
+
+def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
+         stride, padding, dilation, Py_ssize_t groups, *, algorithm, real[:, :, :, :, ::1] out):
+    """out = the correlation of x with weight, plus bias where it is not None."""
+    cdef Conv c
+    cdef int i
+    cdef Py_ssize_t t
+    if out.size == 0:
+        return
+    memset(&c, 0, sizeof(c))
+    c.batch, c.groups = x.shape[0], groups
+    c.inputs, c.outputs = weight.shape[1], weight.shape[0] // groups
+    for i in range(3):
+        c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
+        c.axis[i].step, c.axis[i].taps = stride[i], weight.shape[2 + i]
+        c.axis[i].out_step = out.strides[2 + i] // sizeof(real)
+    try:
+        make_tables(&c)
+        for i in range(3):
+            for t in range(c.axis[i].taps):
+                c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
+        c.x = <const void *> &x[0, 0, 0, 0, 0]
+        c.weight = <const void *> &weight[0, 0, 0, 0, 0]
+        c.out = &out[0, 0, 0, 0, 0]
+        c.bias = NULL if bias is None else &bias[0]
+        c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
+        run[real](&c, 0, PER_TAP if algorithm == "im2col" else BY_COST)
+    finally:
+        free_tables(&c)
+
+
+cdef void gather_weights(Conv *c, const real[:, :, :, :, ::1] weight, Py_ssize_t **tap,
+                         real *target) noexcept nogil:
+    """target[(g, o), i, taps] = weight[(g, i), o, the listed taps]."""
+    cdef Py_ssize_t g, o, i, a, b, e
+    for g in range(c.groups):
+        for o in range(c.outputs):
+            for i in range(g * c.inputs, (g + 1) * c.inputs):
+                for a in range(c.axis[0].taps):
+                    for b in range(c.axis[1].taps):
+                        for e in range(c.axis[2].taps):
+                            target[0] = weight[i, o, tap[0][a], tap[1][b], tap[2][e]]
+                            target += 1
+
+
+cdef Py_ssize_t phase_taps(Axis *axis, Py_ssize_t residue, Py_ssize_t kernel, Py_ssize_t stride,
+                           Py_ssize_t padding, Py_ssize_t dilation, Py_ssize_t *tap) noexcept:
+    """The taps that reach outputs `residue` modulo the stride, and the input each reads there."""
+    cdef Py_ssize_t k, reach, n = 0
+    for k in range(kernel):
+        reach = residue + padding - k * dilation
+        if reach % stride == 0:
+            axis.offset[n], tap[n] = reach // stride, k
+            n += 1
+    return n
+
+
+def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight,
+                   const real[::1] bias, stride, padding, output_padding, Py_ssize_t groups,
+                   dilation, *, real[:, :, :, :, ::1] out):
+    """out = the adjoint of `conv` with this weight applied to x, plus bias where it is not None.
+
+    Outputs of one residue modulo the stride see a fixed subset of the taps: they are a convolution
+    of stride 1, written to every stride-th place. No zeros are inserted or multiplied.
+    """
+    cdef Conv c
+    cdef int i
+    cdef Py_ssize_t rest, taps, start
+    cdef Py_ssize_t *tap[3]
+    cdef Py_ssize_t residue[3]
+    cdef Py_ssize_t phases = stride[0] * stride[1] * stride[2], phase
+    cdef real *packed
+    if out.size == 0:
+        return
+    memset(&c, 0, sizeof(c))
+    c.batch, c.groups = x.shape[0], groups
+    c.inputs, c.outputs = weight.shape[0] // groups, weight.shape[1]
+    for i in range(3):
+        c.axis[i].size, c.axis[i].step, c.axis[i].taps = x.shape[2 + i], 1, weight.shape[2 + i]
+        c.axis[i].out_step = out.strides[2 + i] // sizeof(real) * <Py_ssize_t> stride[i]
+    c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
+    c.bias = NULL if bias is None else &bias[0]
+    packed = <real *> malloc(weight.size * sizeof(real))
+    tap[0] = <Py_ssize_t *> malloc(
+        (weight.shape[2] + weight.shape[3] + weight.shape[4]) * sizeof(Py_ssize_t))
+    tap[1] = tap[0] + weight.shape[2]
+    tap[2] = tap[1] + weight.shape[3]
+    try:
+        if packed == NULL or tap[0] == NULL:
+            raise MemoryError("no memory for the weights of a transposed convolution")
+        make_tables(&c)
+        for phase in range(phases):
+            residue[2] = phase % stride[2]
+            residue[1] = phase // stride[2] % stride[1]
+            residue[0] = phase // (stride[2] * stride[1])
+            taps = 1
+            for i in range(3):
+                rest = out.shape[2 + i] - residue[i]
+                c.axis[i].count = (rest + stride[i] - 1) // stride[i] if rest > 0 else 0
+                c.axis[i].taps = phase_taps(&c.axis[i], residue[i], weight.shape[2 + i], stride[i],
+                                            padding[i][0], dilation[i], tap[i])
+                taps *= c.axis[i].taps
+            if c.axis[0].count * c.axis[1].count * c.axis[2].count == 0:
+                continue
+            start = residue[0] * out.shape[3] * out.shape[4] + residue[1] * out.shape[4] + residue[2]
+            c.out = <real *> &out[0, 0, 0, 0, 0] + start
+            if taps == 0:
+                fill_phase[real](&c, 0)
+                continue
+            c.taps, c.terms = taps, c.inputs * taps
+            gather_weights(&c, weight, tap, packed)
+            c.x = <const void *> &x[0, 0, 0, 0, 0]
+            c.weight = packed
+            run[real](&c, 0, BY_COST)
+    finally:
+        free_tables(&c)
+        free(packed)
+        free(tap[0])
+
+
+cdef void fill_phase(Conv *c, real value) noexcept nogil:
+    """Outputs that no tap reaches are the bias, or 0."""
+    cdef Py_ssize_t n, o, z, y, x
+    cdef real *row
+    for n in range(c.batch):
+        for o in range(c.groups * c.outputs):
+            value = 0 if c.bias == NULL else (<const real *> c.bias)[o]
+            for z in range(c.axis[0].count):
+                for y in range(c.axis[1].count):
+                    row = <real *> c.out + (n * c.out_batch + o * c.out_channel
+                                            + z * c.axis[0].out_step + y * c.axis[1].out_step)
+                    for x in range(c.axis[2].count):
+                        row[x * c.axis[2].out_step] = value
+
+
+def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x,
+                         kernel_size, stride, padding, dilation, Py_ssize_t groups, *,
+                         real[:, :, :, :, ::1] out):
+    """out = the gradient to the weights of `conv`, given that to its output.
+
+    A task owns the weights between some input and some output channels and walks through all the
+    positions in order, so every sum has one order whatever the number of threads.
+    """
+    cdef Conv c
+    cdef int i, threads = get_num_threads()
+    cdef Py_ssize_t t, task, tasks, g, first_in, first_out, in_chunks, out_chunks, out_chunk
+    cdef Py_ssize_t all_inputs = out.shape[1], size
+    cdef real *slabs = NULL
+    memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
+    if grad.size == 0:
+        return
+    memset(&c, 0, sizeof(c))
+    c.batch, c.groups = x.shape[0], groups
+    c.inputs, c.outputs = min(all_inputs, 16), out.shape[0] // groups
+    for i in range(3):
+        c.axis[i].size, c.axis[i].count = x.shape[2 + i], grad.shape[2 + i]
+        c.axis[i].step, c.axis[i].taps = stride[i], out.shape[2 + i]
+    in_chunks = (all_inputs + c.inputs - 1) // c.inputs
+    out_chunk = 64 if groups * in_chunks >= 8 else 8
+    out_chunks = (c.outputs + out_chunk - 1) // out_chunk
+    tasks = groups * in_chunks * out_chunks
+    try:
+        make_tables(&c)
+        for i in range(3):
+            for t in range(c.axis[i].taps):
+                c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
+        c.x = <const void *> &x[0, 0, 0, 0, 0]
+        plan_gradient(&c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real))
+        fill_offsets(&c)
+        c.chunks = 1
+        size = c.slab_size
+        slabs = <real *> calloc(threads * size, sizeof(real))
+        if slabs == NULL:
+            raise MemoryError("no memory for the scratch of a weight gradient")
+        for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+            g = task // (in_chunks * out_chunks)
+            first_in = task // out_chunks % in_chunks * c.inputs
+            first_out = task % out_chunks * out_chunk
+            if real is float:
+                weight_gradient_float(
+                    &c, g, first_in, min(c.inputs, all_inputs - first_in), all_inputs, first_out,
+                    min(out_chunk, c.outputs - first_out), &grad[0, 0, 0, 0, 0],
+                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], slabs + threadid() * size)
+            else:
+                weight_gradient_double(
+                    &c, g, first_in, min(c.inputs, all_inputs - first_in), all_inputs, first_out,
+                    min(out_chunk, c.outputs - first_out), &grad[0, 0, 0, 0, 0],
+                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], slabs + threadid() * size)
+    finally:
+        free_tables(&c)
+        free(slabs)

@@ -6,11 +6,31 @@ oracle of each under the same name.
 
 from voxkern import reference
 from voxkern._threads import get_num_threads, set_num_threads
+from voxkern.conv import (
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_backward,
+    conv3d,
+    conv3d_backward,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from voxkern.im2col import col2im, im2col
 
 __version__ = "0.1.0"
 __all__ = [
     "col2im",
+    "conv1d",
+    "conv1d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "conv3d",
+    "conv3d_backward",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "get_num_threads",
     "im2col",
     "reference",

@@ -3,6 +3,29 @@
 They import nothing of the fast side. Slow, and short enough to check by eye.
 """
 
+from voxkern.reference.conv import (
+    conv1d,
+    conv1d_backward,
+    conv2d,
+    conv2d_backward,
+    conv3d,
+    conv3d_backward,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from voxkern.reference.im2col import col2im, im2col
 
-__all__ = ["col2im", "im2col"]
+__all__ = [
+    "col2im",
+    "conv1d",
+    "conv1d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "conv3d",
+    "conv3d_backward",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "im2col",
+]

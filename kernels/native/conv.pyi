@@ -1,0 +1,39 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+def conv(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+    *,
+    algorithm: str,
+    out: np.ndarray,
+) -> None: ...
+def conv_transpose(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    output_padding: Sequence[int],
+    groups: int,
+    dilation: Sequence[int],
+    *,
+    out: np.ndarray,
+) -> None: ...
+def conv_backward_weight(
+    grad: np.ndarray,
+    x: np.ndarray,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+    *,
+    out: np.ndarray,
+) -> None: ...

@@ -1,0 +1,242 @@
+/* The loops of conv.h for one type, REAL. */
+
+/* Terms per partial sum. Each block of terms is summed on its own and added to the total: the
+   rounding error stops growing with the number of channels, and the weights of a block stay in
+   the first-level cache while the outputs pass. */
+#define BLOCK 512
+
+/* target[i] = source[first + i*step], 0 outside of the source. */
+static void SIMD(copy_row)(const REAL *source, ptrdiff_t size, ptrdiff_t first, ptrdiff_t step,
+                           REAL *RESTRICT target, ptrdiff_t count) {
+    ptrdiff_t begin = first >= 0 ? 0 : ceil_div(-first, step);
+    ptrdiff_t end = first >= size ? 0 : (size - 1 - first) / step + 1;
+    if (end > count) end = count;
+    if (begin > end) begin = end;
+    for (ptrdiff_t i = 0; i < begin; i++) target[i] = 0;
+    if (step == 1) memcpy(target + begin, source + first + begin, (size_t)(end - begin) * sizeof(REAL));
+    else for (ptrdiff_t i = begin; i < end; i++) target[i] = source[first + i * step];
+    for (ptrdiff_t i = end; i < count; i++) target[i] = 0;
+}
+
+static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels, const REAL *x, REAL *slab) {
+    const Axis *d = c->axis, *h = d + 1, *w = d + 2;
+    ptrdiff_t depth = item->count[0] + d->span, height = item->count[1] + h->span;
+    for (ptrdiff_t i = 0; i < channels; i++, x += d->size * h->size * w->size)
+        for (ptrdiff_t pd = 0; pd < d->planes; pd++)
+            for (ptrdiff_t j = 0; j < d->length; j++, slab += c->plane_size) {
+                if (j >= depth) continue;
+                ptrdiff_t z = d->origin[pd] + (item->start[0] + j) * d->step;
+                if (z < 0 || z >= d->size) {
+                    memset(slab, 0, (size_t)c->plane_size * sizeof(REAL));
+                    continue;
+                }
+                REAL *row = slab;
+                for (ptrdiff_t ph = 0; ph < h->planes; ph++)
+                    for (ptrdiff_t pw = 0; pw < w->planes; pw++)
+                        for (ptrdiff_t k = 0; k < h->length; k++, row += w->length) {
+                            if (k >= height) continue;
+                            ptrdiff_t y = h->origin[ph] + (item->start[1] + k) * h->step;
+                            ptrdiff_t first = w->origin[pw] + item->start[2] * w->step;
+                            if (y < 0 || y >= h->size) memset(row, 0, (size_t)w->length * sizeof(REAL));
+                            else SIMD(copy_row)(x + (z * h->size + y) * w->size, w->size, first, w->step, row, w->length);
+                        }
+            }
+}
+
+/* R output channels by V vectors of outputs, held in registers over `terms` terms; added to what
+   `out` holds unless `fresh`, when it is added to the bias. */
+FORCE_INLINE void SIMD(tile)(const int R, const int V, const REAL *RESTRICT in, const ptrdiff_t *RESTRICT offset,
+                             ptrdiff_t terms, const REAL *RESTRICT weight, ptrdiff_t weight_row,
+                             const REAL *bias, int fresh, REAL *RESTRICT out, ptrdiff_t out_row) {
+    enum { L = SIMD(lanes) };
+    SIMD(vec) sum[8][8];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) sum[r][v] = SIMD(all)(0);
+    for (ptrdiff_t k = 0; k < terms; k++) {
+        const REAL *p = in + offset[k];
+        SIMD(vec) x[8];
+        UNROLL for (int v = 0; v < V; v++) x[v] = SIMD(load)(p + v * L);
+        UNROLL for (int r = 0; r < R; r++) {
+            SIMD(vec) w = SIMD(all)(weight[r * weight_row + k]);
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] = SIMD(fma)(w, x[v], sum[r][v]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++) {
+        SIMD(vec) b = SIMD(all)(bias ? bias[r] : 0);
+        UNROLL for (int v = 0; v < V; v++) {
+            REAL *p = out + r * out_row + v * L;
+            SIMD(store)(p, SIMD(add)(sum[r][v], fresh ? b : SIMD(load)(p)));
+        }
+    }
+}
+
+/* A line of outputs of R channels, V vectors at a time. */
+#define LINE(R, V)                                                                                          \
+    static void PASTE(SIMD(line), R)(const REAL *in, const ptrdiff_t *offset, ptrdiff_t terms,              \
+                                     const REAL *weight, ptrdiff_t weight_row, const REAL *bias, int fresh, \
+                                     REAL *out, ptrdiff_t length) {                                         \
+        enum { L = SIMD(lanes) };                                                                           \
+        ptrdiff_t v = 0;                                                                                    \
+        for (; v + V * L <= length; v += V * L)                                                             \
+            SIMD(tile)(R, V, in + v, offset, terms, weight, weight_row, bias, fresh, out + v, length);      \
+        for (; v + 2 * L <= length; v += 2 * L)                                                             \
+            SIMD(tile)(R, 2, in + v, offset, terms, weight, weight_row, bias, fresh, out + v, length);      \
+        for (; v < length; v += L)                                                                          \
+            SIMD(tile)(R, 1, in + v, offset, terms, weight, weight_row, bias, fresh, out + v, length);      \
+    }
+/* R*V sums, V inputs and a weight (and a product, where it is not fused) fit the registers. */
+#if SIMD_REGISTERS == 32
+#define ROWS 8
+LINE(8, 3)
+LINE(4, 6)
+#elif defined(SIMD_UNFUSED)
+#define ROWS 4
+LINE(4, 2)
+#else
+#define ROWS 4
+LINE(4, 3)
+#endif
+LINE(2, 4)
+LINE(1, 8)
+#undef LINE
+
+static void SIMD(line)(ptrdiff_t rows, const REAL *in, const ptrdiff_t *offset, ptrdiff_t terms, const REAL *weight,
+                       ptrdiff_t weight_row, const REAL *bias, int fresh, REAL *out, ptrdiff_t length) {
+#if ROWS == 8
+    if (rows == 8) PASTE(SIMD(line), 8)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
+    else
+#endif
+    if (rows == 4) PASTE(SIMD(line), 4)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
+    else if (rows == 2) PASTE(SIMD(line), 2)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
+    else PASTE(SIMD(line), 1)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
+}
+
+/* The largest tile height that `left` channels fill. */
+static ptrdiff_t SIMD(rows)(ptrdiff_t left) {
+    return left >= ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+/* Copy a line of outputs, rows apart by `pitch`, to their places. */
+static void SIMD(write_line)(const Conv *c, const Item *item, const REAL *line, REAL *out) {
+    const Axis *h = c->axis + 1, *w = c->axis + 2;
+    for (ptrdiff_t y = 0; y < item->count[1]; y++, line += w->length) {
+        REAL *row = out + (item->start[1] + y) * h->out_step + item->start[2] * w->out_step;
+        if (w->out_step == 1) memcpy(row, line, (size_t)item->count[2] * sizeof(REAL));
+        else for (ptrdiff_t i = 0; i < item->count[2]; i++) row[i * w->out_step] = line[i];
+    }
+}
+
+/* Scratch elements that one item needs: a slab and ROWS lines. */
+static ptrdiff_t SIMD(scratch_size)(const Conv *c) { return c->slab_size + ROWS * c->line_size; }
+
+/* Compute one work item: a block of outputs of a chunk of channels. */
+static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
+    Item item = find_item(c, index);
+    const Axis *a = c->axis;
+    REAL *slab = scratch, *lines = scratch + c->slab_size;
+    const REAL *x = (const REAL *)c->x + (item.n * c->groups + item.g) * c->inputs * a[0].size * a[1].size * a[2].size;
+    SIMD(pack_slab)(c, &item, c->inputs, x, slab);
+    ptrdiff_t length = ceil_div((item.count[1] - 1) * a[2].length + item.count[2], SIMD(lanes)) * SIMD(lanes);
+    ptrdiff_t o = item.chunk * c->chunk, end = o + c->chunk < c->outputs ? o + c->chunk : c->outputs, rows;
+    for (; o < end; o += rows) {
+        rows = SIMD(rows)(end - o);
+        ptrdiff_t channel = item.g * c->outputs + o;
+        const REAL *weight = (const REAL *)c->weight + channel * c->terms;
+        const REAL *bias = c->bias ? (const REAL *)c->bias + channel : NULL;
+        for (ptrdiff_t z = 0; z < item.count[0]; z++) {
+            const REAL *in = slab + z * c->plane_size;
+            for (ptrdiff_t k = 0; k < c->terms; k += BLOCK) {
+                ptrdiff_t terms = k + BLOCK < c->terms ? BLOCK : c->terms - k;
+                SIMD(line)(rows, in, c->offset + k, terms, weight + k, c->terms, bias, k == 0, lines, length);
+            }
+            REAL *out = (REAL *)c->out + item.n * c->out_batch + channel * c->out_channel + (item.start[0] + z) * a[0].out_step;
+            for (ptrdiff_t r = 0; r < rows; r++) SIMD(write_line)(c, &item, lines + r * length, out + r * c->out_channel);
+        }
+    }
+}
+
+/* out[r][k] += sum over `length` outputs of grad[r][.] * in[offset[k] + .], for R rows and V terms. */
+FORCE_INLINE void SIMD(dot)(const int R, const int V, const REAL *RESTRICT grad, ptrdiff_t grad_row, const REAL *RESTRICT in,
+                            const ptrdiff_t *RESTRICT offset, ptrdiff_t length, REAL *RESTRICT out, ptrdiff_t out_row) {
+    enum { L = SIMD(lanes) };
+    SIMD(vec) sum[8][8];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) sum[r][v] = SIMD(all)(0);
+    ptrdiff_t i = 0;
+    for (; i + L <= length; i += L) {
+        SIMD(vec) x[8];
+        UNROLL for (int v = 0; v < V; v++) x[v] = SIMD(load)(in + offset[v] + i);
+        UNROLL for (int r = 0; r < R; r++) {
+            SIMD(vec) g = SIMD(load)(grad + r * grad_row + i);
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] = SIMD(fma)(g, x[v], sum[r][v]);
+        }
+    }
+    if (i < length) /* zeros on both sides: what lies behind the line may be infinite */
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < V; v++)
+                sum[r][v] = SIMD(fma)(SIMD(load_first)(grad + r * grad_row + i, length - i),
+                                      SIMD(load_first)(in + offset[v] + i, length - i), sum[r][v]);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) out[r * out_row + v] += SIMD(total)(sum[r][v]);
+}
+
+#define DOTS(R, V)                                                                                            \
+    static void PASTE(SIMD(dots), R)(const REAL *grad, ptrdiff_t grad_row, const REAL *in,                     \
+                                     const ptrdiff_t *offset, ptrdiff_t terms, ptrdiff_t length, REAL *out,    \
+                                     ptrdiff_t out_row) {                                                      \
+        ptrdiff_t k = 0;                                                                                       \
+        for (; k + V <= terms; k += V) SIMD(dot)(R, V, grad, grad_row, in, offset + k, length, out + k, out_row); \
+        for (; k < terms; k++) SIMD(dot)(R, 1, grad, grad_row, in, offset + k, length, out + k, out_row);      \
+    }
+#if SIMD_REGISTERS == 32
+DOTS(8, 3)
+DOTS(4, 6)
+#elif defined(SIMD_UNFUSED)
+DOTS(4, 2)
+#else
+DOTS(4, 3)
+#endif
+DOTS(2, 4)
+DOTS(1, 8)
+#undef DOTS
+
+static void SIMD(dots)(ptrdiff_t rows, const REAL *grad, ptrdiff_t grad_row, const REAL *in, const ptrdiff_t *offset,
+                       ptrdiff_t terms, ptrdiff_t length, REAL *out, ptrdiff_t out_row) {
+#if ROWS == 8
+    if (rows == 8) PASTE(SIMD(dots), 8)(grad, grad_row, in, offset, terms, length, out, out_row);
+    else
+#endif
+    if (rows == 4) PASTE(SIMD(dots), 4)(grad, grad_row, in, offset, terms, length, out, out_row);
+    else if (rows == 2) PASTE(SIMD(dots), 2)(grad, grad_row, in, offset, terms, length, out, out_row);
+    else PASTE(SIMD(dots), 1)(grad, grad_row, in, offset, terms, length, out, out_row);
+}
+
+/* The gradient of `rows` output channels' weights to `channels` input channels, all blocks in order.
+   `grad` is (N, groups * outputs, positions), `out` their first weight, out_row weights apart. */
+static void SIMD(weight_gradient)(const Conv *c, ptrdiff_t group, ptrdiff_t first_input, ptrdiff_t inputs,
+                                  ptrdiff_t all_inputs, ptrdiff_t first_output, ptrdiff_t outputs, const REAL *grad,
+                                  REAL *out, REAL *slab) {
+    const Axis *a = c->axis;
+    ptrdiff_t volume = a[0].size * a[1].size * a[2].size, positions = a[0].count * a[1].count * a[2].count;
+    ptrdiff_t terms = inputs * c->taps, out_row = all_inputs * c->taps, rows;
+    ptrdiff_t blocks = a[0].blocks * a[1].blocks * a[2].blocks;
+    for (ptrdiff_t index = 0; index < c->batch * blocks; index++) {
+        Item item = find_item(c, (index / blocks * c->groups + group) * blocks + index % blocks);
+        const REAL *x = (const REAL *)c->x + ((item.n * c->groups + group) * all_inputs + first_input) * volume;
+        SIMD(pack_slab)(c, &item, inputs, x, slab);
+        /* Rows follow one another in the slab and in grad alike, unless W is split. */
+        ptrdiff_t merged = a[2].blocks == 1 ? item.count[1] : 1, length = merged * item.count[2];
+        for (ptrdiff_t z = 0; z < item.count[0]; z++)
+            for (ptrdiff_t y = 0; y < item.count[1]; y += merged) {
+                const REAL *in = slab + z * c->plane_size + y * a[2].length;
+                const REAL *g = grad + (item.n * c->groups * c->outputs + group * c->outputs + first_output) * positions +
+                                ((item.start[0] + z) * a[1].count + item.start[1] + y) * a[2].count + item.start[2];
+                for (ptrdiff_t o = 0; o < outputs; o += rows) {
+                    rows = SIMD(rows)(outputs - o);
+                    SIMD(dots)(rows, g + o * positions, positions, in, c->offset, terms, length, out + o * out_row, out_row);
+                }
+            }
+    }
+}
+#undef ROWS
+#undef BLOCK

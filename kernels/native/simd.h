@@ -1,0 +1,135 @@
+/* Vectors of floats and of doubles with one set of names: AVX-512, AVX2, NEON, or a vector of one
+   lane that leaves the rest to the compiler. `SIMD(load)` is load_float or load_double after REAL. */
+#ifndef VOXKERN_SIMD_H
+#define VOXKERN_SIMD_H
+#include <stddef.h>
+
+#if defined(_MSC_VER)
+#define FORCE_INLINE static __forceinline
+#define RESTRICT __restrict
+#else
+#define FORCE_INLINE static inline __attribute__((always_inline))
+#define RESTRICT restrict
+#endif
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define UNROLL
+#endif
+
+#define PASTE_(a, b) a##_##b
+#define PASTE(a, b) PASTE_(a, b)
+#define SIMD(name) PASTE(name, REAL)
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define SIMD_REGISTERS 32
+typedef __m512 vec_float;
+typedef __m512d vec_double;
+enum { lanes_float = 16, lanes_double = 8 };
+FORCE_INLINE vec_float load_float(const float *p) { return _mm512_loadu_ps(p); }
+FORCE_INLINE vec_double load_double(const double *p) { return _mm512_loadu_pd(p); }
+FORCE_INLINE void store_float(float *p, vec_float v) { _mm512_storeu_ps(p, v); }
+FORCE_INLINE void store_double(double *p, vec_double v) { _mm512_storeu_pd(p, v); }
+FORCE_INLINE vec_float all_float(float s) { return _mm512_set1_ps(s); }
+FORCE_INLINE vec_double all_double(double s) { return _mm512_set1_pd(s); }
+FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm512_add_ps(a, b); }
+FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm512_add_pd(a, b); }
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return _mm512_fmadd_ps(a, b, c); }
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return _mm512_fmadd_pd(a, b, c); }
+FORCE_INLINE float total_float(vec_float v) { return _mm512_reduce_add_ps(v); }
+FORCE_INLINE double total_double(vec_double v) { return _mm512_reduce_add_pd(v); }
+FORCE_INLINE vec_float load_first_float(const float *p, ptrdiff_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+FORCE_INLINE vec_double load_first_double(const double *p, ptrdiff_t n) { return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
+
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define SIMD_REGISTERS 16
+typedef __m256 vec_float;
+typedef __m256d vec_double;
+enum { lanes_float = 8, lanes_double = 4 };
+FORCE_INLINE vec_float load_float(const float *p) { return _mm256_loadu_ps(p); }
+FORCE_INLINE vec_double load_double(const double *p) { return _mm256_loadu_pd(p); }
+FORCE_INLINE void store_float(float *p, vec_float v) { _mm256_storeu_ps(p, v); }
+FORCE_INLINE void store_double(double *p, vec_double v) { _mm256_storeu_pd(p, v); }
+FORCE_INLINE vec_float all_float(float s) { return _mm256_set1_ps(s); }
+FORCE_INLINE vec_double all_double(double s) { return _mm256_set1_pd(s); }
+FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm256_add_ps(a, b); }
+FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm256_add_pd(a, b); }
+/* MSVC's /arch:AVX2 includes FMA. */
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return _mm256_fmadd_ps(a, b, c); }
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return _mm256_fmadd_pd(a, b, c); }
+
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
+#define SIMD_REGISTERS 32
+typedef float32x4_t vec_float;
+typedef float64x2_t vec_double;
+enum { lanes_float = 4, lanes_double = 2 };
+FORCE_INLINE vec_float load_float(const float *p) { return vld1q_f32(p); }
+FORCE_INLINE vec_double load_double(const double *p) { return vld1q_f64(p); }
+FORCE_INLINE void store_float(float *p, vec_float v) { vst1q_f32(p, v); }
+FORCE_INLINE void store_double(double *p, vec_double v) { vst1q_f64(p, v); }
+FORCE_INLINE vec_float all_float(float s) { return vdupq_n_f32(s); }
+FORCE_INLINE vec_double all_double(double s) { return vdupq_n_f64(s); }
+FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return vaddq_f32(a, b); }
+FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return vaddq_f64(a, b); }
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return vfmaq_f32(c, a, b); }
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return vfmaq_f64(c, a, b); }
+
+#elif defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#define SIMD_REGISTERS 16
+#define SIMD_UNFUSED /* multiply, then add: one register more for the product */
+typedef __m128 vec_float;
+typedef __m128d vec_double;
+enum { lanes_float = 4, lanes_double = 2 };
+FORCE_INLINE vec_float load_float(const float *p) { return _mm_loadu_ps(p); }
+FORCE_INLINE vec_double load_double(const double *p) { return _mm_loadu_pd(p); }
+FORCE_INLINE void store_float(float *p, vec_float v) { _mm_storeu_ps(p, v); }
+FORCE_INLINE void store_double(double *p, vec_double v) { _mm_storeu_pd(p, v); }
+FORCE_INLINE vec_float all_float(float s) { return _mm_set1_ps(s); }
+FORCE_INLINE vec_double all_double(double s) { return _mm_set1_pd(s); }
+FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm_add_ps(a, b); }
+FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm_add_pd(a, b); }
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return _mm_add_ps(c, _mm_mul_ps(a, b)); }
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return _mm_add_pd(c, _mm_mul_pd(a, b)); }
+
+#else
+#define SIMD_REGISTERS 16
+#define SIMD_UNFUSED
+typedef float vec_float;
+typedef double vec_double;
+enum { lanes_float = 1, lanes_double = 1 };
+FORCE_INLINE vec_float load_float(const float *p) { return *p; }
+FORCE_INLINE vec_double load_double(const double *p) { return *p; }
+FORCE_INLINE void store_float(float *p, vec_float v) { *p = v; }
+FORCE_INLINE void store_double(double *p, vec_double v) { *p = v; }
+FORCE_INLINE vec_float all_float(float s) { return s; }
+FORCE_INLINE vec_double all_double(double s) { return s; }
+FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return a + b; }
+FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return a + b; }
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return c + a * b; }
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return c + a * b; }
+#endif
+
+/* The sum of a vector's lanes, and a load of its first n lanes with zeros behind them. */
+#if !defined(__AVX512F__)
+#define SIMD_LANEWISE(REAL)                                                              \
+    FORCE_INLINE REAL PASTE(total, REAL)(PASTE(vec, REAL) v) {                           \
+        REAL a[PASTE(lanes, REAL)], s = 0;                                               \
+        PASTE(store, REAL)(a, v);                                                        \
+        for (int i = 0; i < PASTE(lanes, REAL); i++) s += a[i];                          \
+        return s;                                                                        \
+    }                                                                                    \
+    FORCE_INLINE PASTE(vec, REAL) PASTE(load_first, REAL)(const REAL *p, ptrdiff_t n) {  \
+        REAL a[PASTE(lanes, REAL)] = {0};                                                \
+        for (ptrdiff_t i = 0; i < n; i++) a[i] = p[i];                                   \
+        return PASTE(load, REAL)(a);                                                     \
+    }
+SIMD_LANEWISE(float)
+SIMD_LANEWISE(double)
+#endif
+#endif
