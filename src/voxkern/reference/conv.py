@@ -12,7 +12,9 @@ def conv_loops(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     kernel, stride, dilation = weight.shape[2:], per_axis(stride, axes), per_axis(dilation, axes)
     padding = pairs(padding, kernel, dilation)
     x = np.pad(x, [(0, 0), (0, 0), *padding])
-    count = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation)]
+    count = [
+        (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation)
+    ]
     outputs, inputs = weight.shape[0] // groups, weight.shape[1]
     out = np.zeros((x.shape[0], weight.shape[0], *count), x.dtype)
     for n, o, *position in np.ndindex(*out.shape):
@@ -48,7 +50,7 @@ def conv(
     result = []
     for g in range(groups):
         part = view[:, g * inputs : (g + 1) * inputs]
-        rows = np.moveaxis(part, 1, 1 + axes).reshape(x.shape[0], int(np.prod(count)), -1)
+        rows = np.moveaxis(part, 1, 1 + axes).reshape(len(x), int(np.prod(count)), weight[0].size)
         columns = weight[g * outputs : (g + 1) * outputs].reshape(outputs, -1).T
         result.append((rows @ columns).swapaxes(1, 2).reshape(x.shape[0], outputs, *count))
     result = np.concatenate(result, axis=1)
@@ -112,9 +114,7 @@ def conv_backward(
     grad_x = grad_weight = grad_bias = None
     if need[0]:
         spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel)]
-        rest = [
-            (n + b + a - e) % s for n, (b, a), e, s in zip(x.shape[2:], padding, spans, stride)
-        ]
+        rest = [(n + b + a - e) % s for n, (b, a), e, s in zip(x.shape[2:], padding, spans, stride)]
         grad_x = conv_transpose(grad, weight, None, stride, padding, rest, groups, dilation)
     if need[1]:
         grad_weight = conv_backward_weight(grad, x, kernel, stride, padding, dilation, groups)

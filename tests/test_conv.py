@@ -1,0 +1,342 @@
+"""Convolution, its transpose and its gradients, against loops, a matrix product and calculus."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import voxkern
+from voxkern import reference
+from voxkern.reference.conv import conv_loops
+
+import hostile
+from accuracy import assert_close, assert_exact
+
+OPERATION = "conv"
+CONV = {1: voxkern.conv1d, 2: voxkern.conv2d, 3: voxkern.conv3d}
+BACKWARD = {1: voxkern.conv1d_backward, 2: voxkern.conv2d_backward, 3: voxkern.conv3d_backward}
+TRANSPOSE = {1: voxkern.conv_transpose1d, 2: voxkern.conv_transpose2d, 3: voxkern.conv_transpose3d}
+WINDOWS = [
+    {},
+    {"stride": 2},
+    {"stride": 3, "padding": 1},
+    {"padding": 2, "dilation": 2},
+    {"stride": 2, "padding": 3, "dilation": 3},
+    {"padding": "same"},
+    {"padding": "same", "dilation": 2},
+    {"padding": "valid", "stride": 2},
+]
+
+
+def operands(rng, axes, groups=1, dtype="float64", outputs=10, channels=6):
+    """x, weight and bias whose sizes are all different."""
+    shape = (2, channels, *hostile.SHAPES[axes][2:])
+    weight = (outputs, channels // groups, *(3, 2, 4)[:axes])
+    return [hostile.normal(rng, s, dtype) for s in (shape, weight, (outputs,))]
+
+
+def widened(*arrays):
+    return [a.astype("float64") for a in arrays]
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("window", [{}, {"stride": 2, "padding": 1, "dilation": 2}], ids=str)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_oracle_is_the_loops(rng, axes, window, groups):
+    shapes = (2, 4, *(7, 6, 5)[:axes]), (6, 4 // groups, *(3, 2, 2)[:axes]), (6,)
+    x, weight, bias = (hostile.normal(rng, s) for s in shapes)
+    got = reference.conv3d(x, weight, bias, **window, groups=groups)
+    assert_close(got, conv_loops(x, weight, bias, **window, groups=groups), length=64)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", hostile.FLOATS)
+def test_conv_is_the_oracle(backend, rng, algorithm, axes, window, groups, dtype):
+    x, weight, bias = operands(rng, axes, groups, dtype)
+    got = CONV[axes](x, weight, bias, **window, groups=groups, algorithm=algorithm)
+    want = reference.conv3d(*widened(x, weight, bias), **window, groups=groups)
+    assert got.dtype == dtype
+    assert_close(got, want, length=weight[0].size, scale=8)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {},
+        {"stride": 2},
+        {"stride": 3, "padding": 1, "output_padding": 2},
+        {"stride": 2, "padding": 2, "dilation": 3, "output_padding": 1},
+        {"stride": 5, "dilation": 2},
+        {"stride": 4, "dilation": 2, "padding": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", hostile.FLOATS)
+def test_conv_transpose_is_the_oracle(backend, rng, axes, window, groups, dtype):
+    x, weight, _ = operands(rng, axes, groups, dtype)
+    weight = weight.reshape(6, -1, *weight.shape[2:])
+    bias = hostile.normal(rng, (weight.shape[1] * groups,), dtype)
+    got = TRANSPOSE[axes](x, weight, bias, **window, groups=groups)
+    want = reference.conv_transpose3d(*widened(x, weight, bias), **window, groups=groups)
+    assert_close(got, want, length=weight[:, 0].size, scale=8)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", hostile.FLOATS)
+def test_gradients_are_the_oracle(backend, rng, axes, window, groups, dtype):
+    x, weight, _ = operands(rng, axes, groups, dtype)
+    shape = reference.conv3d(x, weight, **window, groups=groups).shape
+    grad = hostile.normal(rng, shape, dtype)
+    got = BACKWARD[axes](grad, x, weight, **window, groups=groups)
+    want = reference.conv3d_backward(*widened(grad, x, weight), **window, groups=groups)
+    for g, w, length in zip(got, want, (weight.size, grad[:, 0].size, grad[:, 0].size)):
+        assert g.dtype == dtype
+        assert_close(g, w, length=length, scale=8)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gradients_are_the_slopes(rng, axes, groups):
+    x, weight, bias = operands(rng, axes, groups, outputs=4, channels=2)
+    window = {"stride": 2, "padding": 1, "groups": groups}
+    grad = hostile.normal(rng, CONV[axes](x, weight, bias, **window).shape)
+    gradients = BACKWARD[axes](grad, x, weight, **window)
+    for i, operand in enumerate((x, weight, bias)):
+        step = hostile.normal(rng, operand.shape)
+        moved = [[x, weight, bias], [x, weight, bias]]
+        moved[0][i], moved[1][i] = operand + 1e-5 * step, operand - 1e-5 * step
+        up, down = (np.vdot(grad, CONV[axes](*m, **window)) for m in moved)
+        np.testing.assert_allclose((up - down) / 2e-5, np.vdot(gradients[i], step), rtol=1e-7)
+
+
+def test_need_leaves_gradients_out(rng):
+    x, weight, _ = operands(rng, 2)
+    grad = np.ones_like(voxkern.conv2d(x, weight))
+    everything = voxkern.conv2d_backward(grad, x, weight)
+    for i in range(3):
+        need = [j == i for j in range(3)]
+        some = voxkern.conv2d_backward(grad, x, weight, need=need)
+        assert [g is not None for g in some] == need
+        assert_exact(some[i], everything[i])
+
+
+@given(data=st.data())
+def test_transpose_is_the_adjoint(data):
+    axes = data.draw(st.integers(1, 3))
+
+    def draw(low, high):
+        return data.draw(st.tuples(*[st.integers(low, high)] * axes))
+
+    kernel, stride, padding, dilation = draw(1, 4), draw(1, 4), draw(0, 3), draw(1, 3)
+    groups = data.draw(st.sampled_from([1, 2, 3]))
+    size = [d * (k - 1) + 1 + n for k, d, n in zip(kernel, dilation, draw(0, 7))]
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    # Small integers: every sum is exact, so both sides must be equal.
+    x = hostile.with_ties(rng, (2, 2 * groups, *size))
+    weight = hostile.with_ties(rng, (3 * groups, 2, *kernel))
+    window = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    forward = CONV[axes](x, weight, **window)
+    y = hostile.with_ties(rng, forward.shape)
+    grad_x, grad_weight, grad_bias = BACKWARD[axes](y, x, weight, **window)
+    assert_exact(forward, reference.conv3d(x, weight, **window))
+    assert np.vdot(forward, y) == np.vdot(x, grad_x) == np.vdot(weight, grad_weight)
+    assert_exact(grad_bias, y.sum(axis=(0, *range(2, y.ndim))))
+
+
+def test_conv_is_linear_and_moves_with_its_input(rng):
+    x, y = (hostile.with_ties(rng, (1, 3, 9, 8, 7)) for _ in range(2))
+    weight = hostile.with_ties(rng, (5, 3, 3, 3, 3))
+    both = voxkern.conv3d(2 * x - 3 * y, weight)
+    assert_exact(both, 2 * voxkern.conv3d(x, weight) - 3 * voxkern.conv3d(y, weight))
+    moved = voxkern.conv3d(np.roll(x, (1, 2, 1), (2, 3, 4)), weight)
+    assert_exact(moved[..., 1:, 2:, 1:], voxkern.conv3d(x, weight)[..., :-1, :-2, :-1])
+
+
+def test_a_unit_kernel_is_the_identity(backend, rng):
+    x = hostile.normal(rng, (2, 5, 11, 7, 3), "float32")
+    weight = np.eye(5, dtype="float32").reshape(5, 5, 1, 1, 1)
+    assert_exact(voxkern.conv3d(x, weight), x)
+    assert_exact(voxkern.conv_transpose3d(x, weight), x)
+
+
+# Sizes around the widths of vectors, tiles, blocks of terms and blocks of outputs.
+@pytest.mark.parametrize("channels", [1, 2, 13, 67])
+@pytest.mark.parametrize("outputs", [1, 7, 15])
+@pytest.mark.parametrize("width", [1, 15, 16, 49, 257, 601])
+def test_sizes_around_the_blocks(backend, rng, channels, outputs, width):
+    x = hostile.normal(rng, (1, channels, 3, width), "float32")
+    weight = hostile.normal(rng, (outputs, channels, 3, 3), "float32")
+    got = voxkern.conv2d(x, weight, padding=1)
+    want = reference.conv2d(*widened(x, weight), padding=1)
+    assert_close(got, want, length=9 * channels, scale=8)
+    grad = hostile.normal(rng, got.shape, "float32")
+    got = voxkern.conv2d_backward(grad, x, weight, padding=1)
+    want = reference.conv2d_backward(*widened(grad, x, weight), padding=1)
+    for g, w in zip(got, want):
+        assert_close(g, w, length=3 * width + 9 * outputs, scale=8)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+def test_error_does_not_grow_with_channels(backend, rng, algorithm):
+    x = hostile.normal(rng, (1, 1024, 1, 5, 16), "float32")
+    weight = hostile.normal(rng, (8, 1024, 1, 3, 3), "float32")
+    got = voxkern.conv3d(x, weight, padding=(0, 1, 1), algorithm=algorithm)
+    want = reference.conv3d(*widened(x, weight), padding=(0, 1, 1))
+    assert np.abs(got - want).max() <= 4e-6 * np.abs(want).max()
+
+
+@np.errstate(invalid="ignore")
+def test_nan_and_inf_reach_what_sees_them(backend, rng):
+    x, weight, bias = operands(rng, 2)
+    x = hostile.with_nonfinite(x, rng)
+    got = voxkern.conv2d(x, weight, bias, padding=1)
+    assert_close(got, reference.conv2d(x, weight, bias, padding=1), length=64, scale=8)
+    grad = hostile.with_nonfinite(hostile.normal(rng, got.shape), rng)
+    got = voxkern.conv2d_backward(grad, x, weight, padding=1, need=(False, True, True))
+    want = reference.conv2d_backward(grad, x, weight, padding=1, need=(False, True, True))
+    for g, w in zip(got[1:], want[1:]):
+        assert_close(g, w, length=500, scale=100)
+
+
+def test_infinity_at_an_edge_stays_out_of_other_taps(rng):
+    x, grad = np.zeros((1, 1, 3, 5)), np.ones((1, 1, 3, 5))
+    x[0, 0, 0, 0] = np.inf
+    _, grad_weight, _ = voxkern.conv2d_backward(grad, x, np.ones((1, 1, 3, 3)), padding=1)
+    want = np.zeros((3, 3))
+    want[:2, :2] = np.inf
+    assert_exact(grad_weight[0, 0], want)
+
+
+@pytest.mark.parametrize("layout", hostile.LAYOUTS)
+def test_layout_does_not_matter(backend, rng, layout):
+    x, weight, bias = operands(rng, 3)
+    want = voxkern.conv3d(x, weight, bias, padding=1)
+    got = voxkern.conv3d(layout(x), layout(weight), layout(bias), padding=1)
+    assert_exact(got.astype("f8"), want)
+    grads = voxkern.conv3d_backward(want, x, weight, padding=1)
+    for a, b in zip(voxkern.conv3d_backward(layout(want), x, layout(weight), padding=1), grads):
+        assert_exact(a.astype("f8"), b)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_unbatched_is_a_batch_of_one(backend, rng, axes):
+    x, weight, bias = operands(rng, axes)
+    got = CONV[axes](x[0], weight, bias)
+    assert_exact(got, CONV[axes](x[:1], weight, bias)[0])
+    for a, b in zip(BACKWARD[axes](got, x[0], weight), BACKWARD[axes](got[None], x[:1], weight)):
+        assert_exact(a, b.reshape(a.shape))
+    back = weight.swapaxes(0, 1)
+    assert_exact(TRANSPOSE[axes](x[0], back), TRANSPOSE[axes](x[:1], back)[0])
+
+
+def test_an_empty_batch_gives_an_empty_result(backend, rng):
+    x, weight, bias = operands(rng, 2)
+    out = voxkern.conv2d(x[:0], weight, bias)
+    assert out.shape == (0, 10, 15, 12)
+    grad_x, grad_weight, grad_bias = voxkern.conv2d_backward(out, x[:0], weight)
+    assert grad_x.shape == x[:0].shape
+    assert not grad_weight.any()
+    assert not grad_bias.any()
+    assert voxkern.conv_transpose2d(x[:0], weight.swapaxes(0, 1)).shape == (0, 10, 19, 14)
+
+
+@pytest.mark.parametrize("dtype", hostile.FLOATS)
+def test_out_is_filled_and_returned(backend, rng, dtype):
+    x, weight, bias = operands(rng, 2, dtype=dtype)
+    want = voxkern.conv2d(x, weight, bias)
+    for out in (np.full_like(want, np.nan), hostile.strided(np.full_like(want, np.nan))):
+        assert voxkern.conv2d(x, weight, bias, out=out) is out
+        assert_exact(np.ascontiguousarray(out), want)
+    want = voxkern.conv_transpose2d(x, weight.swapaxes(0, 1), bias, stride=2)
+    out = hostile.strided(np.full_like(want, np.nan))
+    assert voxkern.conv_transpose2d(x, weight.swapaxes(0, 1), bias, stride=2, out=out) is out
+    assert_exact(np.ascontiguousarray(out), want)
+
+
+X, WEIGHT, BIAS = np.zeros((2, 4, 7, 5)), np.zeros((6, 4, 3, 3)), np.zeros(6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "names"),
+    [
+        ((X[0, 0], WEIGHT), {}, ValueError, "x has shape"),
+        ((X[None], WEIGHT), {}, ValueError, "x has shape"),
+        ((X, WEIGHT[0]), {}, ValueError, "weight has shape"),
+        ((X[:, :3], WEIGHT), {}, ValueError, "weight has shape"),
+        ((X, WEIGHT[..., :0]), {}, ValueError, "weight has shape"),
+        ((X, WEIGHT[:, :1]), {"groups": 4}, ValueError, "groups is 4"),
+        ((X, WEIGHT), {"groups": 0}, ValueError, "groups is 0"),
+        ((X, WEIGHT), {"groups": 1.5}, TypeError, "groups is 1.5"),
+        ((X, WEIGHT, BIAS[:5]), {}, ValueError, "bias has shape"),
+        ((X, WEIGHT, BIAS[None]), {}, ValueError, "bias has shape"),
+        ((X, WEIGHT), {"stride": 0}, ValueError, "stride is 0"),
+        ((X, WEIGHT), {"stride": -1}, ValueError, "stride is -1"),
+        ((X, WEIGHT), {"stride": (1, 1, 1)}, ValueError, "stride is"),
+        ((X, WEIGHT), {"dilation": 0}, ValueError, "dilation is 0"),
+        ((X, WEIGHT), {"dilation": -2}, ValueError, "dilation is -2"),
+        ((X, WEIGHT), {"dilation": 4}, ValueError, "kernel_size"),
+        ((X, WEIGHT), {"padding": -1}, ValueError, "padding is -1"),
+        ((X, WEIGHT), {"padding": "full"}, ValueError, "padding is 'full'"),
+        ((X, WEIGHT), {"padding": "same", "stride": 2}, ValueError, "padding 'same'"),
+        ((X, np.zeros((6, 4, 8, 3))), {}, ValueError, "kernel_size"),
+        ((X[..., :0], WEIGHT), {}, ValueError, "x has spatial size"),
+        ((X, WEIGHT), {"algorithm": "magic"}, ValueError, "algorithm is 'magic'"),
+        ((X.astype(int), WEIGHT), {}, TypeError, "x has dtype int64"),
+        ((X.astype(bool), WEIGHT), {}, TypeError, "x has dtype bool"),
+        ((X.astype(object), WEIGHT), {}, TypeError, "x has dtype object"),
+        ((X.astype(complex), WEIGHT), {}, TypeError, "x has dtype complex128"),
+        ((X, WEIGHT.astype("f4")), {}, TypeError, "weight has dtype float32"),
+        ((X, WEIGHT, BIAS.astype("f2")), {}, TypeError, "bias has dtype float16"),
+        ((X, WEIGHT), {"out": np.zeros((2, 6, 5, 4))}, ValueError, "out has shape"),
+        ((X, WEIGHT), {"out": np.zeros((2, 6, 5, 3), "f4")}, ValueError, "dtype float32"),
+        ((X, WEIGHT), {"out": X[:, :, :5, :3]}, ValueError, "out has shape"),
+    ],
+)
+def test_bad_input_is_named(arguments, keywords, error, names):
+    with pytest.raises(error, match=names):
+        voxkern.conv2d(*arguments, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "names"),
+    [
+        ((X, WEIGHT), {}, ValueError, "weight has shape"),
+        ((X, WEIGHT[:4]), {"groups": 3}, ValueError, "groups is 3"),
+        ((X, WEIGHT[:4], BIAS), {}, ValueError, "bias has shape"),
+        ((X, WEIGHT[:4]), {"output_padding": 1}, ValueError, "output_padding is 1"),
+        ((X, WEIGHT[:4]), {"output_padding": -1}, ValueError, "output_padding is -1"),
+        ((X, WEIGHT[:4]), {"padding": 4}, ValueError, "padding"),
+        ((X, WEIGHT[:4]), {"padding": "same"}, ValueError, "padding is 'same'"),
+        ((X, WEIGHT[:4]), {"stride": 0}, ValueError, "stride is 0"),
+        ((X[..., :0], WEIGHT[:4]), {}, ValueError, "x has spatial size"),
+    ],
+)
+def test_bad_input_of_the_transpose_is_named(arguments, keywords, error, names):
+    with pytest.raises(error, match=names):
+        voxkern.conv_transpose2d(*arguments, **keywords)
+
+
+def test_bad_input_of_the_gradients_is_named():
+    with pytest.raises(ValueError, match="grad has shape"):
+        voxkern.conv2d_backward(np.zeros((2, 6, 5, 4)), X, WEIGHT)
+    with pytest.raises(TypeError, match="grad has dtype float32"):
+        voxkern.conv2d_backward(np.zeros((2, 6, 5, 3), "f4"), X, WEIGHT)
+    with pytest.raises(ValueError, match="need is"):
+        voxkern.conv2d_backward(np.zeros((2, 6, 5, 3)), X, WEIGHT, need=(True, True))
+
+
+def test_out_must_be_writeable_and_apart():
+    with pytest.raises(ValueError, match="out is read-only"):
+        voxkern.conv2d(X, WEIGHT, out=hostile.read_only(np.zeros((2, 6, 5, 3))))
+    shared = np.ones(1000)
+    x, out = shared[:280].reshape(X.shape), shared[200:380].reshape(2, 6, 5, 3)
+    with pytest.raises(ValueError, match="out overlaps"):
+        voxkern.conv2d(x, WEIGHT, out=out)
+    assert shared.all()
