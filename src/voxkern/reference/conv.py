@@ -75,7 +75,7 @@ def conv_transpose(
     inside = [slice(b, n - a + e) for n, (b, a), e in zip(reach, padding, extra)]
     result = []
     for data, w in zip(np.split(x, groups, axis=1), np.split(weight, groups)):
-        columns = w.reshape(len(w), -1).T @ data.reshape(*data.shape[:2], -1)
+        columns = w.reshape(len(w), -1).T @ data.reshape(*data.shape[:2], np.prod(data.shape[2:]))
         whole = col2im(columns, reach, kernel, stride, 0, dilation)
         whole = np.pad(whole, [(0, 0), (0, 0), *[(0, e) for e in extra]])
         result.append(whole[(slice(None), slice(None), *inside)])
