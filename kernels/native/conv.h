@@ -43,6 +43,7 @@ typedef struct {
     const void *x, *weight, *bias;
     void *out;
     ptrdiff_t out_batch, out_channel;
+    int past_cache;                  /* write `out` around the cache */
 } Conv;
 
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
@@ -84,6 +85,19 @@ static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, p
     return (packed + products) / ((double)z * (double)y * (double)x);
 }
 
+static int is_trivial(const Axis *a) {
+    return a->taps == 1 && a->offset[0] == 0 && a->step == 1 && a->count == a->size;
+}
+
+/* Axes that the kernel does not extend along are one axis: its rows are long, whatever W is. */
+static void merge_axes(Axis *a) {
+    for (int i = 1; i >= 0 && is_trivial(a + 2) && is_trivial(a + i); i--) {
+        if (a[i].count > 1 && a[i].out_step != a[2].count * a[2].out_step) return;
+        a[2].size = a[2].count = a[2].count * a[i].count;
+        a[i].size = a[i].count = 1;
+    }
+}
+
 /* Even blocks of at most `block` outputs. */
 static void set_block(Axis *a, ptrdiff_t block) {
     a->blocks = ceil_div(a->count, block);
@@ -94,8 +108,8 @@ static void set_block(Axis *a, ptrdiff_t block) {
 /* Choose the cheapest block whose slab has at most `budget` elements; one output if none has. */
 static double plan_blocks(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     Axis *a = c->axis;
-    ptrdiff_t best[3] = {1, 1, 1}, x = a[2].count < 256 ? a[2].count : 240;
-    while (x > lanes && slab_elements(c, 1, 1, x) > budget) x = ceil_div(x, 2);
+    ptrdiff_t best[3] = {1, 1, 1}, x = a[2].count;
+    while (x > lanes && (x > 4096 || slab_elements(c, 1, 1, x) > budget)) x = ceil_div(x, 2);
     best[2] = x;
     double lowest = block_cost(c, 1, 1, x, lanes);
     for (ptrdiff_t z = 1; z <= a[0].count && z <= 8; z++)
@@ -120,6 +134,7 @@ static void size_slab(Conv *c, ptrdiff_t lanes) {
    0 makes no axis a plane per tap, 1 makes all three (im2col in blocks). */
 static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int expand) {
     Axis *a = c->axis;
+    merge_axes(a);
     for (int i = 0; i < 3; i++) plan_axis(a + i, expand > 0);
     double cost = plan_blocks(c, lanes, budget);
     if (expand < 0 && a[2].span) {

@@ -19,6 +19,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t batch, groups, inputs, outputs, taps, terms, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel
+        int past_cache
         const void *x
         const void *weight
         const void *bias
@@ -41,9 +42,11 @@ ctypedef fused real:
     float
     double
 
-# A slab and the weights in use share the second-level cache, 512 kB or more on today's CPUs.
+# A slab should stay in the second-level cache, 1 MB or more on the CPUs measured; an output larger
+# than the last-level cache's share of a core is written past it.
 cdef enum:
-    SLAB_BYTES = 256 * 1024
+    SLAB_BYTES = 512 * 1024
+    CACHE_BYTES = 16 * 1024 * 1024
 
 # Planes along W: as the costs say, or one per tap along every axis.
 cdef enum:
@@ -80,6 +83,7 @@ cdef int run(Conv *c, real sample, int expand) except -1:
     cdef Py_ssize_t blocks, items, item, size
     plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), expand)
     fill_offsets(c)
+    c.past_cache = c.batch * c.out_batch * sizeof(real) > CACHE_BYTES
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     # Few blocks: the threads share a block's output channels, in multiples of a tile's height.
     c.chunk = c.outputs
@@ -122,8 +126,8 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
                 c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
         c.x = <const void *> &x[0, 0, 0, 0, 0]
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
-        c.out = &out[0, 0, 0, 0, 0]
-        c.bias = NULL if bias is None else &bias[0]
+        c.out = <void *> &out[0, 0, 0, 0, 0]
+        c.bias = <const void *> &bias[0] if bias is not None else NULL
         c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
         run[real](&c, 0, PER_TAP if algorithm == "im2col" else BY_COST)
     finally:
@@ -180,7 +184,7 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
         c.axis[i].size, c.axis[i].step, c.axis[i].taps = x.shape[2 + i], 1, weight.shape[2 + i]
         c.axis[i].out_step = out.strides[2 + i] // sizeof(real) * <Py_ssize_t> stride[i]
     c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
-    c.bias = NULL if bias is None else &bias[0]
+    c.bias = <const void *> &bias[0] if bias is not None else NULL
     packed = <real *> malloc(weight.size * sizeof(real))
     tap[0] = <Py_ssize_t *> malloc(
         (weight.shape[2] + weight.shape[3] + weight.shape[4]) * sizeof(Py_ssize_t))

@@ -4,6 +4,24 @@
    rounding error stops growing with the number of channels, and the weights of a block stay in
    the first-level cache while the outputs pass. */
 #define BLOCK 512
+#define AHEAD 64 /* terms that weights are fetched ahead */
+
+/* Copy a row: most are too short for the price of a call to memcpy. */
+FORCE_INLINE void SIMD(copy)(REAL *RESTRICT target, const REAL *RESTRICT source, ptrdiff_t n) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t i = 0;
+    for (; i + L <= n; i += L) SIMD(store)(target + i, SIMD(load)(source + i));
+    for (; i < n; i++) target[i] = source[i];
+}
+
+/* The same past the cache: a large output would displace what is in use, and be read to be written. */
+FORCE_INLINE void SIMD(copy_past_cache)(REAL *RESTRICT target, const REAL *RESTRICT source, ptrdiff_t n) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t i = 0;
+    for (; i < n && ((size_t)(target + i) & (L * sizeof(REAL) - 1)); i++) target[i] = source[i];
+    for (; i + L <= n; i += L) SIMD(stream)(target + i, SIMD(load)(source + i));
+    for (; i < n; i++) target[i] = source[i];
+}
 
 /* target[i] = source[first + i*step], 0 outside of the source. */
 static void SIMD(copy_row)(const REAL *source, ptrdiff_t size, ptrdiff_t first, ptrdiff_t step,
@@ -13,7 +31,9 @@ static void SIMD(copy_row)(const REAL *source, ptrdiff_t size, ptrdiff_t first, 
     if (end > count) end = count;
     if (begin > end) begin = end;
     for (ptrdiff_t i = 0; i < begin; i++) target[i] = 0;
-    if (step == 1) memcpy(target + begin, source + first + begin, (size_t)(end - begin) * sizeof(REAL));
+    if (step == 1) SIMD(copy)(target + begin, source + first + begin, end - begin);
+    else if (step == 2) /* a constant: compiled to shuffles */
+        for (ptrdiff_t i = begin; i < end; i++) target[i] = source[first + 2 * i];
     else for (ptrdiff_t i = begin; i < end; i++) target[i] = source[first + i * step];
     for (ptrdiff_t i = end; i < count; i++) target[i] = 0;
 }
@@ -54,6 +74,8 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const REAL *RESTRICT in, 
         UNROLL for (int v = 0; v < V; v++) sum[r][v] = SIMD(all)(0);
     for (ptrdiff_t k = 0; k < terms; k++) {
         const REAL *p = in + offset[k];
+        /* The weights are as many streams as rows, too many for the hardware: fetch one row a step. */
+        if (R == 8 && V == 3) PREFETCH(weight + (k & 7) * weight_row + k + AHEAD);
         SIMD(vec) x[8];
         UNROLL for (int v = 0; v < V; v++) x[v] = SIMD(load)(p + v * L);
         UNROLL for (int r = 0; r < R; r++) {
@@ -121,7 +143,8 @@ static void SIMD(write_line)(const Conv *c, const Item *item, const REAL *line, 
     const Axis *h = c->axis + 1, *w = c->axis + 2;
     for (ptrdiff_t y = 0; y < item->count[1]; y++, line += w->length) {
         REAL *row = out + (item->start[1] + y) * h->out_step + item->start[2] * w->out_step;
-        if (w->out_step == 1) memcpy(row, line, (size_t)item->count[2] * sizeof(REAL));
+        if (w->out_step == 1 && c->past_cache) SIMD(copy_past_cache)(row, line, item->count[2]);
+        else if (w->out_step == 1) SIMD(copy)(row, line, item->count[2]);
         else for (ptrdiff_t i = 0; i < item->count[2]; i++) row[i * w->out_step] = line[i];
     }
 }
@@ -240,3 +263,4 @@ static void SIMD(weight_gradient)(const Conv *c, ptrdiff_t group, ptrdiff_t firs
 }
 #undef ROWS
 #undef BLOCK
+#undef AHEAD
