@@ -31,12 +31,16 @@ cdef extern from "conv.h" nogil:
     Py_ssize_t scratch_size_double(const Conv *c)
     void conv_item_float(const Conv *c, Py_ssize_t index, float *scratch)
     void conv_item_double(const Conv *c, Py_ssize_t index, double *scratch)
+    Py_ssize_t gradient_outputs_float()
+    Py_ssize_t gradient_outputs_double()
+    Py_ssize_t gradient_scratch_float(const Conv *c)
+    Py_ssize_t gradient_scratch_double(const Conv *c)
     void weight_gradient_float(const Conv *c, Py_ssize_t group, Py_ssize_t first_input,
                                Py_ssize_t inputs, Py_ssize_t all_inputs, Py_ssize_t first_output,
-                               Py_ssize_t outputs, const float *grad, float *out, float *slab)
+                               Py_ssize_t outputs, const float *grad, float *out, float *scratch)
     void weight_gradient_double(const Conv *c, Py_ssize_t group, Py_ssize_t first_input,
                                 Py_ssize_t inputs, Py_ssize_t all_inputs, Py_ssize_t first_output,
-                                Py_ssize_t outputs, const double *grad, double *out, double *slab)
+                                Py_ssize_t outputs, const double *grad, double *out, double *scratch)
 
 ctypedef fused real:
     float
@@ -249,19 +253,22 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
     cdef Conv c
     cdef int i, threads = get_num_threads()
     cdef Py_ssize_t t, task, tasks, g, first_in, first_out, in_chunks, out_chunks, out_chunk
-    cdef Py_ssize_t all_inputs = out.shape[1], size
-    cdef real *slabs = NULL
+    cdef Py_ssize_t all_inputs = out.shape[1], taps, size
+    cdef real *scratch = NULL
     memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
     if grad.size == 0:
         return
     memset(&c, 0, sizeof(c))
     c.batch, c.groups = x.shape[0], groups
-    c.inputs, c.outputs = min(all_inputs, 16), out.shape[0] // groups
+    c.outputs = out.shape[0] // groups
     for i in range(3):
         c.axis[i].size, c.axis[i].count = x.shape[2 + i], grad.shape[2 + i]
         c.axis[i].step, c.axis[i].taps = stride[i], out.shape[2 + i]
+    # Enough terms to pay for turning the gradients; the same for any number of threads.
+    taps = c.axis[0].taps * c.axis[1].taps * c.axis[2].taps
+    c.inputs = min(all_inputs, max(16, 400 // taps))
     in_chunks = (all_inputs + c.inputs - 1) // c.inputs
-    out_chunk = 64 if groups * in_chunks >= 8 else 8
+    out_chunk = gradient_outputs_float() if real is float else gradient_outputs_double()
     out_chunks = (c.outputs + out_chunk - 1) // out_chunk
     tasks = groups * in_chunks * out_chunks
     try:
@@ -273,9 +280,9 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
         plan_gradient(&c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real))
         fill_offsets(&c)
         c.chunks = 1
-        size = c.slab_size
-        slabs = <real *> calloc(threads * size, sizeof(real))
-        if slabs == NULL:
+        size = gradient_scratch_float(&c) if real is float else gradient_scratch_double(&c)
+        scratch = <real *> calloc(threads * size, sizeof(real))
+        if scratch == NULL:
             raise MemoryError("no memory for the scratch of a weight gradient")
         for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
             g = task // (in_chunks * out_chunks)
@@ -285,12 +292,12 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
                 weight_gradient_float(
                     &c, g, first_in, min(c.inputs, all_inputs - first_in), all_inputs, first_out,
                     min(out_chunk, c.outputs - first_out), &grad[0, 0, 0, 0, 0],
-                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], slabs + threadid() * size)
+                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], scratch + threadid() * size)
             else:
                 weight_gradient_double(
                     &c, g, first_in, min(c.inputs, all_inputs - first_in), all_inputs, first_out,
                     min(out_chunk, c.outputs - first_out), &grad[0, 0, 0, 0, 0],
-                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], slabs + threadid() * size)
+                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], scratch + threadid() * size)
     finally:
         free_tables(&c)
-        free(slabs)
+        free(scratch)

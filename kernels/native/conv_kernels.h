@@ -178,71 +178,132 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     }
 }
 
-/* out[r][k] += sum over `length` outputs of grad[r][.] * in[offset[k] + .], for R rows and V terms. */
+/* The gradient of the weights, for up to 4 output channels: a vector of neighbouring outputs at a time,
+   sum[k][r] += sum over `length` outputs of grad[r][.] * in[offset[k] + .], for R channels, V terms. */
 FORCE_INLINE void SIMD(dot)(const int R, const int V, const REAL *RESTRICT grad, ptrdiff_t grad_row, const REAL *RESTRICT in,
-                            const ptrdiff_t *RESTRICT offset, ptrdiff_t length, REAL *RESTRICT out, ptrdiff_t out_row) {
+                            const ptrdiff_t *RESTRICT offset, ptrdiff_t length, REAL *RESTRICT sum, ptrdiff_t sum_row) {
     enum { L = SIMD(lanes) };
-    SIMD(vec) sum[8][8];
+    SIMD(vec) part[4][8];
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int v = 0; v < V; v++) sum[r][v] = SIMD(all)(0);
+        UNROLL for (int v = 0; v < V; v++) part[r][v] = SIMD(all)(0);
     ptrdiff_t i = 0;
     for (; i + L <= length; i += L) {
         SIMD(vec) x[8];
         UNROLL for (int v = 0; v < V; v++) x[v] = SIMD(load)(in + offset[v] + i);
         UNROLL for (int r = 0; r < R; r++) {
             SIMD(vec) g = SIMD(load)(grad + r * grad_row + i);
-            UNROLL for (int v = 0; v < V; v++) sum[r][v] = SIMD(fma)(g, x[v], sum[r][v]);
+            UNROLL for (int v = 0; v < V; v++) part[r][v] = SIMD(fma)(g, x[v], part[r][v]);
         }
     }
     if (i < length) /* zeros on both sides: what lies behind the line may be infinite */
         UNROLL for (int r = 0; r < R; r++)
             UNROLL for (int v = 0; v < V; v++)
-                sum[r][v] = SIMD(fma)(SIMD(load_first)(grad + r * grad_row + i, length - i),
-                                      SIMD(load_first)(in + offset[v] + i, length - i), sum[r][v]);
+                part[r][v] = SIMD(fma)(SIMD(load_first)(grad + r * grad_row + i, length - i),
+                                       SIMD(load_first)(in + offset[v] + i, length - i), part[r][v]);
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int v = 0; v < V; v++) out[r * out_row + v] += SIMD(total)(sum[r][v]);
+        UNROLL for (int v = 0; v < V; v++) sum[v * sum_row + r] += SIMD(total)(part[r][v]);
 }
 
-#define DOTS(R, V)                                                                                            \
-    static void PASTE(SIMD(dots), R)(const REAL *grad, ptrdiff_t grad_row, const REAL *in,                     \
-                                     const ptrdiff_t *offset, ptrdiff_t terms, ptrdiff_t length, REAL *out,    \
-                                     ptrdiff_t out_row) {                                                      \
+#define DOTS(R, V)                                                                                             \
+    static void PASTE(SIMD(dots), R)(const REAL *grad, ptrdiff_t grad_row, const REAL *in, const ptrdiff_t *offset, \
+                                     ptrdiff_t terms, ptrdiff_t length, REAL *sum, ptrdiff_t sum_row) {        \
         ptrdiff_t k = 0;                                                                                       \
-        for (; k + V <= terms; k += V) SIMD(dot)(R, V, grad, grad_row, in, offset + k, length, out + k, out_row); \
-        for (; k < terms; k++) SIMD(dot)(R, 1, grad, grad_row, in, offset + k, length, out + k, out_row);      \
+        for (; k + V <= terms; k += V)                                                                         \
+            SIMD(dot)(R, V, grad, grad_row, in, offset + k, length, sum + k * sum_row, sum_row);               \
+        for (; k < terms; k++) SIMD(dot)(R, 1, grad, grad_row, in, offset + k, length, sum + k * sum_row, sum_row); \
     }
-#if SIMD_REGISTERS == 32
-DOTS(8, 3)
-DOTS(4, 6)
-#elif defined(SIMD_UNFUSED)
 DOTS(4, 2)
-#else
-DOTS(4, 3)
-#endif
 DOTS(2, 4)
 DOTS(1, 8)
 #undef DOTS
 
-static void SIMD(dots)(ptrdiff_t rows, const REAL *grad, ptrdiff_t grad_row, const REAL *in, const ptrdiff_t *offset,
-                       ptrdiff_t terms, ptrdiff_t length, REAL *out, ptrdiff_t out_row) {
-#if ROWS == 8
-    if (rows == 8) PASTE(SIMD(dots), 8)(grad, grad_row, in, offset, terms, length, out, out_row);
-    else
-#endif
-    if (rows == 4) PASTE(SIMD(dots), 4)(grad, grad_row, in, offset, terms, length, out, out_row);
-    else if (rows == 2) PASTE(SIMD(dots), 2)(grad, grad_row, in, offset, terms, length, out, out_row);
-    else PASTE(SIMD(dots), 1)(grad, grad_row, in, offset, terms, length, out, out_row);
+/* The same for more channels: a vector of them at a time, from `grad` with the channels innermost,
+   sum[k][.] += sum over `length` outputs i of in[offset[k] + i] * grad[i][.], for R terms, V vectors. */
+FORCE_INLINE void SIMD(outer)(const int R, const int V, const REAL *RESTRICT grad, ptrdiff_t grad_row, const REAL *RESTRICT in,
+                              const ptrdiff_t *RESTRICT offset, ptrdiff_t length, REAL *RESTRICT sum, ptrdiff_t sum_row) {
+    enum { L = SIMD(lanes) };
+    SIMD(vec) part[12][4];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) part[r][v] = SIMD(all)(0);
+    for (ptrdiff_t i = 0; i < length; i++) {
+        SIMD(vec) g[4];
+        UNROLL for (int v = 0; v < V; v++) g[v] = SIMD(load)(grad + i * grad_row + v * L);
+        UNROLL for (int r = 0; r < R; r++) {
+            SIMD(vec) x = SIMD(all)(in[offset[r] + i]);
+            UNROLL for (int v = 0; v < V; v++) part[r][v] = SIMD(fma)(x, g[v], part[r][v]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) {
+            REAL *p = sum + r * sum_row + v * L;
+            SIMD(store)(p, SIMD(add)(SIMD(load)(p), part[r][v]));
+        }
 }
 
-/* The gradient of `rows` output channels' weights to `channels` input channels, all blocks in order.
-   `grad` is (N, groups * outputs, positions), `out` their first weight, out_row weights apart. */
+#define OUTERS(R, V)                                                                                           \
+    static void PASTE(SIMD(outers), V)(const REAL *grad, ptrdiff_t grad_row, const REAL *in, const ptrdiff_t *offset, \
+                                       ptrdiff_t terms, ptrdiff_t length, REAL *sum, ptrdiff_t sum_row) {      \
+        ptrdiff_t k = 0;                                                                                       \
+        for (; k + R <= terms; k += R)                                                                         \
+            SIMD(outer)(R, V, grad, grad_row, in, offset + k, length, sum + k * sum_row, sum_row);             \
+        for (; k < terms; k++) SIMD(outer)(1, V, grad, grad_row, in, offset + k, length, sum + k * sum_row, sum_row); \
+    }
+#if SIMD_REGISTERS == 32
+#define VECTORS 4
+OUTERS(6, 4)
+OUTERS(6, 3)
+OUTERS(12, 2)
+OUTERS(12, 1)
+#else
+#define VECTORS 2
+OUTERS(4, 2)
+OUTERS(8, 1)
+#endif
+#undef OUTERS
+
+/* Add the products of one line of outputs to the sums of a task. */
+static void SIMD(add_line)(ptrdiff_t outputs, const REAL *grad, ptrdiff_t grad_row, REAL *turned, const REAL *in,
+                           const ptrdiff_t *offset, ptrdiff_t terms, ptrdiff_t length, REAL *sum, ptrdiff_t sum_row) {
+    ptrdiff_t o = 0;
+    if (outputs <= 4) {
+        for (; o + 4 <= outputs; o += 4) PASTE(SIMD(dots), 4)(grad, grad_row, in, offset, terms, length, sum, sum_row);
+        for (; o + 2 <= outputs; o += 2)
+            PASTE(SIMD(dots), 2)(grad + o * grad_row, grad_row, in, offset, terms, length, sum + o, sum_row);
+        for (; o < outputs; o++)
+            PASTE(SIMD(dots), 1)(grad + o * grad_row, grad_row, in, offset, terms, length, sum + o, sum_row);
+        return;
+    }
+    for (; o < outputs; o++)
+        for (ptrdiff_t i = 0; i < length; i++) turned[i * sum_row + o] = grad[o * grad_row + i];
+    switch (sum_row / SIMD(lanes)) {
+#if VECTORS == 4
+    case 4: PASTE(SIMD(outers), 4)(turned, sum_row, in, offset, terms, length, sum, sum_row); break;
+    case 3: PASTE(SIMD(outers), 3)(turned, sum_row, in, offset, terms, length, sum, sum_row); break;
+#endif
+    case 2: PASTE(SIMD(outers), 2)(turned, sum_row, in, offset, terms, length, sum, sum_row); break;
+    default: PASTE(SIMD(outers), 1)(turned, sum_row, in, offset, terms, length, sum, sum_row);
+    }
+}
+
+/* Output channels of a task: as many as the tiles are wide. */
+static ptrdiff_t SIMD(gradient_outputs)(void) { return VECTORS * SIMD(lanes); }
+
+/* Scratch elements of a task: a slab, a line of gradients turned, and the sums. */
+static ptrdiff_t SIMD(gradient_scratch)(const Conv *c) {
+    return c->slab_size + (c->line_size + c->terms) * VECTORS * SIMD(lanes);
+}
+
+/* The gradient of the weights between `inputs` and `outputs` channels of a group, all blocks in order.
+   `grad` is (N, groups * outputs, positions); weights of one output channel are out_row apart. */
 static void SIMD(weight_gradient)(const Conv *c, ptrdiff_t group, ptrdiff_t first_input, ptrdiff_t inputs,
                                   ptrdiff_t all_inputs, ptrdiff_t first_output, ptrdiff_t outputs, const REAL *grad,
-                                  REAL *out, REAL *slab) {
+                                  REAL *out, REAL *scratch) {
     const Axis *a = c->axis;
     ptrdiff_t volume = a[0].size * a[1].size * a[2].size, positions = a[0].count * a[1].count * a[2].count;
-    ptrdiff_t terms = inputs * c->taps, out_row = all_inputs * c->taps, rows;
-    ptrdiff_t blocks = a[0].blocks * a[1].blocks * a[2].blocks;
+    ptrdiff_t blocks = a[0].blocks * a[1].blocks * a[2].blocks, terms = inputs * c->taps;
+    ptrdiff_t sum_row = ceil_div(outputs, SIMD(lanes)) * SIMD(lanes);
+    REAL *slab = scratch, *sum = slab + c->slab_size, *turned = sum + terms * sum_row;
+    for (ptrdiff_t i = 0; i < terms * sum_row; i++) sum[i] = 0;
     for (ptrdiff_t index = 0; index < c->batch * blocks; index++) {
         Item item = find_item(c, (index / blocks * c->groups + group) * blocks + index % blocks);
         const REAL *x = (const REAL *)c->x + ((item.n * c->groups + group) * all_inputs + first_input) * volume;
@@ -252,15 +313,15 @@ static void SIMD(weight_gradient)(const Conv *c, ptrdiff_t group, ptrdiff_t firs
         for (ptrdiff_t z = 0; z < item.count[0]; z++)
             for (ptrdiff_t y = 0; y < item.count[1]; y += merged) {
                 const REAL *in = slab + z * c->plane_size + y * a[2].length;
-                const REAL *g = grad + (item.n * c->groups * c->outputs + group * c->outputs + first_output) * positions +
+                const REAL *g = grad + ((item.n * c->groups + group) * c->outputs + first_output) * positions +
                                 ((item.start[0] + z) * a[1].count + item.start[1] + y) * a[2].count + item.start[2];
-                for (ptrdiff_t o = 0; o < outputs; o += rows) {
-                    rows = SIMD(rows)(outputs - o);
-                    SIMD(dots)(rows, g + o * positions, positions, in, c->offset, terms, length, out + o * out_row, out_row);
-                }
+                SIMD(add_line)(outputs, g, positions, turned, in, c->offset, terms, length, sum, sum_row);
             }
     }
+    for (ptrdiff_t o = 0; o < outputs; o++)
+        for (ptrdiff_t k = 0; k < terms; k++) out[o * all_inputs * c->taps + k] = sum[k * sum_row + o];
 }
 #undef ROWS
+#undef VECTORS
 #undef BLOCK
 #undef AHEAD
