@@ -59,9 +59,11 @@ static inline void sum_rgb(const uint8_t *restrict rgb, int16_t *restrict sums, 
         sums[i] = (int16_t)(rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2]);
 }
 
-/* Highest sum of a block in each of two frames, largest rise and largest fall of a pixel. */
-#define DEFINE_BLOCK_RANGE(name, total)                                                           \
-    static inline void name(const total *now, const total *before, ptrdiff_t count, total *range) { \
+/* Range of a block in two frames: highest sum now and before, largest rise and fall of a pixel.
+   Highest riser: the highest sum in `to` of the pixels that gain at least `least` from `from`. */
+#define DEFINE_BLOCK_LOOPS(total, bits)                                                           \
+    static inline void block_range_##bits(const total *now, const total *before, ptrdiff_t count, \
+                                          total *range) {                                         \
         total top_now = 0, top_before = 0, rise = 0, fall = 0;                                    \
         for (ptrdiff_t i = 0; i < count; i++) {                                                   \
             total a = now[i], b = before[i], change = (total)(a - b);                             \
@@ -70,9 +72,18 @@ static inline void sum_rgb(const uint8_t *restrict rgb, int16_t *restrict sums, 
             rise = change > rise ? change : rise;                                                 \
             fall = change < fall ? change : fall;                                                 \
         }                                                                                         \
-        range[0] = top_now, range[1] = rise, range[2] = top_before, range[3] = (total)-fall;      \
+        range[0] = top_now, range[1] = top_before, range[2] = rise, range[3] = (total)-fall;      \
+    }                                                                                             \
+    static inline total highest_riser_##bits(const total *to, const total *from, ptrdiff_t count, \
+                                             total least) {                                       \
+        total top = 0;                                                                            \
+        for (ptrdiff_t i = 0; i < count; i++) {                                                   \
+            total riser = (total)(to[i] - from[i]) >= least ? to[i] : 0;                          \
+            top = riser > top ? riser : top;                                                      \
+        }                                                                                         \
+        return top;                                                                               \
     }
-DEFINE_BLOCK_RANGE(block_range_16, int16_t)
-DEFINE_BLOCK_RANGE(block_range_32, int32_t)
+DEFINE_BLOCK_LOOPS(int16_t, 16)
+DEFINE_BLOCK_LOOPS(int32_t, 32)
 
 #endif

@@ -12,6 +12,10 @@ cdef extern from "flash.h" nogil:
                         int16_t *range)
     void block_range_32(const int32_t *now, const int32_t *before, Py_ssize_t count,
                         int32_t *range)
+    int16_t highest_riser_16(const int16_t *to, const int16_t *source, Py_ssize_t count,
+                             int16_t least)
+    int32_t highest_riser_32(const int32_t *to, const int32_t *source, Py_ssize_t count,
+                             int32_t least)
 
 ctypedef fused pixel:
     uint8_t
@@ -66,22 +70,48 @@ cdef inline void offer(double change, double *rises, double *falls, Py_ssize_t k
         rises[0] = falls[0] = NAN
 
 
+cdef bint may_gain(const total *to, const total *source, Py_ssize_t count, total top, total rise,
+                   const double *table, double bound) noexcept nogil:
+    """Whether a pixel of a block can gain more than `bound` luminance; convex tables only.
+
+    `top` is the highest sum in `to`, `rise` the largest rise from `source`. A pixel that goes from
+    b to a, a <= top and a - b <= rise, gains table[a] - table[b] <= table[a] - table[a-rise]
+    <= table[top] - table[top-rise]: the table does not decrease, and being convex it gains most at
+    the top. Rounded differences keep the order of exact ones, so there is no margin and a block of
+    ties is ruled out. Where a bright steady pixel set the top, the risers alone decide: each gain
+    above the bound takes at least the rise that it takes at the top.
+    """
+    cdef Py_ssize_t least, low, attempt
+    cdef total riser
+    for attempt in range(4):
+        if table[top] - table[top - rise] <= bound:
+            return False
+        low, least = 0, rise  # bisection: a gain over low is not enough, over least it is
+        while least - low > 1:
+            if table[top] - table[top - (low + least) // 2] > bound:
+                least = (low + least) // 2
+            else:
+                low = (low + least) // 2
+        if total is int16_t:
+            riser = highest_riser_16(to, source, count, <int16_t>least)
+        else:
+            riser = highest_riser_32(to, source, count, <int32_t>least)
+        if riser == top:
+            return True
+        top = riser
+    return True
+
+
 cdef inline bint may_matter(const total *now, const total *before, Py_ssize_t count,
                             const double *table, double rise, double fall) noexcept nogil:
-    """Whether a block can hold a rise above `rise` or a fall above `fall`; convex tables only.
-
-    A pixel that rises from b to a, a <= A the block's highest sum and a - b <= G its largest rise,
-    gains table[a] - table[b] <= table[a] - table[a-G] <= table[A] - table[A-G]: the table does not
-    decrease, and being convex it gains most over G at the top. Rounded differences keep the order
-    of exact ones, so this needs no margin and a block of ties is passed over.
-    """
+    """Whether a block can hold a rise above `rise` or a fall above `fall`; convex tables only."""
     cdef total limits[4]
     if total is int16_t:
         block_range_16(now, before, count, limits)
     else:
         block_range_32(now, before, count, limits)
-    return (table[limits[0]] - table[limits[0] - limits[1]] > rise
-            or table[limits[2]] - table[limits[2] - limits[3]] > fall)
+    return (may_gain(now, before, count, limits[0], limits[2], table, rise)
+            or may_gain(before, now, count, limits[1], limits[3], table, fall))
 
 
 cdef void walk_block(const pixel *source, Py_ssize_t channels, const double *table, bint convex,
@@ -98,11 +128,17 @@ cdef void walk_block(const pixel *source, Py_ssize_t channels, const double *tab
     memcpy(before, now, count * sizeof(total))
 
 
+cdef inline void prefetch_block(const void *address, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(0, size, 64):
+        PREFETCH(<const char *>address + i)
+
+
 cdef void walk(const pixel *frames, Py_ssize_t length, Py_ssize_t pixels, Py_ssize_t channels,
                Py_ssize_t begin, Py_ssize_t end, const double *table, bint convex, total *before,
                double *largest, Py_ssize_t k) noexcept nogil:
     """Pixels begin to end of every frame, tile by tile."""
-    cdef Py_ssize_t tile = begin, frame, block, stop, ahead
+    cdef Py_ssize_t tile = begin, frame, block, stop
     cdef const pixel *source
     while tile < end:
         stop = min(tile + TILE, end)
@@ -110,10 +146,13 @@ cdef void walk(const pixel *frames, Py_ssize_t length, Py_ssize_t pixels, Py_ssi
             block = tile
             while block < stop:
                 source = frames + (frame * pixels + block) * channels
-                # The hardware does not foresee the jump to the next frame: 2.5 times as fast.
+                # What this place of a tile holds next, which the hardware does not foresee: 2.5
+                # times as fast.
                 if frame + 1 < length:
-                    for ahead in range(0, BLOCK * channels * <Py_ssize_t>sizeof(pixel), 64):
-                        PREFETCH(<const char *>(source + pixels * channels) + ahead)
+                    prefetch_block(source + pixels * channels, BLOCK * channels * sizeof(pixel))
+                elif block + TILE < end:
+                    prefetch_block(frames + (block + TILE) * channels,
+                                   BLOCK * channels * sizeof(pixel))
                 walk_block(source, channels, table, convex, before + block,
                            min(BLOCK, stop - block), largest + 2 * k * frame, k)
                 block = block + BLOCK
@@ -140,10 +179,13 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table, bint
     cdef Py_ssize_t part
     if length == 0 or pixels == 0:
         return
-    for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
-        walk(&frames[0, 0, 0], length, pixels, channels, blocks * part // parts * BLOCK,
-             min(pixels, blocks * (part + 1) // parts * BLOCK), &table[0], convex, &before[0],
-             &out[part, 0, 0, 0], k)
+    if (pixel is uint8_t and total is int16_t) or (pixel is uint16_t and total is int32_t):
+        for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
+            walk(&frames[0, 0, 0], length, pixels, channels, blocks * part // parts * BLOCK,
+                 min(pixels, blocks * (part + 1) // parts * BLOCK), &table[0], convex, &before[0],
+                 &out[part, 0, 0, 0], k)
+    else:
+        raise TypeError("before must be int16 for uint8 frames, int32 for uint16")
 
 
 def largest_differences(const double[::1] before, const double[::1] now, *,
