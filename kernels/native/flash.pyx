@@ -27,7 +27,7 @@ ctypedef fused total:
     int32_t
 
 cdef enum:
-    BLOCK = 128  # pixels screened together
+    BLOCK = 256  # pixels screened together
     TILE = 8192  # pixels that walk through all frames together: their sums stay in the cache
 
 
