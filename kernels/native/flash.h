@@ -11,7 +11,6 @@
 #endif
 
 #if defined(_MSC_VER)
-#define restrict __restrict
 #define PREFETCH(address) ((void)(address))
 #else
 #define PREFETCH(address) __builtin_prefetch(address)
