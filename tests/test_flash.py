@@ -303,6 +303,11 @@ def test_no_pair_of_sums_gains_more_than_its_block_may(curve, channels):
             assert (gain >= table[rise:] - table[1 : len(table) - rise + 1]).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 1, 3)])
+def test_uint16_is_screened_too(shape):
+    assert _table(voxkern.flash.CURVES["exam"], np.zeros(shape, "uint16"))[1]
+
+
 def test_straight_and_falling_curves_are_not_screened():
     frames = np.zeros((1, 1, 1, 3), "uint8")
     for curve in (voxkern.flash.CURVES["linear"], np.sin, np.negative, np.sqrt):

@@ -72,8 +72,8 @@ def luminance(frames, curve="exam"):
 
     Examples
     --------
-    >>> voxkern.luminance(np.array([[[0, 255]]], np.uint8), "ofcom").round(3)
-    array([[[6.800e-02, 2.000e+02]]])
+    >>> voxkern.luminance(np.array([[[200, 255]]], np.uint8), "ofcom").round(1)
+    array([[[119.1, 200. ]]])
     """
     curve = _curve(curve)
     frames = _frames(frames)
@@ -130,9 +130,9 @@ def flash_table(frames, k=5, curve="exam"):
     --------
     >>> dark, bright = np.zeros((9, 9), np.uint8), np.full((9, 9), 100, np.uint8)
     >>> voxkern.flash_table([dark, bright, bright, dark]).round(1)
-    array([[ 3238.9],
-           [   -0. ],
-           [-3238.9]])
+    array([[ 3239.],
+           [   -0.],
+           [-3239.]])
     """
     table = FlashTable(k, curve)
     frames = _frames(frames)
