@@ -17,10 +17,12 @@ from voxkern.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from voxkern.flash import FlashTable, flash_table, luminance
 from voxkern.im2col import col2im, im2col
 
 __version__ = "0.1.0"
 __all__ = [
+    "FlashTable",
     "col2im",
     "conv1d",
     "conv1d_backward",
@@ -31,8 +33,10 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "flash_table",
     "get_num_threads",
     "im2col",
+    "luminance",
     "reference",
     "set_num_threads",
 ]

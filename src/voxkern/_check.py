@@ -10,8 +10,16 @@ FLOATS = ("float16", "float32", "float64")
 def array(value, name, dtypes=FLOATS):
     """`value` as a NumPy array of native byte order, C-contiguous, with one of `dtypes`.
 
-    No copy is made of an array that is so already. Lists, DLPack host arrays and anything with
-    ``__array__`` are taken; CUDA and Dask arrays are refused, never copied or computed silently.
+    No copy is made of an array that is so already.
+    """
+    return contiguous(readable(value, name, dtypes))
+
+
+def readable(value, name, dtypes=FLOATS):
+    """`value` as a NumPy array of any layout with one of `dtypes`, without a copy.
+
+    Lists, DLPack host arrays and anything with ``__array__`` are taken; CUDA and Dask arrays are
+    refused, never copied or computed silently.
     """
     if hasattr(value, "__cuda_array_interface__"):
         raise TypeError(f"{name} lies on a CUDA device; this function takes host arrays")
@@ -25,6 +33,11 @@ def array(value, name, dtypes=FLOATS):
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
     if value.dtype.name not in dtypes:
         raise TypeError(f"{name} has dtype {value.dtype}; it may be {', '.join(dtypes)}")
+    return value
+
+
+def contiguous(value):
+    """`value` itself, or a copy where it is not C-contiguous, aligned and of native byte order."""
     return np.require(value, value.dtype.newbyteorder("="), ["C", "A"])
 
 

@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import sys
 
 from voxkern.kernels.native import host
 
@@ -48,7 +49,14 @@ def module(backend, level, operation):
         return None
     if backend == "jit" and importlib.util.find_spec("numba") is None:
         return None
-    return importlib.import_module(name)
+    # The levels share their C, and Cython enters a module under the name it was compiled for as
+    # well as under its own: without this the level loaded first would answer for the baseline.
+    compiled_as = f"voxkern.kernels.native.{operation}"
+    before = sys.modules.get(compiled_as)
+    found = importlib.import_module(name)
+    if backend == "native" and level != "baseline" and before is None:
+        sys.modules.pop(compiled_as, None)
+    return found
 
 
 def kernel(operation):

@@ -14,9 +14,11 @@ from voxkern.reference.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from voxkern.reference.flash import FlashTable, flash_table, luminance
 from voxkern.reference.im2col import col2im, im2col
 
 __all__ = [
+    "FlashTable",
     "col2im",
     "conv1d",
     "conv1d_backward",
@@ -27,5 +29,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "flash_table",
     "im2col",
+    "luminance",
 ]

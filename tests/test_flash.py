@@ -1,0 +1,414 @@
+"""The flash table: the oracle's rows, in a batch or a stream, for every content and dtype."""
+
+import pathlib
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import voxkern
+from voxkern import reference
+from voxkern.flash import _table
+from voxkern.kernels.native import host
+
+import hostile
+from accuracy import assert_exact
+
+OPERATION = "flash"
+DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+# More than two blocks of the kernel and no multiple of one; distinct primes.
+SHAPES = [(5, 43, 31, 3), (5, 43, 31), (7, 2, 3, 3), (2, 1, 7), (3, 131, 67, 3)]
+REAL = pathlib.Path(__file__).parents[2] / "shared/data/real/cockatoo.mp4"
+
+
+def noise(rng, shape, dtype):
+    """Uniform noise over 0 to 255, over all codes for uint16."""
+    return (rng.random(shape) * (65536 if dtype == "uint16" else 256)).astype(dtype)
+
+
+def flashing(pattern):
+    """Frames of one dark and one bright state of a pattern, in turn."""
+    return np.stack([pattern // 4, pattern, pattern // 4, pattern])
+
+
+def contents(rng):
+    """Frames that are all ties, near-ties, steady, mixed, dark or coarse."""
+    y, x = np.mgrid[:53, :61]
+    ramp = (x + y) * 2
+    text = np.where((x // 3 + y // 5) % 4, 150, 255)
+    steady_text = flashing(np.full_like(text, 150))
+    steady_text[:, text == 255] = 255
+    return {
+        "static": np.repeat(noise(rng, (1, 53, 61), "uint8"), 4, axis=0),
+        "uniform": flashing(np.full_like(x, 200)),
+        "gradient": flashing(ramp),
+        "dark gradient": flashing(ramp // 16),
+        "text": flashing(text),
+        "steady text": steady_text,
+        "inverted": np.stack([ramp, 255 - ramp, ramp]),
+        "one step": ramp + np.arange(4)[:, None, None] % 2,
+        "one pixel": flashing(np.where((x == 60) & (y == 52), 255, 0)),
+        "small noise": np.clip(ramp + rng.integers(-3, 4, (6, 53, 61)), 0, 255),
+    }
+
+
+def assert_rows(got, want, rtol=1e-12):
+    """Rows of the shape and sign of the oracle's; a zero is a negative zero."""
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, want, rtol=rtol, atol=0, strict=True)
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_the_oracles(backend, rng, shape, dtype):
+    frames = noise(rng, shape, dtype)
+    assert_rows(voxkern.flash_table(frames), reference.flash_table(frames))
+
+
+@pytest.mark.parametrize("name", list(contents(np.random.default_rng(0))))
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_rows_of_every_content_are_the_oracles(backend, rng, name, channels, dtype):
+    frames = contents(rng)[name].astype(dtype)
+    for _ in channels:
+        frames = np.stack([frames, frames // 2, frames], axis=3)
+    for k in (1, 5, 53 * 61):
+        assert_rows(voxkern.flash_table(frames, k), reference.flash_table(frames, k))
+
+
+@pytest.mark.parametrize("curve", ["exam", "linear", "ofcom", "srgb", np.sin, np.square])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_curve_is_the_oracles(backend, rng, curve, dtype):
+    frames = noise(rng, (4, 17, 19, 3), dtype)
+    got, want = voxkern.luminance(frames, curve), reference.luminance(frames, curve)
+    np.testing.assert_allclose(got, want, rtol=1e-13, strict=True)
+    np.testing.assert_allclose(
+        voxkern.flash_table(frames, 5, curve), reference.flash_table(frames, 5, curve), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("curve", [np.log, lambda gray: gray / (gray != 3)])
+def test_a_curve_that_is_not_finite_everywhere_follows_the_arithmetic(backend, rng, curve):
+    frames = rng.integers(0, 9, (6, 5, 7), "uint8")
+    frames[:2] += 9
+    with np.errstate(divide="ignore"):
+        want = reference.flash_table(frames, 2, curve)
+    assert_rows(voxkern.flash_table(frames, 2, curve), want)
+
+
+@pytest.mark.parametrize("layout", hostile.LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layout_does_not_matter(backend, rng, layout, dtype):
+    frames = noise(rng, (5, 13, 17, 3), dtype)
+    assert_exact(voxkern.flash_table(layout(frames)), voxkern.flash_table(frames))
+    assert_exact(voxkern.luminance(layout(frames)), voxkern.luminance(frames))
+
+
+def test_two_pixels_worked_by_hand(backend):
+    # Linear gray: changes of frame 1 are +6 and -4, of frame 2 -6 and -1, of frame 3 +7 and -7.
+    frames = np.array([[[0, 9]], [[6, 5]], [[0, 4]], [[7, 253]], [[8, 252]]], "uint8")
+    want = [[6 / 2], [-7 / 2], [256 / 2], [-1 / 2]]
+    assert_exact(voxkern.flash_table(frames, 2, "linear"), np.array(want))
+    assert_exact(voxkern.flash_table(frames, 1, "linear"), np.array([[6.0], [-6], [249], [-1]]))
+
+
+def test_the_exam_curve_worked_by_hand():
+    frames = np.array([[[[0, 0, 0]]], [[[5, 10, 0]]]], "uint8")
+    np.testing.assert_allclose(voxkern.luminance(frames).ravel(), [4, 4 * 2**2.2])
+    np.testing.assert_allclose(voxkern.flash_table(frames, 1), [[4 * 2**2.2 - 4]])
+
+
+def test_white_is_200_candela_and_1():
+    white = np.full((1, 1, 1, 3), 255, "uint8")
+    np.testing.assert_allclose(voxkern.luminance(white, "ofcom"), 200.04, atol=0.005)
+    np.testing.assert_allclose(voxkern.luminance(white, "srgb"), 1)
+
+
+def test_missing_rises_count_as_zero(backend):
+    frames = np.zeros((2, 3, 3), "uint8")
+    frames[1, 1, 1] = 10
+    assert_exact(voxkern.flash_table(frames, 5, "linear"), np.array([[2.0]]))
+
+
+def test_equal_rise_and_fall_are_a_fall_and_nothing_is_negative_zero(backend):
+    swap = np.array([[[0, 50]], [[50, 0]], [[50, 0]]], "uint8")
+    rows = voxkern.flash_table(swap, 1, "linear")
+    assert_exact(rows, np.array([[-50.0], [0.0]]))
+    assert np.signbit(rows[1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
+def test_nan_makes_both_rows_that_touch_it_nan(backend, rng, dtype, channels):
+    frames = noise(rng, (6, 5, 7, *channels), dtype)
+    frames[2, 3, 4] = np.nan
+    for k in (1, 5, 35):
+        rows = voxkern.flash_table(frames, k)
+        assert_exact(np.isnan(rows.ravel()), np.array([False, True, True, False, False]))
+        assert_rows(rows, reference.flash_table(frames, k))
+
+
+def test_inf_follows_the_arithmetic(backend):
+    frames = np.zeros((5, 3, 3))
+    frames[1, 0, 0] = frames[2, 0, 0] = np.inf
+    frames[4, :] = -1e9  # below the domain of the curve: NaN
+    want = np.array([[np.inf], [np.nan], [-np.inf], [np.nan]])
+    assert_exact(voxkern.flash_table(frames, 5), want)
+    assert_exact(voxkern.flash_table(frames[:4], 5, "linear"), want[:3])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fewer_than_two_frames_have_no_rows(backend, dtype):
+    for count in (0, 1):
+        assert voxkern.flash_table(np.ones((count, 3, 5), dtype)).shape == (0, 1)
+        assert voxkern.flash_table(np.ones((count, 3, 5, 3), dtype)).shape == (0, 1)
+        assert voxkern.luminance(np.ones((count, 3, 5, 3), dtype)).shape == (count, 3, 5)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 10, 100, 1000, 43 * 31])
+def test_k_up_to_a_frame(backend, rng, k):
+    for dtype in ("uint8", "float64"):
+        frames = noise(rng, (4, 43, 31), dtype)
+        assert_rows(voxkern.flash_table(frames, k), reference.flash_table(frames, k))
+
+
+@given(data=st.data())
+def test_a_stream_gives_the_rows_of_the_batch(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    dtype = data.draw(st.sampled_from(DTYPES))
+    channels = data.draw(st.sampled_from([(), (3,)]))
+    frames = noise(rng, (data.draw(st.integers(0, 12)), 7, 43, *channels), dtype)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(frames)), max_size=6)))
+    k = data.draw(st.integers(1, 301))
+    table = voxkern.FlashTable(k)
+    rows = [table.push(part) for part in np.split(frames, cuts)]
+    assert [len(r) for r in rows] == [
+        max(0, min(after, len(frames)) - max(before, 1))
+        for before, after in zip([0, *cuts], [*cuts, len(frames)])
+    ]
+    assert_exact(np.concatenate(rows), voxkern.flash_table(frames, k))
+
+
+def test_the_oracle_streams_too(rng):
+    frames = noise(rng, (9, 7, 5, 3), "uint8")
+    oracle, table = reference.FlashTable(3), voxkern.FlashTable(3)
+    for part in np.split(frames, [1, 2, 6]):
+        assert_rows(table.push(part), oracle.push(part))
+
+
+def test_one_frame_may_come_without_its_axis(backend, rng):
+    for shape in [(9, 7, 5, 3), (9, 7, 5), (9, 7, 3)]:
+        frames = noise(rng, shape, "uint8")
+        table = voxkern.FlashTable()
+        rows = np.concatenate([table.push(frame) for frame in frames])
+        assert_exact(rows, voxkern.flash_table(frames))
+    assert_exact(table.push(frames), voxkern.flash_table(frames[[-1, *range(9)]]))
+
+
+@given(data=st.data())
+def test_the_order_of_pixels_does_not_matter(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    pixels = data.draw(st.integers(1, 1500))
+    frames = rng.integers(0, data.draw(st.sampled_from([2, 9, 256])), (4, 1, pixels, 3), "uint8")
+    k = data.draw(st.integers(1, pixels))
+    rows = voxkern.flash_table(frames, k)
+    assert_exact(voxkern.flash_table(frames[:, :, rng.permutation(pixels)], k), rows)
+    assert_exact(voxkern.flash_table(frames[:, :, ::-1, ::-1], k), rows)
+    assert_rows(rows, reference.flash_table(frames, k))
+
+
+@given(seed=st.integers(0, 999), k=st.integers(1, 9))
+def test_time_reversed_the_rows_change_sign_and_order(seed, k):
+    frames = np.random.default_rng(seed).integers(0, 256, (5, 3, 7), "uint8")
+    rows = voxkern.flash_table(frames, k)
+    # Where rise and fall are equal both directions are a fall.
+    assert_exact(np.abs(voxkern.flash_table(frames[::-1], k)), np.abs(rows[::-1]))
+    moving = np.abs(rows).ravel() != np.abs(_smaller(frames, k)).ravel()
+    back = voxkern.flash_table(frames[::-1], k)[::-1]
+    assert_exact(back[moving], -rows[moving])
+
+
+def _smaller(frames, k):
+    """The mean that each row leaves out."""
+    change = np.diff(reference.luminance(frames).reshape(len(frames), -1), axis=0)
+    means = [np.sort(np.maximum(s * change, 0))[:, -k:].mean(axis=1) for s in (1, -1)]
+    return np.minimum(*means)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("k", [5, 1000])
+def test_the_number_of_threads_does_not_change_a_bit(rng, dtype, k):
+    frames = noise(rng, (3, 577, 601), dtype)
+    rows = []
+    try:
+        for threads in (1, 2, 3):
+            voxkern.set_num_threads(threads)
+            rows.append(voxkern.flash_table(frames, k))
+    finally:
+        host.set_num_threads(0)
+    assert_exact(rows[1], rows[0])
+    assert_exact(rows[2], rows[0])
+    assert_rows(rows[0], reference.flash_table(frames, k))
+
+
+def test_calls_from_many_threads_are_independent(rng):
+    clips = [noise(rng, (6, 43, 31, 3), "uint8") for _ in range(16)]
+    want = [voxkern.flash_table(clip) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        for got, rows in zip(pool.map(voxkern.flash_table, clips), want):
+            assert_exact(got, rows)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_stream_takes_constant_memory(rng, dtype):
+    frame = noise(rng, (1, 60, 80, 3), dtype)
+    table = voxkern.FlashTable()
+    table.push(frame)
+    tracemalloc.start()
+    table.push(frame)
+    tracemalloc.reset_peak()
+    for _ in range(300):
+        table.push(frame)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Doubles for a frame's gray and luminance, or nothing; not the 300 frames.
+    assert peak < 12 * frame.size + 100_000
+
+
+@pytest.mark.parametrize("k", [5, 4000])
+def test_a_long_batch_that_is_not_contiguous_is_copied_by_parts(rng, k):
+    frames = np.broadcast_to(noise(rng, (1, 60, 80, 3), "uint8"), (5000, 60, 80, 3))  # 72 MB
+    voxkern.flash_table(frames[:2])
+    tracemalloc.start()
+    voxkern.flash_table(frames, k)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize("curve", ["exam", "ofcom"])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
+def test_no_pair_of_sums_gains_more_than_its_block_may(curve, channels):
+    """The inequality of the kernel's screen, for every pair of sums and every block about it."""
+    table, convex = _table(voxkern.flash.CURVES[curve], np.zeros((1, 1, 1, *channels), "uint8"))
+    assert convex
+    for rise in range(len(table)):
+        gain = table[rise:] - table[: len(table) - rise]  # at every top
+        assert (np.diff(gain) >= 0).all()
+        if rise:
+            assert (gain >= table[rise:] - table[1 : len(table) - rise + 1]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 1, 3)])
+def test_uint16_is_screened_too(shape):
+    assert _table(voxkern.flash.CURVES["exam"], np.zeros(shape, "uint16"))[1]
+
+
+def test_straight_and_falling_curves_are_not_screened():
+    frames = np.zeros((1, 1, 1, 3), "uint8")
+    for curve in (voxkern.flash.CURVES["linear"], np.sin, np.negative, np.sqrt):
+        assert not _table(curve, frames)[1]
+
+
+def test_real_video_has_the_oracles_rows():
+    av = pytest.importorskip("av")
+    if not REAL.exists():
+        pytest.skip("shared/data/real/cockatoo.mp4 is not beside the repository")
+    table, rows, frames = voxkern.FlashTable(), [], []
+    with av.open(str(REAL)) as container:
+        for frame in container.decode(video=0):
+            frames.append(frame.to_ndarray(format="rgb24"))
+            rows.append(table.push(frames[-1]))
+            if len(frames) == 6:
+                break
+    assert frames[0].shape == (720, 1280, 3)
+    assert_rows(np.concatenate(rows), reference.flash_table(np.stack(frames)))
+
+
+GRAY = np.zeros((3, 5, 7), "uint8")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "names"),
+    [
+        (lambda: voxkern.flash_table(GRAY[0]), ValueError, r"frames have shape \(5, 7\)"),
+        (lambda: voxkern.flash_table([]), ValueError, "frames have shape"),
+        (lambda: voxkern.flash_table(GRAY[..., None]), ValueError, "frames have shape"),
+        (lambda: voxkern.flash_table(np.zeros((3, 5, 7, 4))), ValueError, "frames have shape"),
+        (lambda: voxkern.luminance(np.zeros((1, 3, 5, 7, 3))), ValueError, "frames have shape"),
+        (lambda: voxkern.flash_table(GRAY.astype(object)), TypeError, "frames has dtype object"),
+        (lambda: voxkern.flash_table(GRAY.astype("c16")), TypeError, "frames has dtype complex"),
+        (lambda: voxkern.flash_table(GRAY.astype(bool)), TypeError, "frames has dtype bool"),
+        (lambda: voxkern.flash_table(GRAY.astype("i4")), TypeError, "frames has dtype int32"),
+        (lambda: voxkern.flash_table(None), TypeError, "frames"),
+        (lambda: voxkern.flash_table([GRAY[0], GRAY[0, 1:]]), TypeError, "frames"),
+        (lambda: voxkern.flash_table(GRAY, 0), ValueError, "k is 0"),
+        (lambda: voxkern.flash_table(GRAY, -3), ValueError, "k is -3"),
+        (lambda: voxkern.flash_table(GRAY, 36), ValueError, "k is 36; it must be at most 35"),
+        (lambda: voxkern.flash_table(GRAY[:1], 36), ValueError, "k is 36"),
+        (lambda: voxkern.flash_table(GRAY[:, :0], 1), ValueError, "k is 1; it must be at most 0"),
+        (lambda: voxkern.flash_table(GRAY, float("nan")), TypeError, "k is nan"),
+        (lambda: voxkern.flash_table(GRAY, 5.0), TypeError, "k is 5.0"),
+        (lambda: voxkern.flash_table(GRAY, True), TypeError, "k is True"),
+        (lambda: voxkern.flash_table(GRAY, np.True_), TypeError, "k is"),
+        (lambda: voxkern.flash_table(GRAY, "5"), TypeError, "k is '5'"),
+        (lambda: voxkern.flash_table(GRAY, curve="exan"), ValueError, "curve is 'exan'"),
+        (lambda: voxkern.flash_table(GRAY, curve=2.2), TypeError, "curve is 2.2"),
+        (lambda: voxkern.flash_table(GRAY, curve=np.sum), ValueError, "curve returned shape"),
+        (lambda: voxkern.luminance(GRAY, lambda g: g + 1j), ValueError, "curve returned"),
+        (lambda: voxkern.FlashTable(0), ValueError, "k is 0"),
+        (lambda: voxkern.FlashTable(5, "exan"), ValueError, "curve is 'exan'"),
+    ],
+)
+def test_bad_input_is_named(call, error, names):
+    with pytest.raises(error, match=names):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (np.zeros((7, 5, 3), "uint8"), ValueError),
+        (np.zeros((2, 5, 8, 3), "uint8"), ValueError),
+        (np.zeros((5, 7), "uint8"), ValueError),
+        (np.zeros((5, 7, 3), "uint16"), ValueError),
+        (np.zeros((5, 7, 3), "int8"), TypeError),
+        (np.zeros(3, "uint8"), ValueError),
+    ],
+)
+def test_a_stream_survives_a_frame_that_does_not_fit(rng, bad, error):
+    frames = noise(rng, (5, 5, 7, 3), "uint8")
+    table = voxkern.FlashTable()
+    rows = [table.push(frames[:3])]
+    with pytest.raises(error, match="frames"):
+        table.push(bad)
+    rows.append(table.push(frames[3:]))
+    assert_exact(np.concatenate(rows), voxkern.flash_table(frames))
+
+
+def test_a_stream_survives_a_curve_that_raises(rng):
+    frames = noise(rng, (5, 5, 7), "float64")
+    calls = iter([False, False, False, True] + [False] * 9)
+
+    def curve(gray):
+        if next(calls):
+            raise ZeroDivisionError
+        return gray**2
+
+    table = voxkern.FlashTable(5, curve)
+    rows = [table.push(frames[:2])]
+    with pytest.raises(ZeroDivisionError):
+        table.push(frames[2:])
+    rows.append(table.push(frames[2:]))
+    assert_exact(np.concatenate(rows), voxkern.flash_table(frames, 5, np.square))
+
+
+def test_k_must_fit_the_first_frame_of_a_stream():
+    table = voxkern.FlashTable(36)
+    with pytest.raises(ValueError, match="k is 36; it must be at most 35"):
+        table.push(GRAY)
+    assert len(table.push(np.zeros((3, 6, 7), "uint8"))) == 2
