@@ -73,7 +73,7 @@ AVERAGES = [{}, {"count_include_pad": False}, {"divisor_override": -3}]
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("average", AVERAGES, ids=str)
-@pytest.mark.parametrize("dtype", hostile.FLOATS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_avg_pool_is_the_oracle(backend, rng, axes, window, average, dtype):
     x, kernel = hostile.normal(rng, hostile.SHAPES[axes], dtype), KERNEL[:axes]
     window = fitted(window, axes)
@@ -136,7 +136,8 @@ def test_global_pools_are_adaptive_pools_to_one(backend, rng, axes, dtype):
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("dtype", hostile.FLOATS)
 def test_unpooling_puts_maxima_back(backend, rng, axes, dtype):
-    x, kernel = hostile.normal(rng, hostile.SHAPES[axes], dtype), (2, 3, 2)[:axes]
+    shape, kernel = hostile.SHAPES[axes], (2, 3, 2)[:axes]
+    x = (rng.permutation(np.prod(shape)) - 1000).reshape(shape).astype(dtype)
     best, places = of("max_pool{}", axes)(x, kernel, return_indices=True)
     size = x.shape[2:]
     got = of("max_unpool{}", axes)(best, places, kernel, output_size=size)
@@ -278,7 +279,7 @@ def test_lp_gradient_is_the_difference_quotient(backend, rng, p):
 
 
 def test_max_gradient_is_the_difference_quotient(backend, rng):
-    x = rng.permutation(2 * 5 * 3 * 4.0).reshape(1, 2, 5, 3, 4)
+    x = rng.permutation(np.arange(120.0)).reshape(1, 2, 5, 3, 4)
     window = dict(kernel_size=(3, 2, 2), stride=(2, 1, 1), padding=1)
     best, places = voxkern.max_pool3d(x, **window, return_indices=True)
     grad = hostile.normal(rng, best.shape)
@@ -392,7 +393,11 @@ HALF, INDEX = np.zeros((2, 3, 3, 2)), np.zeros((2, 3, 3, 2), "i8")
             TypeError,
             "output_size is 6",
         ),
-        (lambda: voxkern.max_unpool2d(HALF, INDEX, 4, 1, 2), ValueError, "indices|padding"),
+        (
+            lambda: voxkern.max_unpool2d(HALF[..., :1], INDEX[..., :1], 2, 1, 1),
+            ValueError,
+            "padding",
+        ),
         (
             lambda: voxkern.max_pool2d_backward(HALF, INDEX + 99, (7, 5)),
             ValueError,

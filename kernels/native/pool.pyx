@@ -565,10 +565,14 @@ def max_pool3d_backward(const real[:, :, :, :, ::1] grad,
     cdef Windows v = windows(out.shape, grad.shape)
     cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
     cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
-    cdef const real *source = &grad[0, 0, 0, 0, 0]
-    cdef const long long *index = &indices[0, 0, 0, 0, 0]
-    cdef real *to = &out[0, 0, 0, 0, 0]
+    cdef const real *source
+    cdef const long long *index
+    cdef real *to
     cdef int threads = get_num_threads()
+    if out.size == 0:
+        return
+    source, to = &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
+    index = &indices[0, 0, 0, 0, 0]
     for c in prange(v.channels, nogil=True, num_threads=threads):
         memset(to + c * size, 0, size * sizeof(real))
         for e in range(c * count, (c + 1) * count):
@@ -581,10 +585,14 @@ def max_unpool3d(const real[:, :, :, :, ::1] x, const long long[:, :, :, :, ::1]
     cdef Windows v = windows(out.shape, x.shape)
     cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
     cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
-    cdef const real *source = &x[0, 0, 0, 0, 0]
-    cdef const long long *index = &indices[0, 0, 0, 0, 0]
-    cdef real *to = &out[0, 0, 0, 0, 0]
+    cdef const real *source
+    cdef const long long *index
+    cdef real *to
     cdef int threads = get_num_threads()
+    if out.size == 0:
+        return
+    source, to = &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
+    index = &indices[0, 0, 0, 0, 0]
     for c in prange(v.channels, nogil=True, num_threads=threads):
         memset(to + c * size, 0, size * sizeof(real))
         for e in range(c * count, (c + 1) * count):
@@ -598,9 +606,13 @@ def max_unpool3d_backward(const real[:, :, :, :, ::1] grad,
     cdef Windows v = windows(grad.shape, out.shape)
     cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
     cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, e
-    cdef const real *source = &grad[0, 0, 0, 0, 0]
-    cdef const long long *index = &indices[0, 0, 0, 0, 0]
-    cdef real *to = &out[0, 0, 0, 0, 0]
+    cdef const real *source
+    cdef const long long *index
+    cdef real *to
     cdef int threads = get_num_threads()
+    if out.size == 0:
+        return
+    source, to = &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
+    index = &indices[0, 0, 0, 0, 0]
     for e in prange(v.channels * count, nogil=True, num_threads=threads):
         to[e] = source[e // count * size + index[e]]

@@ -758,23 +758,19 @@ def _adaptive_avg_pool(axes, x, output_size, out):
 
 
 def _adaptive_avg_pool_backward(axes, grad, input_size):
-    grad = _input(grad, "grad", axes, empty=True)
+    grad = _input(grad, "grad", axes)
     size = _check.per_axis(input_size, "input_size", axes, minimum=1)
     run = _dispatch.kernel("pool").adaptive_avg_pool3d_backward
     shape = (*grad.shape[:-axes], *size)
-    if grad.size == 0:
-        return np.zeros(shape, grad.dtype)
     return _fill(run, axes, shape, (grad,), (window.as_volume(size, 1),))
 
 
 def _scatter(axes, grad, indices, input_size):
     """The gradient of maxima, at their places."""
-    grad = _input(grad, "grad", axes, empty=True)
+    grad = _input(grad, "grad", axes)
     size = _check.per_axis(input_size, "input_size", axes, minimum=1)
     indices = _places(indices, grad.shape, "grad", size)
     run, shape = _dispatch.kernel("pool").max_pool3d_backward, (*grad.shape[:-axes], *size)
-    if grad.size == 0:
-        return np.zeros(shape, grad.dtype)
     return _fill(run, axes, shape, (grad, indices), (window.as_volume(size, 1),))
 
 
@@ -786,8 +782,6 @@ def _max_unpool(axes, x, indices, kernel_size, stride, padding, output_size, out
     kernel_size, stride, padding, _ = _volume(kernel_size, stride, padding, (1,) * axes)
     run, shape = _dispatch.kernel("pool").max_unpool3d, (*x.shape[:-axes], *size)
     arguments = kernel_size, stride, padding, window.as_volume(size, 1)
-    if x.size == 0:
-        return _check.output(out, shape, x.dtype, *given)
     return _fill(run, axes, shape, (x, indices), arguments, out, given)
 
 
@@ -802,8 +796,6 @@ def _gather(axes, grad, indices):
         )
     places = _places(places, places.shape, "x", grad.shape[-axes:])
     run = _dispatch.kernel("pool").max_unpool3d_backward
-    if places.size == 0:
-        return np.zeros(places.shape, grad.dtype)
     return _fill(run, axes, places.shape, (grad, places), ())
 
 
@@ -816,14 +808,14 @@ def _fill(run, axes, shape, inputs, arguments, out=None, given=()):
     return _check.deliver(scratch, out)
 
 
-def _input(value, name, axes, empty=False):
-    """`value` as an array of `axes` spatial axes, none of them empty unless `empty`."""
+def _input(value, name, axes):
+    """`value` as an array of `axes` spatial axes, none of them empty."""
     x = _check.array(value, name)
     if x.ndim not in (axes + 1, axes + 2):
         raise ValueError(
             f"{name} has {x.ndim} axes; it must have {axes + 2}, (N, C, *spatial), or {axes + 1}"
         )
-    if x.shape[-axes - 1] == 0 or (0 in x.shape[-axes:] and not empty):
+    if 0 in x.shape[-axes - 1 :]:
         raise ValueError(f"{name} has shape {x.shape}; no axis but the batch may be empty")
     return x
 

@@ -25,7 +25,7 @@ def _adaptive(size, counts):
     positions = []
     for n, count in zip(size, counts):
         o = np.arange(count)[:, None]
-        index = o * n // max(count, 1) + np.arange(n)
+        index = o * n // max(count, 1) + np.arange(n // max(count, 1) + 2)
         positions.append(np.where(index < -(-(o + 1) * n // max(count, 1)), index, -1))
     return positions
 
@@ -44,19 +44,24 @@ def _places(size, positions):
     return flat.reshape(*counts, taps), inside.reshape(*counts, taps)
 
 
+def _flat(x, axes):
+    """The spatial axes as one."""
+    return x.reshape(*x.shape[:-axes], math.prod(x.shape[-axes:]))
+
+
 def _gather(x, positions, fill):
     """The elements of every window along a last axis, `fill` in the padding."""
     axes = len(positions)
     flat, inside = _places(x.shape[-axes:], positions)
-    values = x.reshape(*x.shape[:-axes], -1)[..., np.where(inside, flat, 0)]
+    values = _flat(x, axes)[..., np.where(inside, flat, 0)]
     return np.where(inside, values, fill), flat, inside
 
 
 def _scatter(grad, flat, inside, size):
     """The adjoint of the gathering: `grad` of (windows, taps) added up in the input's places."""
     lead = grad.shape[: grad.ndim - flat.ndim]
-    result = np.zeros((int(np.prod(lead)), int(np.prod(size))), grad.dtype)
-    for channel, part in zip(result, grad.reshape(-1, *flat.shape)):
+    result = np.zeros((math.prod(lead), math.prod(size)), grad.dtype)
+    for channel, part in zip(result, grad.reshape(len(result), *flat.shape)):
         np.add.at(channel, flat[inside], part[inside])
     return result.reshape(*lead, *size)
 
@@ -110,7 +115,7 @@ def _counts(axes, x, output_size):
 
 def _max_pool_backward(axes, grad, indices, input_size, *, out=None):
     size = per_axis(input_size, axes)
-    result = np.zeros((*grad.shape[:-axes], int(np.prod(size))), grad.dtype)
+    result = np.zeros((*grad.shape[:-axes], math.prod(size)), grad.dtype)
     for place in np.ndindex(grad.shape[:-axes]):
         np.add.at(result[place], indices[place].ravel(), grad[place].ravel())
     return into(out, result.reshape(*grad.shape[:-axes], *size))
@@ -168,7 +173,7 @@ def _avg_pool_backward(
 
 
 def _lp_pool(axes, x, norm_type, kernel_size, stride=None, ceil_mode=False, *, out=None):
-    taps = np.prod(per_axis(kernel_size, axes))
+    taps = math.prod(per_axis(kernel_size, axes))
     if norm_type == np.inf:
         return _max_pool(axes, np.abs(x), kernel_size, stride, ceil_mode=ceil_mode, out=out)
     if norm_type == -np.inf:
@@ -189,7 +194,7 @@ def _lp_pool_backward(
             axes, sign * np.abs(x), kernel_size, stride, 0, 1, ceil_mode, return_indices=True
         )
         return into(out, np.sign(x) * _max_pool_backward(axes, grad, indices, size))
-    taps = np.prod(per_axis(kernel_size, axes))
+    taps = math.prod(per_axis(kernel_size, axes))
     with np.errstate(all="ignore"):
         total = _avg_pool(axes, x**norm_type, kernel_size, stride, 0, ceil_mode) * taps
         share = np.where(total == 0, 0, grad * taps * total ** (1 / norm_type - 1))
@@ -239,7 +244,7 @@ def _max_unpool(
     size, kernel_size, stride, padding, _ = _window(x, axes, kernel_size, stride, padding)
     default = [(n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel_size, stride, padding)]
     size = default if output_size is None else tuple(output_size)[-axes:]
-    result = np.zeros((*x.shape[:-axes], int(np.prod(size))), x.dtype)
+    result = np.zeros((*x.shape[:-axes], math.prod(size)), x.dtype)
     for place in np.ndindex(x.shape[:-axes]):
         for index, value in zip(indices[place].flat, x[place].flat):
             result[place][index] = value
@@ -247,8 +252,7 @@ def _max_unpool(
 
 
 def _max_unpool_backward(axes, grad, indices, *, out=None):
-    lead = grad.shape[:-axes]
-    taken = np.take_along_axis(grad.reshape(*lead, -1), indices.reshape(*lead, -1), axis=-1)
+    taken = np.take_along_axis(_flat(grad, axes), _flat(indices, axes), axis=-1)
     return into(out, taken.reshape(indices.shape))
 
 
