@@ -5,19 +5,38 @@ into one, for the whole width, and then its columns, as many shifted views of th
 """
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, pow, powf, sqrt
+from libc.math cimport INFINITY, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from voxkern.kernels.native.host import get_num_threads
 
+cdef extern from "pool.h" nogil:
+    void take_larger_float(const float *x, Py_ssize_t stride, int tap, Py_ssize_t n,
+                           float *best, int *taps)
+    void take_larger_float_wide(const float *x, Py_ssize_t stride, long long tap, Py_ssize_t n,
+                                float *best, long long *taps)
+    void take_larger_double(const double *x, Py_ssize_t stride, long long tap, Py_ssize_t n,
+                            double *best, long long *taps)
+
 ctypedef fused real:
     float
     double
 
+ctypedef fused word:
+    int
+    long long
+
 cdef enum:
-    MAX, SUM, POWERS  # what becomes of the elements of a window
+    MAX, SUM, SQUARES  # what becomes of the elements of a window
     LONG = 64  # terms of a sum that are simply added in order
+    PARTS = 4  # shares of a plane's rows: work for threads where planes are few
+
+
+cdef int useful_threads(Py_ssize_t work) except? -1:
+    """One thread more for every 2**15 elements: waking one costs as much as pooling those."""
+    cdef Py_ssize_t allowed = get_num_threads()
+    return <int>min(allowed, 1 + (work >> 15))
 
 
 cdef struct Axis:
@@ -33,6 +52,8 @@ cdef struct Windows:
 cdef Axis axis(Py_ssize_t size, Py_ssize_t count, Py_ssize_t kernel, Py_ssize_t stride,
                Py_ssize_t padding, Py_ssize_t dilation) noexcept:
     cdef Axis a
+    if kernel == 0 and count and size % count == 0:  # alike, without a division per window
+        kernel = stride = size // count
     a.size, a.count, a.kernel = size, count, kernel
     a.stride, a.padding, a.dilation = stride, padding, dilation
     return a
@@ -116,34 +137,19 @@ cdef inline void combine(int kind, const real **rows, Py_ssize_t count, real *to
         r += 3
 
 
-cdef inline real power(real x, double p) noexcept nogil:
-    if real is float:
-        return powf(x, <float>p)
-    else:
-        return pow(x, p)
-
-
-cdef void add_powers(const real **rows, Py_ssize_t count, real *to, Py_ssize_t n,
-                     double p) noexcept nogil:
-    """to = the elementwise sum of the rows raised to the power `p`."""
+cdef void add_squares(const real **rows, Py_ssize_t count, real *to, Py_ssize_t n) noexcept nogil:
+    """to = the elementwise sum of the rows' squares."""
     cdef Py_ssize_t r, e
     cdef const real *a
     memset(to, 0, n * sizeof(real))
     for r in range(count):
         a = rows[r]
-        if p == 2:
-            for e in range(n):
-                to[e] += a[e] * a[e]
-        elif p == 3:
-            for e in range(n):
-                to[e] += a[e] * a[e] * a[e]
-        else:
-            for e in range(n):
-                to[e] += power(a[e], p)
+        for e in range(n):
+            to[e] += a[e] * a[e]
 
 
-cdef void reduce_rows(int kind, double p, const real **rows, Py_ssize_t count, real *to,
-                      real *partial, Py_ssize_t n) noexcept nogil:
+cdef void reduce_rows(int kind, const real **rows, Py_ssize_t count, real *to, real *partial,
+                      Py_ssize_t n) noexcept nogil:
     """Combine the rows of a window, sums of many rows by blocks whose sums are added up.
 
     A plain sum of 1e5 equal float32 rows is off by 1e-3.
@@ -156,8 +162,8 @@ cdef void reduce_rows(int kind, double p, const real **rows, Py_ssize_t count, r
     if count > LONG:
         block = max(<Py_ssize_t>LONG, <Py_ssize_t>sqrt(<double>count))
     while r < count:
-        if kind == POWERS:
-            add_powers(rows + r, min(block, count - r), target, n, p)
+        if kind == SQUARES:
+            add_squares(rows + r, min(block, count - r), target, n)
         else:
             combine(SUM, rows + r, min(block, count - r), target, n)
         if r:
@@ -190,6 +196,18 @@ cdef real reduce_span(int kind, const real *x, Py_ssize_t n) noexcept nogil:
     return lanes[0]
 
 
+cdef inline void combine_pairs(int kind, const real *row, Py_ssize_t kernel, real *to,
+                               Py_ssize_t n) noexcept nogil:
+    """The columns of windows of 2 or 3 taps at stride 2, straight from the row."""
+    cdef Py_ssize_t o
+    if kernel == 2:
+        for o in range(n):
+            to[o] = join(kind, row[2 * o], row[2 * o + 1])
+    else:
+        for o in range(n):
+            to[o] = join(kind, join(kind, row[2 * o], row[2 * o + 1]), row[2 * o + 2])
+
+
 cdef void split(const real *row, real *to, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
     """to[q, i] = row[i*stride + q], so that every tap of a strided window is contiguous."""
     cdef Py_ssize_t i, q
@@ -209,7 +227,9 @@ cdef struct Plan:
     Py_ssize_t row  # of the padded row
     Py_ssize_t reals  # of all rows
     Py_ssize_t pointers
+    Py_ssize_t rows  # of all pointers, those to a window's rows; the others to its taps
     bint spans  # whether the columns are reduced one window at a time
+    bint pairs  # whether they are neighbours at stride 2
 
 
 cdef Plan planned(const Windows *v) noexcept nogil:
@@ -222,17 +242,31 @@ cdef Plan planned(const Windows *v) noexcept nogil:
     plan.phase = (padded + v.w.stride - 1) // v.w.stride
     plan.row = (plan.phase * v.w.stride + 15) // 16 * 16
     plan.reals = 3 * plan.row
-    plan.pointers = max(longest(&v.z) * longest(&v.y), 0 if plan.spans else v.w.kernel)
+    plan.pairs = v.w.stride == 2 and v.w.dilation == 1 and 2 <= v.w.kernel <= 3
+    plan.rows = longest(&v.z) * longest(&v.y)
+    plan.pointers = plan.rows + (0 if plan.spans else v.w.kernel)
     return plan
+
+
+cdef void list_taps(real *scratch, const Axis *w, const Plan *plan,
+                    const real **taps) noexcept nogil:
+    """Where the taps of the first window lie in the row that :func:`pool_row` splits."""
+    cdef Py_ssize_t t, at
+    cdef const real *row = scratch if w.stride == 1 else scratch + 2 * plan.row
+    if not plan.spans:
+        for t in range(w.kernel):
+            at = t * w.dilation
+            taps[t] = row + at % w.stride * plan.phase + at // w.stride
 
 
 cdef Py_ssize_t list_rows(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
                           const real **rows) noexcept nogil:
     """Where the rows of window (i, j) start, and how many there are."""
-    cdef Py_ssize_t count = 0, a = begin(&v.z, i), b
-    while a < end(&v.z, i):
-        b = begin(&v.y, j)
-        while b < end(&v.y, j):
+    cdef Py_ssize_t count = 0, a = begin(&v.z, i), b, first = begin(&v.y, j)
+    cdef Py_ssize_t depth = end(&v.z, i), height = end(&v.y, j)
+    while a < depth:
+        b = first
+        while b < height:
             rows[count] = volume + (a * v.y.size + b) * v.w.size
             count += 1
             b += v.y.dilation
@@ -240,32 +274,28 @@ cdef Py_ssize_t list_rows(const real *volume, const Windows *v, Py_ssize_t i, Py
     return count
 
 
-cdef void pool_row(int kind, double p, const real *volume, const Windows *v, const Plan *plan,
+cdef void pool_row(int kind, const real *volume, const Windows *v, const Plan *plan,
                    Py_ssize_t i, Py_ssize_t j, real *scratch, const real **pointers,
                    real *to) noexcept nogil:
     """Reduce every window of output row (i, j); `scratch` comes with the padding in it."""
-    cdef Py_ssize_t count = list_rows(volume, v, i, j, pointers), o, t
+    cdef Py_ssize_t count = list_rows(volume, v, i, j, pointers), o
     cdef const real *row = scratch
+    cdef int columns = MAX if kind == MAX else SUM
     if count == 0:  # dilation can step over the input: only maxima have it
         for o in range(v.w.count):
             to[o] = -INFINITY
         return
-    reduce_rows(kind, p, pointers, count, scratch + v.w.padding, scratch + plan.row, v.w.size)
+    reduce_rows(kind, pointers, count, scratch + v.w.padding, scratch + plan.row, v.w.size)
     if plan.spans:
         row += v.w.padding
         for o in range(v.w.count):
-            to[o] = reduce_span(kind, row + begin(&v.w, o), end(&v.w, o) - begin(&v.w, o))
-        return
-    if v.w.stride > 1:
-        row = scratch + 2 * plan.row
-        split(<const real *>scratch, scratch + 2 * plan.row, v.w.stride, plan.phase)
-    for t in range(v.w.kernel):
-        o = t * v.w.dilation
-        pointers[t] = row + o % v.w.stride * plan.phase + o // v.w.stride
-    if kind == MAX:
-        combine(MAX, pointers, v.w.kernel, to, v.w.count)
+            to[o] = reduce_span(columns, row + begin(&v.w, o), end(&v.w, o) - begin(&v.w, o))
+    elif plan.pairs:
+        combine_pairs(columns, row, v.w.kernel, to, v.w.count)
     else:
-        combine(SUM, pointers, v.w.kernel, to, v.w.count)
+        if v.w.stride > 1:
+            split(row, scratch + 2 * plan.row, v.w.stride, plan.phase)
+        combine(columns, pointers + plan.rows, v.w.kernel, to, v.w.count)
 
 
 cdef void average(real *to, const real *widths, Py_ssize_t n, double rows) noexcept nogil:
@@ -275,17 +305,14 @@ cdef void average(real *to, const real *widths, Py_ssize_t n, double rows) noexc
         to[o] = to[o] / (factor * widths[o])
 
 
-cdef void root(real *to, Py_ssize_t n, double p, double taps) noexcept nogil:
-    """Means of powers to norms: a window that was cut off counts as a whole one, as in torch."""
+cdef void norm(int kind, real *to, Py_ssize_t n, double taps) noexcept nogil:
+    """Means to norms: a window that was cut off counts as a whole one, as in torch."""
     cdef Py_ssize_t o
     for o in range(n):
         to[o] = to[o] * <real>taps
-    if p == 2:
+    if kind == SQUARES:
         for o in range(n):
             to[o] = sqrt(to[o])
-    elif p != 1:
-        for o in range(n):
-            to[o] = power(to[o], 1 / p)
 
 
 cdef double rows_counted(const Windows *v, Py_ssize_t i, Py_ssize_t j, bint include_pad,
@@ -296,12 +323,29 @@ cdef double rows_counted(const Windows *v, Py_ssize_t i, Py_ssize_t j, bint incl
     return <double>(divisor(&v.z, i, include_pad) * divisor(&v.y, j, include_pad))
 
 
-cdef int pool(int kind, double p, const real *x, real *out, Windows v, bint include_pad,
+cdef void pool_rows(int kind, bint norms, const real *x, real *out, const Windows *v,
+                    const Plan *plan, Py_ssize_t item, real *scratch, const real **pointers,
+                    const real *widths, bint include_pad, double override) noexcept nogil:
+    """Every PARTS-th of the rows of one plane of the output."""
+    cdef Py_ssize_t part = item % PARTS, plane = item // PARTS, j
+    cdef Py_ssize_t c = plane // v.z.count, i = plane % v.z.count
+    cdef const real *volume = x + c * v.z.size * v.y.size * v.w.size
+    cdef real *to
+    for j in range(part * v.y.count // PARTS, (part + 1) * v.y.count // PARTS):
+        to = out + (plane * v.y.count + j) * v.w.count
+        pool_row(kind, volume, v, plan, i, j, scratch, pointers, to)
+        if kind != MAX:
+            average(to, widths, v.w.count, rows_counted(v, i, j, include_pad, override))
+        if norms:
+            norm(kind, to, v.w.count, <double>(v.z.kernel * v.y.kernel * v.w.kernel))
+
+
+cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint include_pad,
               double override) except -1:
     """out = the windows of x reduced; sums divided by their windows' sizes or by `override`."""
     cdef Plan plan = planned(&v)
-    cdef Py_ssize_t item, c, i, j, o
-    cdef int threads = get_num_threads()
+    cdef Py_ssize_t item, o
+    cdef int threads = useful_threads(v.channels * v.z.size * v.y.size * v.w.size), thread
     cdef real *scratch = <real *>malloc((threads * plan.reals + v.w.count) * sizeof(real))
     cdef const real **pointers = <const real **>malloc(threads * plan.pointers * sizeof(real *))
     cdef real *widths = scratch + threads * plan.reals
@@ -313,82 +357,114 @@ cdef int pool(int kind, double p, const real *x, real *out, Windows v, bint incl
         scratch[o] = -INFINITY if kind == MAX else 0
     for o in range(v.w.count):
         widths[o] = 1 if override else divisor(&v.w, o, include_pad)
-    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
-        j = item % v.y.count
-        i = item // v.y.count % v.z.count
-        c = item // v.y.count // v.z.count
-        pool_row(kind, p, x + c * v.z.size * v.y.size * v.w.size, &v, &plan, i, j,
-                 scratch + threadid() * plan.reals, pointers + threadid() * plan.pointers,
-                 out + item * v.w.count)
-        if kind != MAX:
-            average(out + item * v.w.count, widths, v.w.count,
-                    rows_counted(&v, i, j, include_pad, override))
-        if kind == POWERS:
-            root(out + item * v.w.count, v.w.count, p,
-                 <double>(v.z.kernel * v.y.kernel * v.w.kernel))
+    for thread in range(threads):
+        list_taps(scratch + thread * plan.reals, &v.w, &plan,
+                  pointers + thread * plan.pointers + plan.rows)
+    for item in prange(v.channels * v.z.count * PARTS, nogil=True, num_threads=threads):
+        pool_rows(kind, norms, x, out, &v, &plan, item, scratch + threadid() * plan.reals,
+                  pointers + threadid() * plan.pointers, <const real *>widths, include_pad,
+                  override)
     free(scratch)
     free(pointers)
     return 0
 
 
-cdef inline void take_larger(const real *x, Py_ssize_t stride, Py_ssize_t first, Py_ssize_t n,
-                             real *best, long long *index) noexcept nogil:
-    """Where x[o*stride] is larger or NaN, it becomes best[o], first + o*stride index[o]."""
-    cdef Py_ssize_t o
-    cdef real value
-    cdef bint take
-    for o in range(n):
-        value = x[o * stride]
-        take = (value > best[o]) | (value != value)
-        best[o] = value if take else best[o]
-        index[o] = first + o * stride if take else index[o]
-
-
-cdef void index_taps(const real *volume, const Axis *w, Py_ssize_t row, real *best,
-                     long long *index) noexcept nogil:
-    """Let every tap of the windows along the row that starts at `row` contend for the maximum."""
+cdef void take_row(const real *row, const Axis *w, word tap, real *best, word *taps) noexcept nogil:
+    """Let every tap of the windows along `row` contend for the maximum; the first is `tap`."""
     cdef Py_ssize_t t, at, low, high
     for t in range(w.kernel):
         at = t * w.dilation - w.padding
         low = 0 if at >= 0 else (w.stride - 1 - at) // w.stride
         high = 0 if at >= w.size else min(w.count, (w.size - 1 - at) // w.stride + 1)
-        at += row + low * w.stride
-        if w.stride == 1:
-            take_larger(volume + at, 1, at, high - low, best + low, index + low)
-        elif w.stride == 2:
-            take_larger(volume + at, 2, at, high - low, best + low, index + low)
+        at += low * w.stride
+        if real is double:
+            take_larger_double(row + at, w.stride, tap + t * w.dilation, high - low, best + low,
+                               <long long *>(taps + low))
+        elif word is int:
+            take_larger_float(row + at, w.stride, <int>(tap + t * w.dilation), high - low,
+                              best + low, taps + low)
         else:
-            take_larger(volume + at, w.stride, at, high - low, best + low, index + low)
+            take_larger_float_wide(row + at, w.stride, tap + t * w.dilation, high - low,
+                                   best + low, taps + low)
 
 
 cdef void index_row(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
-                    real *best, long long *index) noexcept nogil:
-    """Maxima of output row (i, j) and their places: taps in row-major order, the first stays."""
-    cdef Py_ssize_t a = begin(&v.z, i), b = begin(&v.y, j), o
+                    real *best, word *taps, long long *index) noexcept nogil:
+    """Maxima of output row (i, j) and their places: taps in row-major order, the first stays.
+
+    While they contend, a place is an offset from the window's first row and column, padding
+    included: in words as wide as the elements, one comparison selects both.
+    """
+    cdef Py_ssize_t first = begin(&v.z, i), a = first, b = begin(&v.y, j), o
+    cdef Py_ssize_t start = (a * v.y.size + b) * v.w.size
+    cdef Py_ssize_t depth = end(&v.z, i), height = end(&v.y, j)
     for o in range(v.w.count):
         best[o] = -INFINITY
-        index[o] = (a * v.y.size + b) * v.w.size + begin(&v.w, o)
-    while a < end(&v.z, i):
+        taps[o] = <word>(begin(&v.w, o) - o * v.w.stride + v.w.padding)
+    while a < depth:
         b = begin(&v.y, j)
-        while b < end(&v.y, j):
-            index_taps(volume, &v.w, (a * v.y.size + b) * v.w.size, best, index)
+        while b < height:
+            o = (a * v.y.size + b) * v.w.size
+            take_row(volume + o, &v.w, <word>(o - start), best, taps)
             b += v.y.dilation
         a += v.z.dilation
+    for o in range(v.w.count):
+        index[o] = start + o * v.w.stride - v.w.padding + taps[o]
 
 
-cdef Py_ssize_t place(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
-                      Py_ssize_t o, real value) noexcept nogil:
-    """Where window (i, j, o) has `value` first; where it has NaN last, if that is its value."""
+cdef int index_all(const real *x, real *best, long long *index, Windows v, word unused) except -1:
+    """The windows' maxima and their places."""
+    cdef Py_ssize_t item, c, i, j, volume = v.z.size * v.y.size * v.w.size
+    cdef int threads = useful_threads(v.channels * volume)
+    cdef word *taps = <word *>malloc(threads * v.w.count * sizeof(word))
+    if taps == NULL:
+        raise MemoryError(f"no memory for {threads} threads' rows of {v.w.count} windows")
+    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
+        j = item % v.y.count
+        i = item // v.y.count % v.z.count
+        c = item // v.y.count // v.z.count
+        index_row(x + c * volume, &v, i, j, best + item * v.w.count,
+                  taps + threadid() * v.w.count, index + item * v.w.count)
+    free(taps)
+    return 0
+
+
+cdef int index_maxima(const real *x, real *best, long long *index, Windows v) except -1:
+    """:func:`index_all` with offsets as wide as the elements, wider where a volume is vast."""
+    if real is float and v.z.size * v.y.size * v.w.size < 2**31 - v.w.kernel * v.w.dilation:
+        return index_all(x, best, index, v, <int>0)
+    return index_all(x, best, index, v, <long long>0)
+
+
+cdef Py_ssize_t place(const real *volume, const Py_ssize_t *low, const Py_ssize_t *high,
+                      Py_ssize_t height, Py_ssize_t width, real value) noexcept nogil:
+    """Where a window has `value` first; where it has NaN last, if that is its value."""
     cdef Py_ssize_t a, b, e, row, last = 0
-    for a in range(begin(&v.z, i), end(&v.z, i)):
-        for b in range(begin(&v.y, j), end(&v.y, j)):
-            row = (a * v.y.size + b) * v.w.size
-            for e in range(row + begin(&v.w, o), row + end(&v.w, o)):
-                if volume[e] == value:
-                    return e
-                if volume[e] != volume[e]:
-                    last = e
+    for a in range(low[0], high[0]):
+        for b in range(low[1], high[1]):
+            row = (a * height + b) * width
+            if value == value:
+                for e in range(row + low[2], row + high[2]):
+                    if volume[e] == value:
+                        return e
+            else:
+                for e in range(row + low[2], row + high[2]):
+                    if volume[e] != volume[e]:
+                        last = e
     return last
+
+
+cdef void place_row(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
+                    const real *best, long long *index) noexcept nogil:
+    """The places of known maxima of output row (i, j)."""
+    cdef Py_ssize_t low[3]
+    cdef Py_ssize_t high[3]
+    cdef Py_ssize_t o
+    low[0], low[1] = begin(&v.z, i), begin(&v.y, j)
+    high[0], high[1] = end(&v.z, i), end(&v.y, j)
+    for o in range(v.w.count):
+        low[2], high[2] = begin(&v.w, o), end(&v.w, o)
+        index[o] = place(volume, low, high, v.y.size, v.w.size, best[o])
 
 
 def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dilation, ceil_mode,
@@ -397,26 +473,14 @@ def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dila
     cdef real[:, :, :, :, ::1] best = out[0] if return_indices else out
     cdef long long[:, :, :, :, ::1] places
     cdef Windows v
-    cdef Py_ssize_t item, c, i, j, volume
-    cdef const real *source
-    cdef real *to
-    cdef long long *index
-    cdef int threads = get_num_threads()
     if best.size == 0:
         return
     v = windows(x.shape, best.shape, kernel_size, stride, padding, dilation)
-    source, to = &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0]
     if not return_indices:
-        pool(MAX, 1, source, to, v, False, 0)
+        pool(MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
     places = out[1]
-    index = &places[0, 0, 0, 0, 0]
-    volume = v.z.size * v.y.size * v.w.size
-    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
-        j = item % v.y.count
-        i = item // v.y.count % v.z.count
-        c = item // v.y.count // v.z.count
-        index_row(source + c * volume, &v, i, j, to + item * v.w.count, index + item * v.w.count)
+    index_maxima(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indices, *, out):
@@ -424,44 +488,48 @@ def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indic
     cdef real[:, :, :, :, ::1] best = out[0] if return_indices else out
     cdef long long[:, :, :, :, ::1] places
     cdef Windows v
-    cdef Py_ssize_t item, c, i, j, o, volume
+    cdef Py_ssize_t item, c, i, j, volume
     cdef const real *source
     cdef real *to
     cdef long long *index
-    cdef int threads = get_num_threads()
+    cdef int threads
     if best.size == 0:
         return
     v = windows(x.shape, best.shape)
     source, to = &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0]
-    pool(MAX, 1, source, to, v, False, 0)
+    if return_indices:
+        places = out[1]
+        index = &places[0, 0, 0, 0, 0]
+        if v.z.kernel and v.y.kernel and v.w.kernel and v.w.count >= 8:
+            index_maxima(source, to, index, v)
+            return
+    pool(MAX, False, source, to, v, False, 0)
     if not return_indices:
         return
-    places = out[1]
-    index = &places[0, 0, 0, 0, 0]
     volume = v.z.size * v.y.size * v.w.size
+    threads = useful_threads(v.channels * volume)
     for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
         j = item % v.y.count
         i = item // v.y.count % v.z.count
         c = item // v.y.count // v.z.count
-        for o in range(v.w.count):
-            index[item * v.w.count + o] = place(source + c * volume, &v, i, j, o,
-                                                to[item * v.w.count + o])
+        place_row(source + c * volume, &v, i, j, <const real *>(to + item * v.w.count),
+                  index + item * v.w.count)
 
 
 def avg_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, ceil_mode,
                count_include_pad, divisor_override, *, real[:, :, :, :, ::1] out):
     """out = the mean of every window, or its sum over `divisor_override`."""
     if out.size:
-        pool(SUM, 1, &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
+        pool(SUM, False, &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
              windows(x.shape, out.shape, kernel_size, stride, padding), <bint>count_include_pad,
              <double>(divisor_override or 0))
 
 
 def lp_pool3d(const real[:, :, :, :, ::1] x, norm_type, kernel_size, stride, ceil_mode, *,
               real[:, :, :, :, ::1] out):
-    """out = (the sum of every window's powers) ** (1 / norm_type); norm_type is finite."""
+    """out = the sum of every window, or the root of the sum of its squares: norm_type is 1 or 2."""
     if out.size:
-        pool(POWERS, <double>norm_type, &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
+        pool(SQUARES if norm_type == 2 else SUM, True, &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
              windows(x.shape, out.shape, kernel_size, stride), False, 0)
 
 
@@ -469,7 +537,7 @@ def adaptive_avg_pool3d(const real[:, :, :, :, ::1] x, output_size, *,
                         real[:, :, :, :, ::1] out):
     """out = the mean of every adaptive window."""
     if out.size:
-        pool(SUM, 1, &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0], windows(x.shape, out.shape), False,
+        pool(SUM, False, &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0], windows(x.shape, out.shape), False,
              0)
 
 
@@ -525,7 +593,7 @@ cdef int spread_all(const real *grad, real *out, Windows v, bint include_pad,
     """The adjoint of the averages; one thread owns a channel, so every sum has one order."""
     cdef Plan plan = planned(&v)
     cdef Py_ssize_t c, o, reals = 2 * plan.row + v.w.count
-    cdef int threads = get_num_threads()
+    cdef int threads = useful_threads(v.channels * v.z.size * v.y.size * v.w.size)
     cdef real *scratch = <real *>malloc((threads * reals + v.w.count) * sizeof(real))
     cdef real *widths = scratch + threads * reals
     if scratch == NULL:
@@ -568,7 +636,7 @@ def max_pool3d_backward(const real[:, :, :, :, ::1] grad,
     cdef const real *source
     cdef const long long *index
     cdef real *to
-    cdef int threads = get_num_threads()
+    cdef int threads = useful_threads(v.channels * size)
     if out.size == 0:
         return
     source, to = &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
@@ -588,7 +656,7 @@ def max_unpool3d(const real[:, :, :, :, ::1] x, const long long[:, :, :, :, ::1]
     cdef const real *source
     cdef const long long *index
     cdef real *to
-    cdef int threads = get_num_threads()
+    cdef int threads = useful_threads(v.channels * size)
     if out.size == 0:
         return
     source, to = &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
@@ -605,14 +673,15 @@ def max_unpool3d_backward(const real[:, :, :, :, ::1] grad,
     """out = grad[indices] in every channel."""
     cdef Windows v = windows(grad.shape, out.shape)
     cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
-    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, e
+    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
     cdef const real *source
     cdef const long long *index
     cdef real *to
-    cdef int threads = get_num_threads()
+    cdef int threads = useful_threads(v.channels * size)
     if out.size == 0:
         return
     source, to = &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
     index = &indices[0, 0, 0, 0, 0]
-    for e in prange(v.channels * count, nogil=True, num_threads=threads):
-        to[e] = source[e // count * size + index[e]]
+    for c in prange(v.channels, nogil=True, num_threads=threads):
+        for e in range(c * count, (c + 1) * count):
+            to[e] = source[c * size + index[e]]
