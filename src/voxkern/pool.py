@@ -399,7 +399,7 @@ def lp_pool3d_backward(grad, x, norm_type, kernel_size, stride=None, ceil_mode=F
     Returns
     -------
     ndarray
-        Of the shape of `x`. Extra memory: the size of `x` and three times that of `grad`.
+        Of the shape of `x`. Extra memory: up to three arrays of the size of `x`.
     """
     return _lp_pool_backward(3, grad, x, norm_type, kernel_size, stride, ceil_mode)
 
