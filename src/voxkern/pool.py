@@ -59,8 +59,8 @@ def max_pool3d(
     -----
     Exact. A window with NaN gives NaN. Of equal maxima the first in row-major order counts, of
     NaNs the last, as in torch. Without indices a window costs ``kD*kH*sW + kW`` operations, not
-    ``kD*kH*kW``; extra memory is four input rows per thread. Source:
-    ``torch.nn.functional.max_pool3d``.
+    ``kD*kH*kW``; extra memory is four input rows and a pointer per row of a window, per
+    thread. Source: ``torch.nn.functional.max_pool3d``.
 
     Examples
     --------
@@ -441,7 +441,7 @@ def adaptive_max_pool3d(x, output_size, return_indices=False, *, out=None):
 
     Notes
     -----
-    NaN and ties as in :func:`max_pool3d`. Extra memory is four input rows per thread. Source:
+    NaN and ties as in :func:`max_pool3d`. Extra memory as there. Source:
     ``torch.nn.functional.adaptive_max_pool3d``.
     """
     return _adaptive_max_pool(3, x, output_size, return_indices, out)
