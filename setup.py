@@ -14,6 +14,8 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2"]
 AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
 GNU_FLAGS = {"v3": AVX2, "v4": [*AVX2, *AVX512]}
+# Pooling walks short rows: at W = 56 it takes 0.35 ms in 32-byte vectors and 0.50 in 64-byte ones.
+SHORT_ROWS = {"voxkern.kernels.native.v4.pool": ["-mprefer-vector-width=256"]}
 MSVC_FLAGS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 # Contraction is off: a multiply-add is fused where the source says so and nowhere else,
 # so that a result does not change with the compiler or with the way work is split.
@@ -47,7 +49,7 @@ def flags(name, compiler):
     link = ["-lomp"] if sys.platform == "darwin" else ["-fopenmp"]
     if os.environ.get("VOXKERN_NO_OPENMP"):
         openmp, link = [], []
-    return [*GNU, *openmp, *GNU_FLAGS.get(level, [])], link
+    return [*GNU, *openmp, *GNU_FLAGS.get(level, []), *SHORT_ROWS.get(name, [])], link
 
 
 def extensions():
