@@ -6,6 +6,7 @@ oracle of each under the same name.
 
 from voxkern import reference
 from voxkern._threads import get_num_threads, set_num_threads
+from voxkern.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.conv import (
     conv1d,
     conv1d_backward,
@@ -16,6 +17,14 @@ from voxkern.conv import (
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
+)
+from voxkern.cs230 import (
+    conv3d_naive,
+    conv3d_no_loop,
+    forward_batchnorm,
+    get_tiled_dim,
+    optim_adam,
+    video_flashinator,
 )
 from voxkern.flash import FlashTable, flash_table, luminance
 from voxkern.im2col import col2im, im2col
@@ -83,6 +92,9 @@ __all__ = [
     "avg_pool2d_backward",
     "avg_pool3d",
     "avg_pool3d_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_stats",
     "col2im",
     "conv1d",
     "conv1d_backward",
@@ -90,11 +102,15 @@ __all__ = [
     "conv2d_backward",
     "conv3d",
     "conv3d_backward",
+    "conv3d_naive",
+    "conv3d_no_loop",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
     "flash_table",
+    "forward_batchnorm",
     "get_num_threads",
+    "get_tiled_dim",
     "global_avg_pool",
     "global_avg_pool_backward",
     "global_max_pool",
@@ -119,6 +135,8 @@ __all__ = [
     "max_unpool2d_backward",
     "max_unpool3d",
     "max_unpool3d_backward",
+    "optim_adam",
     "reference",
     "set_num_threads",
+    "video_flashinator",
 ]

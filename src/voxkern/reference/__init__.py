@@ -3,6 +3,7 @@
 They import nothing of the fast side. Slow, and short enough to check by eye.
 """
 
+from voxkern.reference.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.reference.conv import (
     conv1d,
     conv1d_backward,
@@ -13,6 +14,14 @@ from voxkern.reference.conv import (
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
+)
+from voxkern.reference.cs230 import (
+    conv3d_naive,
+    conv3d_no_loop,
+    forward_batchnorm,
+    get_tiled_dim,
+    optim_adam,
+    video_flashinator,
 )
 from voxkern.reference.flash import FlashTable, flash_table, luminance
 from voxkern.reference.im2col import col2im, im2col
@@ -79,6 +88,9 @@ __all__ = [
     "avg_pool2d_backward",
     "avg_pool3d",
     "avg_pool3d_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_stats",
     "col2im",
     "conv1d",
     "conv1d_backward",
@@ -86,10 +98,14 @@ __all__ = [
     "conv2d_backward",
     "conv3d",
     "conv3d_backward",
+    "conv3d_naive",
+    "conv3d_no_loop",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
     "flash_table",
+    "forward_batchnorm",
+    "get_tiled_dim",
     "global_avg_pool",
     "global_avg_pool_backward",
     "global_max_pool",
@@ -115,4 +131,6 @@ __all__ = [
     "max_unpool2d_backward",
     "max_unpool3d",
     "max_unpool3d_backward",
+    "optim_adam",
+    "video_flashinator",
 ]

@@ -1,0 +1,24 @@
+import numpy as np
+
+def moments(x: np.ndarray, *, out: np.ndarray) -> None: ...
+def gradient_sums(
+    grad: np.ndarray, x: np.ndarray, mean: np.ndarray, *, out: np.ndarray
+) -> None: ...
+def normalize(
+    x: np.ndarray,
+    shift: np.ndarray,
+    scale: np.ndarray,
+    offset: np.ndarray,
+    *,
+    out: np.ndarray,
+) -> None: ...
+def input_gradient(
+    grad: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    scale: np.ndarray,
+    slope: np.ndarray,
+    offset: np.ndarray,
+    *,
+    out: np.ndarray,
+) -> None: ...
