@@ -52,13 +52,13 @@ def flags(name, compiler):
 
 def extensions():
     """One extension for the host's facts and one per operation and level, sharing C files."""
-    headers = glob.glob("kernels/native/*.h")
+    depends = ["setup.py", *glob.glob("kernels/native/*.h")]
     base = [
         Extension(
             f"voxkern.kernels.native.{name}",
             [f"kernels/native/{name}.pyx"],
             include_dirs=["kernels/native"],
-            depends=headers,
+            depends=depends,
         )
         for name in ["host", *OPERATIONS]
     ]
