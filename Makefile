@@ -31,7 +31,7 @@ bench: $(VENV)/.bench $(VENV)/.built
 
 # The wheel is built from the sdist: what is tested is what is published.
 wheel: $(VENV)/.installed
-	$(BIN)/python -m pip install -q build
+	$(BIN)/python -m pip install -qq build
 	$(BIN)/python -m build --outdir $(DIST)
 
 clean:
@@ -51,8 +51,8 @@ $(VENV)/.made:
 $(VENV)/.installed: $(VENV)/.made pyproject.toml setup.py
 	@command -v $${CC:-cc} >/dev/null || command -v gcc >/dev/null || \
 	    { echo "no C compiler found: install gcc or clang" >&2; exit 1; }
-	$(BIN)/python -m pip install -q "setuptools>=77" "cython>=3.1"
-	$(BIN)/python -m pip install -q --no-build-isolation -e ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install -qq "setuptools>=77" "cython>=3.1"
+	$(BIN)/python -m pip install -qq --no-build-isolation -e ".[$(EXTRAS)]"
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(wildcard kernels/native/*.pyx kernels/native/*.h)
@@ -60,5 +60,5 @@ $(VENV)/.built: $(VENV)/.installed $(wildcard kernels/native/*.pyx kernels/nativ
 	@touch $@
 
 $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: $(VENV)/.installed
-	$(BIN)/python -m pip install -q -e ".[$*]" --no-build-isolation
+	$(BIN)/python -m pip install -qq -e ".[$*]" --no-build-isolation
 	@touch $@
