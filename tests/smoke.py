@@ -1,5 +1,6 @@
-"""A first look at an installed wheel: needs NumPy alone, `python smoke.py` from anywhere."""
+"""A first look at an installed wheel: needs NumPy alone. `--openmp` insists on threads."""
 
+import os
 import sys
 import time
 
@@ -26,6 +27,8 @@ CALLS = {
 def main():
     print(f"voxkern {voxkern.__version__} in {voxkern.__path__[0]}")
     print(f"CPU levels {', '.join(host.levels())}; up to {voxkern.get_num_threads()} threads")
+    if "--openmp" in sys.argv:
+        assert voxkern.get_num_threads() > 1 or os.cpu_count() == 1
     for level in host.levels():
         for name, arguments in CALLS.items():
             if hasattr(voxkern, name):
@@ -35,4 +38,4 @@ def main():
     print("every operation agrees with its oracle at every level")
 
 
-sys.exit(main())
+main()
