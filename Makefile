@@ -26,8 +26,8 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 
 bench: $(VENV)/.bench $(VENV)/.built
-	$(BIN)/asv machine --yes >/dev/null
-	cd asv_bench && $(abspath $(BIN))/asv run --python=same --show-stderr $(ARGS)
+	cd asv_bench && $(abspath $(BIN))/asv machine --yes >/dev/null && \
+	    $(abspath $(BIN))/asv run --python=same --show-stderr $(ARGS)
 
 # The wheel is built from the sdist: what is tested is what is published.
 wheel: $(VENV)/.installed

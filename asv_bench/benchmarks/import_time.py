@@ -6,10 +6,14 @@ import sys
 
 def seconds(statement):
     """Time of `statement` after NumPy is there, measured inside of a new interpreter."""
-    code = f"import numpy, time; t = time.perf_counter(); {statement}; print(time.perf_counter()-t)"
-    return float(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    )
+    code = f"""
+import numpy, time
+began = time.perf_counter()
+{statement}
+print(time.perf_counter() - began)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    return float(done.stdout)
 
 
 class Import:
