@@ -178,6 +178,9 @@ def calls():
         bias = hostile.normal(rng, 4, "float32")
         like = hostile.normal(rng, (2, 4, *size), "float32")
         d = f"{axes}d"
+        halves = hostile.normal(rng, (2, 6, *(n // 2 for n in size)), "float32")
+        threes = hostile.normal(rng, (2, 6, *(3,) * axes), "float32")
+        places = np.arange(halves.size).reshape(halves.shape) % halves[0, 0].size
         table |= {
             f"conv{d}": ((x, weight, bias), {"padding": 1}),
             f"conv{d}_backward": ((like, x, weight), {"padding": 1}),
@@ -187,6 +190,13 @@ def calls():
             f"lp_pool{d}": ((x, 2.0, 2), {}),
             f"adaptive_avg_pool{d}": ((x, 3), {}),
             f"adaptive_max_pool{d}": ((x, 3), {}),
+            f"max_unpool{d}": ((halves, places, 2), {"output_size": size}),
+            f"max_pool{d}_backward": ((halves, places, size), {}),
+            f"avg_pool{d}_backward": ((halves, size, 2), {}),
+            f"lp_pool{d}_backward": ((halves, x, 2.0, 2), {}),
+            f"adaptive_avg_pool{d}_backward": ((threes, size), {}),
+            f"adaptive_max_pool{d}_backward": ((threes, np.abs(threes * 9).astype(int), size), {}),
+            f"max_unpool{d}_backward": ((x, places), {}),
         }
     mean, var = np.zeros(6, "float32"), np.ones(6, "float32")
     frames = rng.integers(0, 256, (5, 41, 37, 3), dtype=np.uint8)
@@ -196,9 +206,11 @@ def calls():
         "col2im": ((cols, size, 3), {}),
         "global_avg_pool": ((x,), {}),
         "global_max_pool": ((x,), {}),
+        "global_avg_pool_backward": ((x[:, :, :1, :1, :1].copy(), size), {}),
+        "global_max_pool_backward": ((x[:, :, :1, :1, :1].copy(), x), {}),
         "batch_norm": ((x, mean, var), {}),
         "batch_norm_stats": ((x,), {}),
-        "batch_norm_backward": ((x[::-1].copy(), x, var, mean, var), {}),
+        "batch_norm_backward": ((x + 1, x, var, mean, var), {}),
         "flash_table": ((frames,), {}),
         "luminance": ((frames,), {}),
     }
@@ -220,6 +232,10 @@ def threads():
     before = voxkern.get_num_threads()
     yield voxkern.set_num_threads
     voxkern.set_num_threads(before)
+
+
+def test_every_function_has_a_call():
+    assert set(CALLS) == set(ORACLES)
 
 
 @pytest.mark.parametrize("name", CALLS)
