@@ -299,6 +299,11 @@ class Dlpack:
         return self.array.__dlpack_device__()
 
 
+def pretend(like, **attributes):
+    """An object of `like`'s shape that is no array."""
+    return type("Array", (), {"shape": like.shape, "ndim": like.ndim, **attributes})()
+
+
 def test_host_arrays_of_others_are_taken(rng):
     x = hostile.normal(rng, (2, 3, 7))
     want = voxkern.im2col(x, 3)
@@ -314,16 +319,16 @@ def test_torch_tensors_are_taken(rng):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_dask_arrays_are_refused_by_name(name):
-    array = type("Array", (), {"__module__": "dask.array.core"})()
     args, kwargs = CALLS[name]
+    array = pretend(args[0], __module__="dask.array.core")
     with pytest.raises(TypeError, match=r"Dask array; voxkern\.dask"):
         getattr(voxkern, name)(array, *args[1:], **kwargs)
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_arrays_on_a_gpu_are_not_copied_silently(name):
-    array = type("Array", (), {"__cuda_array_interface__": {}})()
     args, kwargs = CALLS[name]
+    array = pretend(args[0], __cuda_array_interface__={})
     with pytest.raises(TypeError, match="CUDA"):
         getattr(voxkern, name)(array, *args[1:], **kwargs)
 
