@@ -5,7 +5,7 @@ at an array's attribute costs 20 us, an element without one 2 us.
 """
 
 import numpy as np
-from numba import config, cuda
+from numba import config, cuda, float64
 
 # The simulator runs each CUDA thread as one of Python's: a small grid shows the same mistakes.
 BLOCKS, THREADS = (2, 4) if config.ENABLE_CUDASIM else (4096, 256)
@@ -23,4 +23,4 @@ def launch(kernel, items, *arguments, out):
         kernel[blocks, THREADS](*arguments, *outs)
 
 
-__all__ = ["cuda", "launch"]
+__all__ = ["cuda", "float64", "launch"]
