@@ -100,6 +100,7 @@ def extensions():
             "initializedcheck": False,
             "freethreading_compatible": True,
             "embedsignature": True,
+            "autotestdict": False,
         },
     )
     levels = [
