@@ -2,10 +2,12 @@
 
 import collections
 import os
+import sys
 
 # Numba reads this once, when it is first imported; without a GPU the CUDA kernels are simulated.
 if not os.path.exists("/dev/nvidiactl"):
     os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+    sys.setswitchinterval(1e-4)  # the simulator polls its threads: ten times as fast as with 5 ms
 
 import numpy as np
 import pytest
