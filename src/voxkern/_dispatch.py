@@ -1,7 +1,7 @@
 """Choose the module that computes: by where the array lies, then native, jit, reference.
 
-``VOXKERN_BACKEND`` (``native``, ``jit``, ``reference``) and ``VOXKERN_CPU_LEVEL`` (``baseline``,
-``v3``, ``v4``) force a choice, for tests and bug reports.
+``VOXKERN_BACKEND`` (``native``, ``jit``, ``reference``, ``cuda``) and ``VOXKERN_CPU_LEVEL``
+(``baseline``, ``v3``, ``v4``) force a choice, for tests and bug reports.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ def _chosen_level():
 
 def _forced_backend():
     backend = os.environ.get("VOXKERN_BACKEND") or None
-    if backend not in (None, *BACKENDS):
-        raise ImportError(f"VOXKERN_BACKEND is {backend!r}; it may be {', '.join(BACKENDS)}")
+    if backend not in (None, "cuda", *BACKENDS):
+        raise ImportError(f"VOXKERN_BACKEND is {backend!r}; it may be {', '.join(BACKENDS)}, cuda")
     return backend
 
 
@@ -47,7 +47,7 @@ def module(backend, level, operation):
     name = f"{path}.{operation}"
     if importlib.util.find_spec(name) is None:
         return None
-    if backend == "jit" and importlib.util.find_spec("numba") is None:
+    if backend in ("jit", "cuda") and importlib.util.find_spec("numba") is None:
         return None
     # The levels share their C, and Cython enters a module under the name it was compiled for as
     # well as under its own: without this the level loaded first would answer for the baseline.

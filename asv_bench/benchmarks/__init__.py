@@ -1,0 +1,20 @@
+"""Benchmarks: `time_*` in seconds with `out=` given, `track_*` the peer's time over ours.
+
+A ratio is taken in one process, the two sides in turns, each side's best of many: on a shared
+machine that is the figure to read.
+"""
+
+import timeit
+
+
+def ratio(ours, peer, seconds=0.5):
+    """The best time of `peer` over the best of `ours`: above 1, ours is faster."""
+    best = [float("inf"), float("inf")]
+    ours(), peer()
+    spent = 0.0
+    while spent < seconds:
+        for side, call in enumerate((ours, peer)):
+            taken = timeit.timeit(call, number=1)
+            best[side] = min(best[side], taken)
+            spent += taken
+    return best[1] / best[0]
