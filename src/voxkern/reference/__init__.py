@@ -111,7 +111,6 @@ __all__ = [
     "global_max_pool",
     "global_max_pool_backward",
     "im2col",
-    "im2col",
     "lp_pool1d",
     "lp_pool1d_backward",
     "lp_pool2d",
