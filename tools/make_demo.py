@@ -12,6 +12,7 @@ import numpy as np
 
 DATA = Path(__file__).parents[1] / "src/voxkern/data"
 RATE, SECONDS, HEIGHT, WIDTH = 25, 8, 180, 320
+SHAPE = 56, 72, 60  # of the volume: depth, height, width
 STROBE = range(80, 120)  # frames: 3.2 s to 4.8 s, on and off in turn (12.5 flashes a second)
 
 
@@ -57,16 +58,17 @@ def write_clip(path):
 
 
 def ellipsoid(centre, radii, tilt=0.0):
-    """Membership of every voxel of the unit cube in an ellipsoid, turned in its axial plane."""
-    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in (56, 72, 60)], indexing="ij")
+    """Share of every voxel that lies in an ellipsoid, turned in its axial plane; soft edges."""
+    z, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
     z, y, x = z - centre[0], y - centre[1], x - centre[2]
     y, x = y * np.cos(tilt) - x * np.sin(tilt), y * np.sin(tilt) + x * np.cos(tilt)
-    return (z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2 < 1
+    radius = np.sqrt((z / radii[0]) ** 2 + (y / radii[1]) ** 2 + (x / radii[2]) ** 2)
+    return np.clip((1 - radius) * min(radii) * min(SHAPE) / 2 + 0.5, 0, 1)
 
 
 def volume():
     """A head in the manner of Shepp and Logan (1974): scalp, skull, brain, ventricles, lesions."""
-    head = np.zeros((56, 72, 60))
+    head = np.zeros(SHAPE)
     for centre, radii, tilt, value in (
         ((0, 0, 0), (0.92, 0.94, 0.80), 0, 120),
         ((0, 0, 0), (0.86, 0.88, 0.74), 0, 30),
@@ -78,8 +80,8 @@ def volume():
         ((-0.30, 0.40, 0.12), (0.10, 0.08, 0.08), 0, 235),
         ((-0.30, 0.38, -0.18), (0.07, 0.06, 0.09), 0.5, 95),
     ):
-        head[ellipsoid(centre, radii, tilt)] = value
-    noise = np.random.default_rng(1974).normal(0, 2.0, head.shape) * (head > 0)
+        head += ellipsoid(centre, radii, tilt) * (value - head)
+    noise = np.random.default_rng(1974).normal(0, 2.0, head.shape) * (head > 1)
     return np.rint(head + noise).clip(0, 255).astype(np.uint8)
 
 

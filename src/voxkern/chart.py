@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 RISE, FALL, MARK = "#d1495b", "#30638e", "#edae49"
+SIGNED = "RdBu_r"
 
 
 def flash(times, rows, title, spans):
@@ -32,11 +33,12 @@ def flash_axes(axes, times, rows, spans):
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     if len(rows):
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=9)
 
 
 def picture(axes, image, title, colours="gray"):
-    """Show an image without ticks."""
-    axes.imshow(image, cmap=colours, interpolation="nearest")
+    """Show an image without ticks; a diverging map gets 0 in its middle."""
+    limit = {"vmin": -np.abs(image).max(), "vmax": np.abs(image).max()} if colours == SIGNED else {}
+    axes.imshow(image, cmap=colours, interpolation="nearest", **limit)
     axes.set_title(title, fontsize=10)
     axes.set_axis_off()

@@ -52,9 +52,10 @@ def need(module):
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name.startswith("voxkern"):
+        package = error.name.partition(".")[0]
+        if package == "voxkern":
             raise
-        fail(f'{error.name} is missing: pip install "voxkern[cli,video]"', code=1)
+        fail(f'{package} is missing: pip install "voxkern[cli,video]"', code=1)
 
 
 @app.command()
@@ -76,6 +77,8 @@ def flash(
     outputs = {"--csv": csv_file, "--json": json_file, "--plot": plot}
     outputs = {option: path for option, path in outputs.items() if path}
     check_outputs(outputs, video)
+    if plot and plot.suffix.lower() != ".png":
+        fail(f"--plot: {plot} must end in .png")
     source = need("voxkern.video")
     chart = need("voxkern.chart") if plot else None
     with naming("-k/--curve"):
@@ -252,11 +255,12 @@ def demo(
     ),
 ):
     """Flash table, convolution, batch norm and pooling of embedded data, beside their oracles."""
+    demonstration = need("voxkern.demo")
     with naming("--output"):
         output.mkdir(parents=True, exist_ok=True)
     path = output / "voxkern-demo.png"
     check_outputs({"--output": path})
-    figure = need("voxkern.demo").run(console)
+    figure = demonstration.run(console)
     with naming("--output"):
         write({path: as_png(figure)})
     console.print(f"\nChart: {path}", soft_wrap=True, markup=False)

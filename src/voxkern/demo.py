@@ -102,8 +102,8 @@ def outside(times, spans):
 def figure(times, frames, rows, spans, head, steps):
     """The chart: three frames, the flash table, and a slice of the volume at every step."""
     found, normal, pooled = steps
-    page = Figure(figsize=(12, 9), layout="constrained")
-    grid = page.add_gridspec(3, 12, height_ratios=(1, 1.1, 1.7))
+    page = Figure(figsize=(12, 10.5), layout="constrained")
+    grid = page.add_gridspec(3, 12, height_ratios=(1.05, 1.1, 1.7))
     start = int(np.argmax(times >= spans[0][0])) if spans else len(times) // 2
     for place, shown in enumerate((start // 2, start, start + 1)):
         axes = page.add_subplot(grid[0, 4 * place : 4 * place + 4])
@@ -115,8 +115,8 @@ def figure(times, frames, rows, spans, head, steps):
         (
             (head[middle], "volume, middle slice", "gray"),
             (magnitude, "conv3d: Sobel magnitude", "magma"),
-            (normal[1, middle], "batch_norm: edges along height", "RdBu_r"),
-            (pooled[1, middle // 2], "max_pool3d by 2", "RdBu_r"),
+            (normal[1, middle], "batch_norm: edges along height", chart.SIGNED),
+            (pooled[1, middle // 2], "max_pool3d by 2", chart.SIGNED),
         )
     ):
         axes = page.add_subplot(grid[2, 3 * place : 3 * place + 3])

@@ -42,8 +42,5 @@ def strobes(times, rows):
 def describe(span):
     """One line about a stretch of :func:`strobes`."""
     begin, end, changes, weakest = span
-    rate = (changes - 1) / 2 / (end - begin)
-    return (
-        f"{begin:.2f} to {end:.2f} s: {changes} changes up and down in turn,"
-        f" {rate:.1f} flashes a second, each change {weakest:.0f} or more"
-    )
+    rate = f" {(changes - 1) / 2 / (end - begin):.1f} flashes a second," if end > begin else ""
+    return f"{begin:.2f} to {end:.2f} s: {changes} changes,{rate} each {weakest:.0f} or more"
