@@ -16,19 +16,22 @@ av = pytest.importorskip("av")
 pytest.importorskip("typer")
 pytest.importorskip("matplotlib")
 
-from typer.testing import CliRunner  # noqa: E402
 
 from voxkern import cli, strobe, video  # noqa: E402
 
 REAL = Path(__file__).parents[2] / "shared/data/real"
 
 
-def run(*arguments):
-    """Exit code, stdout and stderr of one command."""
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
+@pytest.fixture
+def run(capsys):
+    """Run one command; gives its exit code, stdout and stderr."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            cli.app([str(a) for a in arguments])
+        return end.value.code, *capsys.readouterr()
+
+    return run
 
 
 def pictures(count=11, height=32, width=48):
@@ -64,7 +67,7 @@ def test_frames_of_a_lossless_video_are_those_encoded(clip):
     np.testing.assert_allclose(times, np.arange(11) / 20, atol=1e-3)
 
 
-def test_flash_writes_the_table_of_the_oracle(clip, tmp_path):
+def test_flash_writes_the_table_of_the_oracle(run, clip, tmp_path):
     files = [tmp_path / name for name in ("t.csv", "t.json", "t.png")]
     code, out, _ = run("flash", clip, "--csv", files[0], "--json", files[1], "--plot", files[2])
     want = reference.flash_table(pictures())[:, 0]
@@ -81,7 +84,7 @@ def test_flash_writes_the_table_of_the_oracle(clip, tmp_path):
     assert all(str(f) in out for f in files)
 
 
-def test_flash_prints_the_strongest_rows_or_all(clip):
+def test_flash_prints_the_strongest_rows_or_all(run, clip):
     def printed(*options):
         lines = run("flash", clip, *options)[1].splitlines()
         return {int(line.split()[0]): line for line in lines if line[:8].strip().isdigit()}
@@ -93,21 +96,21 @@ def test_flash_prints_the_strongest_rows_or_all(clip):
     assert all(f"{want[i - 1]:+.3f}" in line for i, line in strongest.items())
 
 
-def test_batches_do_not_change_the_table(clip, tmp_path, monkeypatch):
+def test_batches_do_not_change_the_table(run, clip, tmp_path, monkeypatch):
     run("flash", clip, "--csv", tmp_path / "whole.csv")
     monkeypatch.setattr(cli, "BATCH_BYTES", 1)
     run("flash", clip, "--csv", tmp_path / "pairs.csv")
     assert (tmp_path / "pairs.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-def test_a_video_of_one_frame_has_no_rows(tmp_path):
+def test_a_video_of_one_frame_has_no_rows(run, tmp_path):
     path = encode(tmp_path / "one.mkv", pictures(1))
     code, out, _ = run("flash", path, "--csv", tmp_path / "t.csv")
     assert (code, "no rows" in out) == (0, True)
     assert (tmp_path / "t.csv").read_text() == "frame,time_s,change\n"
 
 
-def test_a_file_name_is_never_a_protocol(tmp_path, monkeypatch):
+def test_a_file_name_is_never_a_protocol(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = encode(tmp_path / "clip.mkv", pictures()).rename("12:30 [b]clip.mkv")
     code, out, _ = run("flash", path.name)
@@ -174,7 +177,7 @@ def write_sound(path):
         container.mux(stream.encode())
 
 
-def assert_refused(folder, arguments, *names):
+def assert_refused(run, folder, arguments, *names):
     """Exit code 2, one line on stderr with `names`, nothing on stdout, nothing written."""
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     code, out, err = run(*arguments)
@@ -202,10 +205,10 @@ def assert_refused(folder, arguments, *names):
         ("two_sizes", "changes its frame size"),
     ],
 )
-def test_bad_videos_are_named(tmp_path, name, says):
+def test_bad_videos_are_named(run, tmp_path, name, says):
     path = make_bad(name, tmp_path)
     outputs = ["--csv", tmp_path / "t.csv", "--json", tmp_path / "t.json"]
-    assert_refused(tmp_path, ["flash", path, *outputs], "VIDEO", str(path), says)
+    assert_refused(run, tmp_path, ["flash", path, *outputs], "VIDEO", str(path), says)
 
 
 @pytest.mark.parametrize(
@@ -223,13 +226,13 @@ def test_bad_videos_are_named(tmp_path, name, says):
         (["--csv", "good.csv", "--json", "no/such/folder.json"], "--json"),
     ],
 )
-def test_bad_options_are_named(clip, tmp_path, monkeypatch, options, says):
+def test_bad_options_are_named(run, clip, tmp_path, monkeypatch, options, says):
     monkeypatch.chdir(tmp_path)
-    assert_refused(tmp_path, ["flash", "clip.mkv", *options], says)
+    assert_refused(run, tmp_path, ["flash", "clip.mkv", *options], says)
 
 
 @pytest.mark.parametrize("options", [["-k", "nan"], ["-k", "2.5"], ["--top", "-1"], ["--what"]])
-def test_options_of_the_wrong_type_exit_with_2(clip, options):
+def test_options_of_the_wrong_type_exit_with_2(run, clip, options):
     code, out, err = run("flash", clip, *options)
     assert (code, out) == (2, "")
     assert options[0] in err
@@ -258,14 +261,14 @@ def test_strobes_are_stretches_of_opposing_changes():
     assert strobe.strobes(times, np.full(20, np.nan)) == []
 
 
-def test_info_says_what_runs():
+def test_info_says_what_runs(run):
     code, out, _ = run("info")
     assert code == 0
     for word in (voxkern.__version__, "level", "threads", "native", "jit", "cuda", "reference"):
         assert word in out
 
 
-def test_demo_finds_the_strobe_and_draws_a_chart(tmp_path):
+def test_demo_finds_the_strobe_and_draws_a_chart(run, tmp_path):
     code, out, _ = run("demo", "--output", tmp_path / "new")
     assert code == 0
     assert "strobe at 3.20 to 4.76 s: 40 changes" in out
@@ -273,9 +276,9 @@ def test_demo_finds_the_strobe_and_draws_a_chart(tmp_path):
     assert (tmp_path / "new/voxkern-demo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_demo_needs_a_folder(tmp_path):
+def test_demo_needs_a_folder(run, tmp_path):
     (tmp_path / "file").touch()
-    assert_refused(tmp_path, ["demo", "--output", tmp_path / "file"], "--output")
+    assert_refused(run, tmp_path, ["demo", "--output", tmp_path / "file"], "--output")
 
 
 def test_import_leaves_the_extras_alone():
@@ -307,7 +310,7 @@ def test_the_module_is_the_command():
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/data is not here")
-def test_a_real_video(tmp_path):
+def test_a_real_video(run, tmp_path):
     code, out, _ = run("flash", REAL / "cockatoo.mp4", "--csv", tmp_path / "t.csv")
     assert code == 0
     assert "1280x720, 280 frames" in out

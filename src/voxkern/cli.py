@@ -115,32 +115,47 @@ def flash(
 
 
 def flash_rows(clip, table):
-    """Times of all frames and the rows of their table, reading frames in batches."""
+    """Times of all frames and the rows of their table."""
     times, rows = [], []
-    size = max(2, BATCH_BYTES // (clip.width * clip.height * 3 or 1))
-    batch = []
-    columns = "[progress.description]{task.description}", BarColumn(), MofNCompleteColumn()
-    err = Console(stderr=True)
-    with Progress(
-        *columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal
-    ) as bar:
-        task = bar.add_task("frames", total=clip.expected_frames or None)
-        for time, frame in clip:
-            if batch and frame.shape != batch[0].shape:
-                size_now, size_then = frame.shape[1::-1], batch[0].shape[1::-1]
-                raise ValueError(
-                    f"{clip.path} changes its frame size from {size_then} to {size_now}"
-                    f" at {time:.2f} s"
-                )
-            times.append(time)
-            batch.append(frame)
-            if len(batch) == size:
-                rows.append(table.push(np.stack(batch)))
-                batch = []
-                bar.update(task, completed=len(times))
-        if batch:
-            rows.append(table.push(np.stack(batch)))
+    with counter(clip.expected_frames) as counted:
+        for moments, frames in batches(clip):
+            with naming("-k"):
+                rows.append(table.push(frames))
+            times += moments
+            counted(len(times))
     return np.array(times), np.concatenate(rows)[:, 0]
+
+
+def batches(clip):
+    """The frames of a clip, ``(n, H, W, 3)`` at a time, with their times."""
+    size = max(2, BATCH_BYTES // (clip.width * clip.height * 3 or 1))
+    times, frames = [], []
+    for time, frame in clip:
+        if frames and frame.shape != frames[0].shape:
+            height, width, _ = frame.shape
+            raise ValueError(
+                f"{clip.path} changes its frame size to {width}x{height} at {time:.2f} s"
+            )
+        times.append(time)
+        frames.append(frame)
+        if len(frames) == size:
+            yield times, np.stack(frames)
+            times, frames = [], []
+    if frames:
+        yield times, np.stack(frames)
+
+
+@contextlib.contextmanager
+def counter(total):
+    """A function to tell how many frames are done: a bar on stderr, where that is a terminal."""
+    err = Console(stderr=True)
+    if not err.is_terminal:
+        yield lambda done: None
+        return
+    columns = "frames", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=total or None)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def print_report(facts, times, rows, count):
