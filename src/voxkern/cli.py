@@ -39,8 +39,8 @@ def fail(message, code=2):
 
 
 @contextlib.contextmanager
-def naming(argument):
-    """Turn an error about the argument into one line and exit code 2."""
+def naming(argument=None):
+    """Turn an error about an argument into one line and exit code 2; it may name itself."""
     try:
         yield
     except (OSError, TypeError, ValueError) as error:
@@ -69,9 +69,9 @@ def flash(
     json_file: Annotated[Path | None, typer.Option("--json", help="The same as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw a chart, a .png file.")] = None,
 ):
-    """Flash table of a video: the strongest change of luminance from each frame to the next.
+    """Strongest changes of luminance in a video.
 
-    A row is the mean of the K largest changes upwards or of the K largest downwards (negative),
+    The flash table has a row from each frame to the next. A row is the mean of the K largest changes upwards or of the K largest downwards (negative),
     whichever is larger. It describes; it is no verdict of a safety standard.
     """
     outputs = {"--csv": csv_file, "--json": json_file, "--plot": plot}
@@ -81,7 +81,7 @@ def flash(
         fail(f"--plot: {plot} must end in .png")
     source = need("voxkern.video")
     chart = need("voxkern.chart") if plot else None
-    with naming("-k/--curve"):
+    with naming():
         table = voxkern.FlashTable(k, curve)
     with naming("VIDEO"), source.Video(video) as clip:
         times, rows = flash_rows(clip, table)
@@ -105,11 +105,7 @@ def flash(
         contents[plot] = as_png(chart.flash(times, rows, title, spans[:3]))
     with naming("output"):
         write(contents)
-    print_report(facts, times, rows, len(rows) if all_rows else top)
-    if spans:
-        typer.echo(
-            "\nStrong changes in turn:" + "".join(f"\n  {strobe.describe(s)}" for s in spans[:3])
-        )
+    print_report(facts, times, rows, spans, len(rows) if all_rows else top)
     for path in contents:
         typer.echo(f"wrote {path}")
 
@@ -119,7 +115,7 @@ def flash_rows(clip, table):
     times, rows = [], []
     with counter(clip.expected_frames) as counted:
         for moments, frames in batches(clip):
-            with naming("-k"):
+            with naming():
                 rows.append(table.push(frames))
             times += moments
             counted(len(times))
@@ -158,8 +154,8 @@ def counter(total):
         yield lambda done: bar.update(task, completed=done)
 
 
-def print_report(facts, times, rows, count):
-    """The table's facts and its `count` strongest rows in order of time.
+def print_report(facts, times, rows, spans, count):
+    """The table's facts, its `count` strongest rows in order of time, where it alternates.
 
     Plain lines, not a Rich table: a film has 100 000 rows.
     """
@@ -178,6 +174,10 @@ def print_report(facts, times, rows, count):
         typer.echo(f"\n{'frame':>8}  {'time (s)':>10}  {'change':>12}    {which}")
     for row in chosen:
         typer.echo(f"{row + 1:8d}  {times[row]:10.3f}  {rows[row]:+12.3f}")
+    if spans:
+        typer.echo("\nStrong changes in turn (edges that shake can do this too: try a larger -k):")
+    for span in spans[:3]:
+        typer.echo(f"  {strobe.describe(span)}")
 
 
 def as_csv(times, rows):
@@ -238,7 +238,7 @@ def write(contents):
 
 @app.command()
 def info():
-    """What is installed, and what this machine makes of it."""
+    """Version, CPU level, threads, backends, packages."""
     facts = importlib.import_module("voxkern.facts")
     for title, rows in facts.sections().items():
         table = Table.grid(padding=(0, 2))
@@ -251,11 +251,16 @@ def info():
 
 @app.command()
 def bench(
-    operation: Annotated[str | None, typer.Argument(metavar="[OP]", show_default=False)] = None,
+    operation: Annotated[
+        str | None, typer.Argument(metavar="OP", help="One operation.", show_default=False)
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of every contender.", min=1)] = 1,
-    quick: Annotated[bool, typer.Option(help="Small shapes, few rounds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small shapes, few rounds.")] = False,
 ):
-    """Time this library beside its NumPy oracle, torch, onnxruntime and SciPy."""
+    """Time every operation beside its peers.
+
+    They are the NumPy oracle, and torch, onnxruntime and SciPy where these are installed.
+    """
     benches = importlib.import_module("voxkern.bench")
     names = list(benches.CASES)
     if operation and operation not in names:
@@ -269,7 +274,11 @@ def demo(
         "out"
     ),
 ):
-    """Flash table, convolution, batch norm and pooling of embedded data, beside their oracles."""
+    """Run the library on embedded data.
+
+    A clip with a strobe goes through the flash table, a volume through convolution, batch norm
+    and pooling; each is compared with its oracle, and a chart is written.
+    """
     demonstration = need("voxkern.demo")
     with naming("--output"):
         output.mkdir(parents=True, exist_ok=True)
