@@ -86,27 +86,33 @@ def pool(kind, shape, kernel, stride, padding):
     axes = len(shape) - 2
     x = normal(shape)
     ours, oracle = (getattr(m, f"{kind}_pool{axes}d") for m in (voxkern, reference))
-    result = ours(x, kernel, stride, padding)
+    out = ours(x, kernel, stride, padding)
     contenders = {
-        "voxkern, fresh": lambda: ours(x, kernel, stride, padding),
+        "voxkern": lambda: ours(x, kernel, stride, padding, out=out),
         "NumPy oracle": lambda: oracle(x, kernel, stride, padding),
     }
     if torch := optional("torch"):
-        given = torch.from_numpy(x)
-        theirs = getattr(torch.nn.functional, f"{kind}_pool{axes}d")
-        contenders["torch, fresh"] = lambda: theirs(given, kernel, stride, padding)
+        given, taken = torch.from_numpy(x), torch.empty(out.shape)
+        window = [[size] * axes for size in (kernel, stride, padding)]
+        if kind == "avg":
+            theirs = getattr(torch.ops.aten, f"avg_pool{axes}d").out
+            contenders["torch"] = lambda: theirs(given, *window, out=taken)
+        else:  # there is no other: torch.nn.functional.max_pool* calls this too
+            places = torch.empty(out.shape, dtype=torch.int64)
+            theirs = getattr(torch.ops.aten, f"max_pool{axes}d_with_indices").out
+            contenders["torch"] = lambda: theirs(given, *window, out=taken, indices=places)[0]
     attributes = {"count_include_pad": 1} if kind == "avg" else {}
     contenders |= onnxruntime(
         {"max": "MaxPool", "avg": "AveragePool"}[kind],
         {"x": x},
-        result.shape,
+        out.shape,
         kernel_shape=per_axis(kernel, axes),
         strides=per_axis(stride, axes),
         pads=per_axis(padding, axes) * 2,
         **attributes,
     )
     label = f"{kind} {dims(shape)}, kernel {kernel}, stride {stride}, padding {padding}"
-    return Case(label, x.nbytes + result.nbytes, "GB/s", contenders)
+    return Case(label, x.nbytes + out.nbytes, "GB/s", contenders)
 
 
 def batchnorm(shape, training):

@@ -71,8 +71,9 @@ def flash(
 ):
     """Strongest changes of luminance in a video.
 
-    The flash table has a row from each frame to the next. A row is the mean of the K largest changes upwards or of the K largest downwards (negative),
-    whichever is larger. It describes; it is no verdict of a safety standard.
+    The flash table has a row from each frame to the next: the mean of the K largest changes
+    upwards, or of the K largest downwards (negative), whichever is larger. It describes; it is
+    no verdict of a safety standard.
     """
     outputs = {"--csv": csv_file, "--json": json_file, "--plot": plot}
     outputs = {option: path for option, path in outputs.items() if path}
@@ -80,7 +81,8 @@ def flash(
     if plot and plot.suffix.lower() != ".png":
         fail(f"--plot: {plot} must end in .png")
     source = need("voxkern.video")
-    chart = need("voxkern.chart") if plot else None
+    if plot:
+        need("voxkern.chart")
     with naming():
         table = voxkern.FlashTable(k, curve)
     with naming("VIDEO"), source.Video(video) as clip:
@@ -102,7 +104,7 @@ def flash(
         contents[json_file] = as_json(facts, first, times, rows)
     if plot:
         title = f"{video.name}: mean of the {k} largest changes, curve {curve}"
-        contents[plot] = as_png(chart.flash(times, rows, title, spans[:3]))
+        contents[plot] = as_png(need("voxkern.chart").flash(times, rows, title, spans[:3]))
     with naming("output"):
         write(contents)
     print_report(facts, times, rows, spans, len(rows) if all_rows else top)
