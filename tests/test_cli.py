@@ -67,6 +67,25 @@ def test_frames_of_a_lossless_video_are_those_encoded(clip):
     np.testing.assert_allclose(times, np.arange(11) / 20, atol=1e-3)
 
 
+@pytest.mark.parametrize("matrix", ["ITU709", "ITU601"])
+@pytest.mark.parametrize("span", ["MPEG", "JPEG"])
+def test_colours_follow_the_matrix_and_range_of_the_file(tmp_path, matrix, span):
+    colours = np.array([[[200, 40, 30], [20, 220, 60]], [[30, 50, 240], [250, 250, 5]]], np.uint8)
+    frame = av.VideoFrame.from_ndarray(colours.repeat(16, axis=0).repeat(16, axis=1))
+    frame = frame.reformat(format="yuv444p", dst_colorspace=matrix, dst_color_range=span)
+    path = tmp_path / "coded.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv444p"
+        stream.codec_context.colorspace = {"ITU709": 1, "ITU601": 5}[matrix]
+        stream.codec_context.color_range = {"MPEG": 1, "JPEG": 2}[span]
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with video.Video(path) as opened:
+        ((_, shown),) = opened
+    np.testing.assert_allclose(shown[8::16, 8::16].astype(int), colours, atol=2)
+
+
 def test_flash_writes_the_table_of_the_oracle(run, clip, tmp_path):
     files = [tmp_path / name for name in ("t.csv", "t.json", "t.png")]
     code, out, _ = run("flash", clip, "--csv", files[0], "--json", files[1], "--plot", files[2])

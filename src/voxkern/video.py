@@ -134,5 +134,5 @@ def _picture_stream(container, path):
 
 
 def _rgb(frame, reformatter):
-    """The frame as ``(H, W, 3)`` RGB uint8, converted with the matrix and range it declares."""
+    """The frame as ``(H, W, 3)`` RGB uint8, by the matrix and range it declares (else BT.601)."""
     return np.ascontiguousarray(reformatter.reformat(frame, format="rgb24").to_ndarray())
