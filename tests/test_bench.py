@@ -15,7 +15,7 @@ def test_quick_cases_are_timed_beside_the_oracle(operation, capsys):
     out = capsys.readouterr().out
     _, _, small = bench.CASES[operation]
     assert "threads: 1" in out
-    assert f"geometric mean over {len(small)} cases" in out
+    assert f"geometric mean of {len(small)}" in out
     assert out.count("NumPy oracle") == len(small) + 1
 
 

@@ -231,6 +231,8 @@ def report(console, operations, threads=1, quick=False):
     """Run the cases of `operations` and print a table of each."""
     with limited(threads) as note:
         console.print(f"{cpu_model()}; {peaks(quick)}; threads: {threads}{note}", soft_wrap=True)
+        if quick:
+            console.print("quick: the shapes are too small for the ratios to mean anything")
         for operation in operations:
             make, full, small = CASES[operation]
             console.print(f"\n[bold]{operation}[/]")
@@ -244,7 +246,7 @@ def report(console, operations, threads=1, quick=False):
                     ratios.setdefault(name, []).append(ratio)
             for name, values in ratios.items():
                 mean = statistics.geometric_mean(values)
-                console.print(f"geometric mean over {len(values)} cases: {mean:.2f}x {name}")
+                console.print(f"{name}: {mean:.2f}x, geometric mean of {len(values)}")
     console.print("\nratio: time over that of voxkern; of a fresh result over voxkern's fresh one")
 
 
@@ -322,14 +324,15 @@ def agree(results):
 def limited(threads):
     """Bound every contender's threads; gives a remark where that is not possible."""
     before = voxkern.get_num_threads()
-    pools = optional("threadpoolctl")
-    torch = optional("torch")
+    pools, torch = optional("threadpoolctl"), optional("torch")
     if torch:
         torch.set_num_threads(threads)
     voxkern.set_num_threads(threads)
-    with pools.threadpool_limits(threads) if pools else contextlib.nullcontext():
-        yield "" if pools else " (NumPy's BLAS has its own: threadpoolctl is not installed)"
-    voxkern.set_num_threads(before)
+    try:
+        with pools.threadpool_limits(threads) if pools else contextlib.nullcontext():
+            yield "" if pools else " (NumPy's BLAS has its own: threadpoolctl is not installed)"
+    finally:
+        voxkern.set_num_threads(before)
 
 
 def peaks(quick):

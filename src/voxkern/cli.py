@@ -248,7 +248,7 @@ def info():
         table.add_column(overflow="fold")
         for name, value in rows:
             table.add_row(name, Text(value))
-        console.print(f"[bold]{title}[/]", Padding(table, (0, 0, 1, 2)))
+        console.print(f"[bold]{title}[/]", Padding(table, (0, 0, 1, 2), expand=False))
 
 
 @app.command()
