@@ -20,7 +20,7 @@ from rich.text import Text
 import voxkern
 from voxkern import strobe
 
-BATCH_BYTES = 32 << 20  # frames that one push gets: enough to walk them in a row, still in memory
+BATCH_BYTES = 16 << 20  # of the frames that go into the table at once
 
 app = typer.Typer(
     help="Kernels over volumes and video frames in NumPy arrays.",
@@ -125,22 +125,23 @@ def flash_rows(clip, table):
 
 
 def batches(clip):
-    """The frames of a clip, ``(n, H, W, 3)`` at a time, with their times."""
-    size = max(2, BATCH_BYTES // (clip.width * clip.height * 3 or 1))
-    times, frames = [], []
+    """Times and frames, ``(n, H, W, 3)`` at a time, all in one buffer: use them before the next."""
+    buffer, times = None, []
     for time, frame in clip:
-        if frames and frame.shape != frames[0].shape:
+        if buffer is None:
+            buffer = np.empty((max(2, BATCH_BYTES // frame.nbytes), *frame.shape), frame.dtype)
+        if frame.shape != buffer.shape[1:]:
             height, width, _ = frame.shape
             raise ValueError(
                 f"{clip.path} changes its frame size to {width}x{height} at {time:.2f} s"
             )
+        buffer[len(times)] = frame
         times.append(time)
-        frames.append(frame)
-        if len(frames) == size:
-            yield times, np.stack(frames)
-            times, frames = [], []
-    if frames:
-        yield times, np.stack(frames)
+        if len(times) == len(buffer):
+            yield times, buffer
+            times = []
+    if times:
+        yield times, buffer[: len(times)]
 
 
 @contextlib.contextmanager
