@@ -73,19 +73,19 @@ def edges(head):
 
 def beside(name, *arrays, **arguments):
     """An operation's result, and a line: its time, its oracle's, the largest difference."""
-    got, fast = timed(getattr(voxkern, name), arrays, arguments, repeats=7)
+    got, fast = timed(getattr(voxkern, name), arrays, arguments)
     exact = [a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays]
-    want, slow = timed(getattr(voxkern.reference, name), exact, arguments, repeats=1)
+    want, slow = timed(getattr(voxkern.reference, name), exact, arguments)
     error = np.abs(got - want).max() / np.abs(want).max()
     shape = "x".join(map(str, got.shape))
     times = f"{fast * 1e3:.2f} ms", f"{slow * 1e3:.1f} ms", f"{slow / fast:.0f}x"
     return got, (name, shape, *times, f"{error:.1g}" if error else "0")
 
 
-def timed(function, arrays, arguments, repeats):
-    """Result, and the shortest of `repeats` times in seconds."""
+def timed(function, arrays, arguments, budget=0.3):
+    """Result, and the shortest time of the calls that fit into `budget` seconds, one at least."""
     seconds = []
-    for _ in range(repeats):
+    while not seconds or sum(seconds) < budget:
         copies = [a.copy() for a in arrays]  # batch_norm moves its running arrays
         begin = time.perf_counter()
         result = function(*copies, **arguments)
