@@ -6,6 +6,7 @@ contender has it; "fresh" marks a call that allocates its result.
 
 import contextlib
 import importlib
+import importlib.metadata
 import math
 import statistics
 import time
@@ -176,6 +177,7 @@ def flash(count, height, width, content):
     return Case(label, frames.nbytes, "GB/s", contenders)
 
 
+PEERS = "torch", "onnxruntime", "onnx", "scipy"
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
 # operation: (function that makes a case, arguments of its cases, and of the quick ones)
 CASES = {
@@ -231,6 +233,7 @@ def report(console, operations, threads=1, quick=False):
     """Run the cases of `operations` and print a table of each."""
     with limited(threads) as note:
         console.print(f"{cpu_model()}; {peaks(quick)}; threads: {threads}{note}", soft_wrap=True)
+        console.print("peers: " + ", ".join(map(version, PEERS)), soft_wrap=True)
         if quick:
             console.print("quick: the shapes are too small for the ratios to mean anything")
         for operation in operations:
@@ -248,6 +251,14 @@ def report(console, operations, threads=1, quick=False):
                 mean = statistics.geometric_mean(values)
                 console.print(f"{name}: {mean:.2f}x, geometric mean of {len(values)}")
     console.print("\nratio: time over that of voxkern; of a fresh result over voxkern's fresh one")
+
+
+def version(package):
+    """Name and version of a peer; onnxruntime needs onnx to be given a model."""
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} missing"
 
 
 def show(console, case, seconds):
