@@ -4,7 +4,7 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from voxkern.kernels.native.host import get_num_threads
+from voxkern.kernels.native.host import useful_threads
 
 cdef extern from "conv.h" nogil:
     enum: lanes_float, lanes_double
@@ -51,6 +51,7 @@ ctypedef fused real:
 cdef enum:
     SLAB_BYTES = 512 * 1024
     CACHE_BYTES = 16 * 1024 * 1024
+    PRODUCTS = 32  # done in the time of moving one element
 
 # Planes along W: as the costs say, or one per tap along every axis.
 cdef enum:
@@ -83,8 +84,10 @@ cdef void free_tables(Conv *c) noexcept:
 
 cdef int run(Conv *c, real sample, int expand) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
-    cdef int threads = get_num_threads()
+    cdef int threads
     cdef Py_ssize_t blocks, items, item, size
+    threads = useful_threads(c.batch * c.groups * c.outputs * c.axis[0].count * c.axis[1].count
+                             * c.axis[2].count * c.terms // PRODUCTS)
     plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), expand)
     fill_offsets(c)
     c.past_cache = c.batch * c.out_batch * sizeof(real) > CACHE_BYTES
@@ -251,7 +254,7 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
     positions in order, so every sum has one order whatever the number of threads.
     """
     cdef Conv c
-    cdef int i, threads = get_num_threads()
+    cdef int i, threads = useful_threads(grad.size * (out.size // out.shape[0]) // PRODUCTS)
     cdef Py_ssize_t t, task, tasks, g, first_in, first_out, in_chunks, out_chunks, out_chunk
     cdef Py_ssize_t all_inputs = out.shape[1], taps, size
     cdef real *scratch = NULL

@@ -23,6 +23,11 @@ def get_num_threads():
     return min(limit, available) if limit else available
 
 
+def useful_threads(Py_ssize_t work):
+    """Threads for moving `work` elements: waking one costs as much as moving 2**15 of them."""
+    return min(get_num_threads(), 1 + (work >> 15))
+
+
 def set_num_threads(int n):
     """Bound the threads of every kernel by `n`; 0 removes the bound."""
     global limit

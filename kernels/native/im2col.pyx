@@ -3,7 +3,7 @@
 from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
-from voxkern.kernels.native.host import get_num_threads
+from voxkern.kernels.native.host import useful_threads
 
 # im2col moves elements without reading them, so a word of the element's size stands for any type.
 ctypedef fused word:
@@ -62,7 +62,7 @@ def im2col(const word[:, :, :, :, ::1] x, kernel_size, stride, padding, dilation
     cdef Py_ssize_t depth = x.shape[2], height = x.shape[3], width = x.shape[4]
     cdef Py_ssize_t rows = out.shape[1], od = out.shape[2], oh = out.shape[3], ow = out.shape[4]
     cdef Py_ssize_t item, n, row, c, a, b, e, i, j, z, y
-    cdef int threads = get_num_threads()
+    cdef int threads = useful_threads(out.size)
     if out.size == 0:
         return
     for item in prange(out.shape[0] * rows, nogil=True, num_threads=threads):
@@ -96,7 +96,7 @@ def col2im(const real[:, :, :, :, ::1] cols, output_size, kernel_size, stride, p
     cdef Py_ssize_t channels = out.shape[1], taps = kd * kh * kw
     cdef Py_ssize_t od = cols.shape[2], oh = cols.shape[3], ow = cols.shape[4]
     cdef Py_ssize_t item, n, c, row, a, b, e, i, j, z, y
-    cdef int threads = get_num_threads()
+    cdef int threads = useful_threads(cols.size)
     if out.size == 0:
         return
     # One thread owns a channel's volume, so every sum has one order.

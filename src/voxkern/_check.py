@@ -21,6 +21,15 @@ def readable(value, name, dtypes=FLOATS):
     Lists, DLPack host arrays and anything with ``__array__`` are taken; CUDA and Dask arrays are
     refused, never copied or computed silently.
     """
+    if type(value) is not np.ndarray:
+        value = _converted(value, name)
+    if value.dtype.name not in dtypes:
+        raise TypeError(f"{name} has dtype {value.dtype}; it may be {', '.join(dtypes)}")
+    return value
+
+
+def _converted(value, name):
+    """Something that is not a plain array as one."""
     if hasattr(value, "__cuda_array_interface__"):
         raise TypeError(f"{name} lies on a CUDA device; this function takes host arrays")
     if type(value).__module__.partition(".")[0] == "dask":
@@ -28,16 +37,15 @@ def readable(value, name, dtypes=FLOATS):
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             value = np.from_dlpack(value)
-        value = np.asarray(value)
+        return np.asarray(value)
     except Exception as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
-    if value.dtype.name not in dtypes:
-        raise TypeError(f"{name} has dtype {value.dtype}; it may be {', '.join(dtypes)}")
-    return value
 
 
 def contiguous(value):
     """`value` itself, or a copy where it is not C-contiguous, aligned and of native byte order."""
+    if value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative:
+        return value
     return np.require(value, value.dtype.newbyteorder("="), ["C", "A"])
 
 
@@ -66,8 +74,8 @@ def integer(value, name, minimum):
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}; it must be an integer") from None
-    if isinstance(value, bool | np.bool_):
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r}; it must be an integer")
     if not minimum <= number < 2**62:
         raise ValueError(f"{name} is {number}; it must be at least {minimum}")
