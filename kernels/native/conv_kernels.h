@@ -11,7 +11,8 @@ FORCE_INLINE void SIMD(copy)(REAL *RESTRICT target, const REAL *RESTRICT source,
     enum { L = SIMD(lanes) };
     ptrdiff_t i = 0;
     for (; i + L <= n; i += L) SIMD(store)(target + i, SIMD(load)(source + i));
-    for (; i < n; i++) target[i] = source[i];
+    if (i < n && n >= L) SIMD(store)(target + n - L, SIMD(load)(source + n - L)); /* some twice */
+    else for (; i < n; i++) target[i] = source[i];
 }
 
 /* The same past the cache: a large output would displace what is in use, and be read to be written. */
@@ -26,8 +27,8 @@ FORCE_INLINE void SIMD(copy_past_cache)(REAL *RESTRICT target, const REAL *RESTR
 /* target[i] = source[first + i*step], 0 outside of the source. */
 static void SIMD(copy_row)(const REAL *source, ptrdiff_t size, ptrdiff_t first, ptrdiff_t step,
                            REAL *RESTRICT target, ptrdiff_t count) {
-    ptrdiff_t begin = first >= 0 ? 0 : ceil_div(-first, step);
-    ptrdiff_t end = first >= size ? 0 : (size - 1 - first) / step + 1;
+    ptrdiff_t begin = first >= 0 ? 0 : step == 1 ? -first : ceil_div(-first, step);
+    ptrdiff_t end = first >= size ? 0 : step == 1 ? size - first : (size - 1 - first) / step + 1;
     if (end > count) end = count;
     if (begin > end) begin = end;
     for (ptrdiff_t i = 0; i < begin; i++) target[i] = 0;
