@@ -3,7 +3,7 @@
 VENV ?= .venv
 DIST ?= dist
 BIN := $(VENV)/bin
-EXTRAS := test,cli,video,jit
+EXTRAS := test,lint,cli,video,jit
 
 # 3.15 is out until Numba and PyAV have wheels for it.
 define SUITABLE
@@ -21,7 +21,7 @@ demo: $(VENV)/.built
 test: $(VENV)/.built
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.lint
+lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -59,6 +59,6 @@ $(VENV)/.built: $(VENV)/.installed $(wildcard kernels/native/*.pyx kernels/nativ
 	$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 
-$(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: $(VENV)/.installed
-	$(BIN)/python -m pip install -qq -e ".[$*]" --no-build-isolation
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install -qq --no-build-isolation -e ".[bench]"
 	@touch $@
