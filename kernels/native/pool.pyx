@@ -12,6 +12,10 @@ from libc.string cimport memcpy, memset
 from voxkern.kernels.native.host import get_num_threads
 
 cdef extern from "pool.h" nogil:
+    float sum_float(const float *x, Py_ssize_t n)
+    double sum_double(const double *x, Py_ssize_t n)
+    float maximum_float(const float *x, Py_ssize_t n)
+    double maximum_double(const double *x, Py_ssize_t n)
     void take_larger_float(const float *x, Py_ssize_t stride, int tap, Py_ssize_t n,
                            float *best, int *taps)
     void take_larger_float_wide(const float *x, Py_ssize_t stride, long long tap, Py_ssize_t n,
@@ -173,27 +177,12 @@ cdef void reduce_rows(int kind, const real **rows, Py_ssize_t count, real *to, r
         r += block
 
 
-cdef real reduce_span(int kind, const real *x, Py_ssize_t n) noexcept nogil:
-    """Maximum or pairwise sum of `n` elements."""
-    cdef real lanes[16]
-    cdef Py_ssize_t e, v, half
-    if kind == SUM and n > 16 * LONG:
-        half = n // 2
-        return reduce_span(SUM, x, half) + reduce_span(SUM, x + half, n - half)
-    if n < 32:
-        lanes[0] = x[0]
-        for e in range(1, n):
-            lanes[0] = join(kind, lanes[0], x[e])
-        return lanes[0]
-    memcpy(lanes, x, 16 * sizeof(real))
-    for e in range(1, n // 16):
-        for v in range(16):
-            lanes[v] = join(kind, lanes[v], x[16 * e + v])
-    for e in range(n // 16 * 16, n):
-        lanes[0] = join(kind, lanes[0], x[e])
-    for v in range(1, 16):
-        lanes[0] = join(kind, lanes[0], lanes[v])
-    return lanes[0]
+cdef inline real reduce_span(int kind, const real *x, Py_ssize_t n) noexcept nogil:
+    """Maximum or sum of `n` elements."""
+    if real is float:
+        return maximum_float(x, n) if kind == MAX else sum_float(x, n)
+    else:
+        return maximum_double(x, n) if kind == MAX else sum_double(x, n)
 
 
 cdef inline void combine_pairs(int kind, const real *row, Py_ssize_t kernel, real *to,
@@ -340,9 +329,29 @@ cdef void pool_rows(int kind, bint norms, const real *x, real *out, const Window
             norm(kind, to, v.w.count, <double>(v.z.kernel * v.y.kernel * v.w.kernel))
 
 
+cdef inline bint whole(const Axis *a) noexcept nogil:
+    """Whether the one window is the axis."""
+    return a.count == 1 and a.kernel == a.size and a.padding == 0 and a.dilation == 1
+
+
+cdef int pool_volumes(int kind, const real *x, real *out, Py_ssize_t channels, Py_ssize_t volume,
+                      real divisor) except -1:
+    """out = the maximum of every channel, or its sum over `divisor`, straight from memory."""
+    cdef int threads = useful_threads(channels * volume)
+    cdef Py_ssize_t c
+    for c in prange(channels, nogil=True, num_threads=threads):
+        out[c] = reduce_span(kind, x + c * volume, volume)
+        if kind != MAX:
+            out[c] = out[c] / divisor
+    return 0
+
+
 cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint include_pad,
               double override) except -1:
     """out = the windows of x reduced; sums divided by their windows' sizes or by `override`."""
+    cdef Py_ssize_t volume = v.z.size * v.y.size * v.w.size
+    if not norms and whole(&v.z) and whole(&v.y) and whole(&v.w):
+        return pool_volumes(kind, x, out, v.channels, volume, <real>(override or <double>volume))
     cdef Plan plan = planned(&v)
     cdef Py_ssize_t item, o
     cdef int threads = useful_threads(v.channels * v.z.size * v.y.size * v.w.size), thread
@@ -626,45 +635,40 @@ def adaptive_avg_pool3d_backward(const real[:, :, :, :, ::1] grad, input_size, *
                    False, 0)
 
 
+cdef int scatter(bint add, const real[:, :, :, :, ::1] x,
+                 const long long[:, :, :, :, ::1] indices, real[:, :, :, :, ::1] out) except -1:
+    """out[indices] = x in every channel, or += x; 0 elsewhere."""
+    cdef Windows v = windows(out.shape, x.shape)
+    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
+    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
+    cdef const real *source = &x[0, 0, 0, 0, 0]
+    cdef const long long *index = &indices[0, 0, 0, 0, 0]
+    cdef real *to = &out[0, 0, 0, 0, 0]
+    cdef int threads = useful_threads(v.channels * size)
+    for c in prange(v.channels, nogil=True, num_threads=threads):
+        memset(to + c * size, 0, size * sizeof(real))
+        if add:
+            for e in range(c * count, (c + 1) * count):
+                to[c * size + index[e]] += source[e]
+        else:
+            for e in range(c * count, (c + 1) * count):
+                to[c * size + index[e]] = source[e]
+    return 0
+
+
 def max_pool3d_backward(const real[:, :, :, :, ::1] grad,
                         const long long[:, :, :, :, ::1] indices, input_size, *,
                         real[:, :, :, :, ::1] out):
     """out[indices] += grad in every channel, 0 elsewhere."""
-    cdef Windows v = windows(out.shape, grad.shape)
-    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
-    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
-    cdef const real *source
-    cdef const long long *index
-    cdef real *to
-    cdef int threads = useful_threads(v.channels * size)
-    if out.size == 0:
-        return
-    source, to = &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
-    index = &indices[0, 0, 0, 0, 0]
-    for c in prange(v.channels, nogil=True, num_threads=threads):
-        memset(to + c * size, 0, size * sizeof(real))
-        for e in range(c * count, (c + 1) * count):
-            to[c * size + index[e]] += source[e]
+    if out.size:
+        scatter(True, grad, indices, out)
 
 
 def max_unpool3d(const real[:, :, :, :, ::1] x, const long long[:, :, :, :, ::1] indices,
                  kernel_size, stride, padding, output_size, *, real[:, :, :, :, ::1] out):
     """out[indices] = x in every channel, 0 elsewhere; of equal indices the last counts."""
-    cdef Windows v = windows(out.shape, x.shape)
-    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
-    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
-    cdef const real *source
-    cdef const long long *index
-    cdef real *to
-    cdef int threads = useful_threads(v.channels * size)
-    if out.size == 0:
-        return
-    source, to = &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
-    index = &indices[0, 0, 0, 0, 0]
-    for c in prange(v.channels, nogil=True, num_threads=threads):
-        memset(to + c * size, 0, size * sizeof(real))
-        for e in range(c * count, (c + 1) * count):
-            to[c * size + index[e]] = source[e]
+    if out.size:
+        scatter(False, x, indices, out)
 
 
 def max_unpool3d_backward(const real[:, :, :, :, ::1] grad,
