@@ -157,11 +157,14 @@ FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { r
     }                                                                                    \
     FORCE_INLINE REAL PASTE(most, REAL)(PASTE(vec, REAL) v) {                            \
         REAL a[PASTE(lanes, REAL)], m;                                                   \
+        int nan = 0;                                                                     \
         PASTE(store, REAL)(a, v);                                                        \
         m = a[0];                                                                        \
-        for (int i = 1; i < PASTE(lanes, REAL); i++)                                     \
-            m = (a[i] > m) | (a[i] != a[i]) ? a[i] : m;                                  \
-        return m;                                                                        \
+        for (int i = 0; i < PASTE(lanes, REAL); i++) {                                   \
+            nan |= a[i] != a[i];                                                         \
+            m = a[i] > m ? a[i] : m;                                                     \
+        }                                                                                \
+        return nan ? (REAL)NAN : m;                                                      \
     }                                                                                    \
     FORCE_INLINE PASTE(vec, REAL) PASTE(load_first, REAL)(const REAL *p, ptrdiff_t n) {  \
         REAL a[PASTE(lanes, REAL)] = {0};                                                \

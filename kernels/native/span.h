@@ -11,6 +11,7 @@
 static REAL SIMD(sum)(const REAL *x, ptrdiff_t n) {
     enum { L = SIMD(lanes), STEP = 8 * L };
     SIMD(vec) s[8];
+    REAL rest = 0;
     if (n > 64 * STEP) {
         ptrdiff_t half = n / (2 * STEP) * STEP;
         return SIMD(sum)(x, half) + SIMD(sum)(x + half, n - half);
@@ -18,9 +19,9 @@ static REAL SIMD(sum)(const REAL *x, ptrdiff_t n) {
     UNROLL for (int v = 0; v < 8; v++) s[v] = SIMD(all)(0);
     for (; n >= STEP; n -= STEP, x += STEP) SPAN(add, s)
     for (; n >= L; n -= L, x += L) s[0] = SIMD(add)(s[0], SIMD(load)(x));
-    if (n) s[1] = SIMD(add)(s[1], SIMD(load_first)(x, n));
+    for (; n; n--, x++) rest += *x;
     UNROLL for (int v = 0; v < 4; v++) s[v] = SIMD(add)(s[v], s[v + 4]);
-    return SIMD(total)(SIMD(add)(SIMD(add)(s[0], s[2]), SIMD(add)(s[1], s[3])));
+    return rest + SIMD(total)(SIMD(add)(SIMD(add)(s[0], s[2]), SIMD(add)(s[1], s[3])));
 }
 
 /* NaN if any is. The last vector overlaps those before it. */
