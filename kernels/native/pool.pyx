@@ -476,6 +476,18 @@ cdef void place_row(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize
         index[o] = place(volume, low, high, v.y.size, v.w.size, best[o])
 
 
+cdef int place_all(const real *x, const real *best, long long *index, Windows v) except -1:
+    """The places of known maxima."""
+    cdef Py_ssize_t item, c, i, j, volume = v.z.size * v.y.size * v.w.size
+    cdef int threads = useful_threads(v.channels * volume)
+    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
+        j = item % v.y.count
+        i = item // v.y.count % v.z.count
+        c = item // v.y.count // v.z.count
+        place_row(x + c * volume, &v, i, j, best + item * v.w.count, index + item * v.w.count)
+    return 0
+
+
 def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dilation, ceil_mode,
                return_indices, *, out):
     """out = the largest of every window; with `return_indices` a pair of that and its place."""
@@ -497,32 +509,18 @@ def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indic
     cdef real[:, :, :, :, ::1] best = out[0] if return_indices else out
     cdef long long[:, :, :, :, ::1] places
     cdef Windows v
-    cdef Py_ssize_t item, c, i, j, volume
-    cdef const real *source
-    cdef real *to
-    cdef long long *index
-    cdef int threads
     if best.size == 0:
         return
     v = windows(x.shape, best.shape)
-    source, to = &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0]
-    if return_indices:
-        places = out[1]
-        index = &places[0, 0, 0, 0, 0]
-        if v.z.kernel and v.y.kernel and v.w.kernel and v.w.count >= 8:
-            index_maxima(source, to, index, v)
-            return
-    pool(MAX, False, source, to, v, False, 0)
     if not return_indices:
+        pool(MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
-    volume = v.z.size * v.y.size * v.w.size
-    threads = useful_threads(v.channels * volume)
-    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
-        j = item % v.y.count
-        i = item // v.y.count % v.z.count
-        c = item // v.y.count // v.z.count
-        place_row(source + c * volume, &v, i, j, <const real *>(to + item * v.w.count),
-                  index + item * v.w.count)
+    places = out[1]
+    if v.z.kernel and v.y.kernel and v.w.kernel and v.w.count >= 8:
+        index_maxima(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
+    else:
+        pool(MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
+        place_all(&x[0, 0, 0, 0, 0], <const real *>&best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 def avg_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, ceil_mode,
