@@ -179,6 +179,16 @@ def test_a_long_sum_of_equal_float32_stays_exact_enough(backend):
     assert_close(voxkern.avg_pool1d(x, 3000, 7), np.full((1, 1, 286), np.float64(x[0, 0, 0])), 100)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_global_pools_of_every_length(backend, rng, dtype):
+    for n in range(1, 300):
+        x = hostile.normal(rng, (1, 2, n), dtype) - 9
+        x[0, 1, rng.integers(n)] = np.nan
+        assert_exact(voxkern.global_max_pool(x), x.max(axis=-1, keepdims=True))
+        want = x.astype("f8").mean(axis=-1, keepdims=True)
+        assert_close(voxkern.global_avg_pool(x), want, n)
+
+
 def test_long_windows_are_the_oracle(backend, rng):
     x = hostile.normal(rng, (2, 3, 211))
     assert_close(voxkern.avg_pool1d(x, 101, 3, 7), reference.avg_pool1d(x, 101, 3, 7), 101)

@@ -1,10 +1,17 @@
-/* The one loop that compilers leave scalar without `restrict`. */
-#include <stddef.h>
+/* The loops that compilers leave scalar: without `restrict`, or where the order of a sum is theirs. */
+#include "simd.h"
+
+#define REAL float
+#include "span.h"
+#undef REAL
+#define REAL double
+#include "span.h"
+#undef REAL
 
 /* Where x[o*stride] is larger or NaN, it becomes best[o], and `tap` taps[o]. */
 #define TAKE_LARGER(name, real, word)                                                       \
-    static inline void name##_by(const real *restrict x, ptrdiff_t stride, word tap,        \
-                                 ptrdiff_t n, real *restrict best, word *restrict taps) {   \
+    static inline void name##_by(const real *RESTRICT x, ptrdiff_t stride, word tap,        \
+                                 ptrdiff_t n, real *RESTRICT best, word *RESTRICT taps) {   \
         for (ptrdiff_t o = 0; o < n; o++) {                                                 \
             real value = x[o * stride], old = best[o];                                      \
             word place = taps[o];                                                           \

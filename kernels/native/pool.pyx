@@ -12,6 +12,10 @@ from libc.string cimport memcpy, memset
 from voxkern.kernels.native.host import get_num_threads
 
 cdef extern from "pool.h" nogil:
+    float sum_float(const float *x, Py_ssize_t n)
+    double sum_double(const double *x, Py_ssize_t n)
+    float maximum_float(const float *x, Py_ssize_t n)
+    double maximum_double(const double *x, Py_ssize_t n)
     void take_larger_float(const float *x, Py_ssize_t stride, int tap, Py_ssize_t n,
                            float *best, int *taps)
     void take_larger_float_wide(const float *x, Py_ssize_t stride, long long tap, Py_ssize_t n,
@@ -173,27 +177,12 @@ cdef void reduce_rows(int kind, const real **rows, Py_ssize_t count, real *to, r
         r += block
 
 
-cdef real reduce_span(int kind, const real *x, Py_ssize_t n) noexcept nogil:
-    """Maximum or pairwise sum of `n` elements."""
-    cdef real lanes[16]
-    cdef Py_ssize_t e, v, half
-    if kind == SUM and n > 16 * LONG:
-        half = n // 2
-        return reduce_span(SUM, x, half) + reduce_span(SUM, x + half, n - half)
-    if n < 32:
-        lanes[0] = x[0]
-        for e in range(1, n):
-            lanes[0] = join(kind, lanes[0], x[e])
-        return lanes[0]
-    memcpy(lanes, x, 16 * sizeof(real))
-    for e in range(1, n // 16):
-        for v in range(16):
-            lanes[v] = join(kind, lanes[v], x[16 * e + v])
-    for e in range(n // 16 * 16, n):
-        lanes[0] = join(kind, lanes[0], x[e])
-    for v in range(1, 16):
-        lanes[0] = join(kind, lanes[0], lanes[v])
-    return lanes[0]
+cdef inline real reduce_span(int kind, const real *x, Py_ssize_t n) noexcept nogil:
+    """Maximum or sum of `n` elements."""
+    if real is float:
+        return maximum_float(x, n) if kind == MAX else sum_float(x, n)
+    else:
+        return maximum_double(x, n) if kind == MAX else sum_double(x, n)
 
 
 cdef inline void combine_pairs(int kind, const real *row, Py_ssize_t kernel, real *to,
@@ -340,9 +329,29 @@ cdef void pool_rows(int kind, bint norms, const real *x, real *out, const Window
             norm(kind, to, v.w.count, <double>(v.z.kernel * v.y.kernel * v.w.kernel))
 
 
+cdef inline bint whole(const Axis *a) noexcept nogil:
+    """Whether the one window is the axis."""
+    return a.count == 1 and a.kernel == a.size and a.padding == 0 and a.dilation == 1
+
+
+cdef int pool_volumes(int kind, const real *x, real *out, Py_ssize_t channels, Py_ssize_t volume,
+                      real divisor) except -1:
+    """out = the maximum of every channel, or its sum over `divisor`, straight from memory."""
+    cdef int threads = useful_threads(channels * volume)
+    cdef Py_ssize_t c
+    for c in prange(channels, nogil=True, num_threads=threads):
+        out[c] = reduce_span(kind, x + c * volume, volume)
+        if kind != MAX:
+            out[c] = out[c] / divisor
+    return 0
+
+
 cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint include_pad,
               double override) except -1:
     """out = the windows of x reduced; sums divided by their windows' sizes or by `override`."""
+    cdef Py_ssize_t volume = v.z.size * v.y.size * v.w.size
+    if not norms and whole(&v.z) and whole(&v.y) and whole(&v.w):
+        return pool_volumes(kind, x, out, v.channels, volume, <real>(override or <double>volume))
     cdef Plan plan = planned(&v)
     cdef Py_ssize_t item, o
     cdef int threads = useful_threads(v.channels * v.z.size * v.y.size * v.w.size), thread
@@ -467,6 +476,18 @@ cdef void place_row(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize
         index[o] = place(volume, low, high, v.y.size, v.w.size, best[o])
 
 
+cdef int place_all(const real *x, const real *best, long long *index, Windows v) except -1:
+    """The places of known maxima."""
+    cdef Py_ssize_t item, c, i, j, volume = v.z.size * v.y.size * v.w.size
+    cdef int threads = useful_threads(v.channels * volume)
+    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
+        j = item % v.y.count
+        i = item // v.y.count % v.z.count
+        c = item // v.y.count // v.z.count
+        place_row(x + c * volume, &v, i, j, best + item * v.w.count, index + item * v.w.count)
+    return 0
+
+
 def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dilation, ceil_mode,
                return_indices, *, out):
     """out = the largest of every window; with `return_indices` a pair of that and its place."""
@@ -488,32 +509,18 @@ def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indic
     cdef real[:, :, :, :, ::1] best = out[0] if return_indices else out
     cdef long long[:, :, :, :, ::1] places
     cdef Windows v
-    cdef Py_ssize_t item, c, i, j, volume
-    cdef const real *source
-    cdef real *to
-    cdef long long *index
-    cdef int threads
     if best.size == 0:
         return
     v = windows(x.shape, best.shape)
-    source, to = &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0]
-    if return_indices:
-        places = out[1]
-        index = &places[0, 0, 0, 0, 0]
-        if v.z.kernel and v.y.kernel and v.w.kernel and v.w.count >= 8:
-            index_maxima(source, to, index, v)
-            return
-    pool(MAX, False, source, to, v, False, 0)
     if not return_indices:
+        pool(MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
-    volume = v.z.size * v.y.size * v.w.size
-    threads = useful_threads(v.channels * volume)
-    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
-        j = item % v.y.count
-        i = item // v.y.count % v.z.count
-        c = item // v.y.count // v.z.count
-        place_row(source + c * volume, &v, i, j, <const real *>(to + item * v.w.count),
-                  index + item * v.w.count)
+    places = out[1]
+    if v.z.kernel and v.y.kernel and v.w.kernel and v.w.count >= 8:
+        index_maxima(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
+    else:
+        pool(MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
+        place_all(&x[0, 0, 0, 0, 0], <const real *>&best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 def avg_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, ceil_mode,
@@ -626,45 +633,40 @@ def adaptive_avg_pool3d_backward(const real[:, :, :, :, ::1] grad, input_size, *
                    False, 0)
 
 
+cdef int scatter(bint add, const real[:, :, :, :, ::1] x,
+                 const long long[:, :, :, :, ::1] indices, real[:, :, :, :, ::1] out) except -1:
+    """out[indices] = x in every channel, or += x; 0 elsewhere."""
+    cdef Windows v = windows(out.shape, x.shape)
+    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
+    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
+    cdef const real *source = &x[0, 0, 0, 0, 0]
+    cdef const long long *index = &indices[0, 0, 0, 0, 0]
+    cdef real *to = &out[0, 0, 0, 0, 0]
+    cdef int threads = useful_threads(v.channels * size)
+    for c in prange(v.channels, nogil=True, num_threads=threads):
+        memset(to + c * size, 0, size * sizeof(real))
+        if add:
+            for e in range(c * count, (c + 1) * count):
+                to[c * size + index[e]] += source[e]
+        else:
+            for e in range(c * count, (c + 1) * count):
+                to[c * size + index[e]] = source[e]
+    return 0
+
+
 def max_pool3d_backward(const real[:, :, :, :, ::1] grad,
                         const long long[:, :, :, :, ::1] indices, input_size, *,
                         real[:, :, :, :, ::1] out):
     """out[indices] += grad in every channel, 0 elsewhere."""
-    cdef Windows v = windows(out.shape, grad.shape)
-    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
-    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
-    cdef const real *source
-    cdef const long long *index
-    cdef real *to
-    cdef int threads = useful_threads(v.channels * size)
-    if out.size == 0:
-        return
-    source, to = &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
-    index = &indices[0, 0, 0, 0, 0]
-    for c in prange(v.channels, nogil=True, num_threads=threads):
-        memset(to + c * size, 0, size * sizeof(real))
-        for e in range(c * count, (c + 1) * count):
-            to[c * size + index[e]] += source[e]
+    if out.size:
+        scatter(True, grad, indices, out)
 
 
 def max_unpool3d(const real[:, :, :, :, ::1] x, const long long[:, :, :, :, ::1] indices,
                  kernel_size, stride, padding, output_size, *, real[:, :, :, :, ::1] out):
     """out[indices] = x in every channel, 0 elsewhere; of equal indices the last counts."""
-    cdef Windows v = windows(out.shape, x.shape)
-    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
-    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
-    cdef const real *source
-    cdef const long long *index
-    cdef real *to
-    cdef int threads = useful_threads(v.channels * size)
-    if out.size == 0:
-        return
-    source, to = &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
-    index = &indices[0, 0, 0, 0, 0]
-    for c in prange(v.channels, nogil=True, num_threads=threads):
-        memset(to + c * size, 0, size * sizeof(real))
-        for e in range(c * count, (c + 1) * count):
-            to[c * size + index[e]] = source[e]
+    if out.size:
+        scatter(False, x, indices, out)
 
 
 def max_unpool3d_backward(const real[:, :, :, :, ::1] grad,

@@ -187,15 +187,7 @@ def avg_pool3d(
     array([[3. , 2.5]])
     """
     return _avg_pool(
-        3,
-        x,
-        kernel_size,
-        stride,
-        padding,
-        ceil_mode,
-        count_include_pad,
-        divisor_override,
-        out,
+        3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, out
     )
 
 
@@ -212,15 +204,7 @@ def avg_pool1d(
 ):
     """Mean of every 1-D window; see :func:`avg_pool3d`."""
     return _avg_pool(
-        1,
-        x,
-        kernel_size,
-        stride,
-        padding,
-        ceil_mode,
-        count_include_pad,
-        divisor_override,
-        out,
+        1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, out
     )
 
 
@@ -237,15 +221,7 @@ def avg_pool2d(
 ):
     """Mean of every 2-D window; see :func:`avg_pool3d`."""
     return _avg_pool(
-        2,
-        x,
-        kernel_size,
-        stride,
-        padding,
-        ceil_mode,
-        count_include_pad,
-        divisor_override,
-        out,
+        2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, out
     )
 
 
@@ -932,7 +908,8 @@ def _places(indices, shape, name, size):
     if places.shape != shape:
         raise ValueError(f"indices has shape {places.shape}; it must be {shape}, that of {name}")
     volume = math.prod(size)
-    if places.size and not 0 <= places.min() <= places.max() < volume:
+    # One pass: as unsigned, what is negative is larger than any volume.
+    if places.size and places.view(np.uint64).max() >= volume:
         bad = places[(places < 0) | (places >= volume)][0]
         raise ValueError(f"indices holds {bad}; every index must be from 0 to {volume - 1}")
     return places
