@@ -9,7 +9,7 @@ from libc.math cimport NAN, isfinite
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from voxkern.kernels.native.host import get_num_threads
+from voxkern.kernels.native.host import useful_threads
 
 cdef extern from "simd.h" nogil:
     void PREFETCH(const void *address)
@@ -28,7 +28,6 @@ cdef enum:
     LANES = 32  # of a sum: 128 bytes of float32, enough to hide the latency of an addition
     BLOCK = 2048  # elements: read twice, so a block of doubles and its gradient fit 32 kB
     TILE = 16384  # elements of a map that a thread takes at once
-    SMALL = 1 << 15  # elements: below this a second thread costs more than it brings
     LARGE = 1 << 25  # bytes of output: no cache keeps them until they are read
 
 ctypedef struct Part:
@@ -55,10 +54,6 @@ cdef struct Place:
     Py_ssize_t rows
     Py_ssize_t size
     Py_ssize_t part  # where the result of the (first) channel goes
-
-
-cdef int threads_for(Py_ssize_t size) except -1:
-    return get_num_threads() if size > SMALL else 1
 
 
 cdef Py_ssize_t divide_up(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -263,7 +258,7 @@ def moments(const real[:, :, ::1] x, *, double[:, ::1] out):
     cdef Part *parts = parts_for(b.channels * b.per_channel)
     cdef const real *data = &x[0, 0, 0]
     cdef Py_ssize_t item, c
-    cdef int threads = threads_for(x.size)
+    cdef int threads = useful_threads(x.size)
     for item in prange(b.count, nogil=True, num_threads=threads):
         moments_task(data, b, item, parts)
     for c in range(b.channels):
@@ -351,7 +346,7 @@ def gradient_sums(const real[:, :, ::1] grad, const real[:, :, ::1] x, const rea
     cdef const real *data = &x[0, 0, 0]
     cdef const real *centre = &mean[0]
     cdef Py_ssize_t item, c, i
-    cdef int threads = threads_for(x.size)
+    cdef int threads = useful_threads(x.size)
     for item in prange(b.count, nogil=True, num_threads=threads):
         sums_task(g, data, centre, b, item, parts)
     for c in range(b.channels):
@@ -388,7 +383,7 @@ def normalize(const real[:, :, ::1] x, const real[::1] shift, const real[::1] sc
     cdef Lines lines = lines_of(x.shape[0], x.shape[1], x.shape[2])
     cdef Py_ssize_t channels = x.shape[1], item
     cdef bint columns = x.shape[2] == 1, large = x.nbytes > LARGE
-    cdef int threads = threads_for(x.size)
+    cdef int threads = useful_threads(x.size)
     cdef const real *source = &x[0, 0, 0]
     cdef const real *a = &shift[0]
     cdef const real *s = &scale[0]
@@ -455,7 +450,7 @@ def input_gradient(const real[:, :, ::1] grad, const real[:, :, ::1] x, const re
     cdef Lines lines = lines_of(x.shape[0], x.shape[1], x.shape[2])
     cdef Py_ssize_t channels = x.shape[1], item
     cdef bint columns = x.shape[2] == 1, large = x.nbytes > LARGE
-    cdef int threads = threads_for(x.size)
+    cdef int threads = useful_threads(x.size)
     cdef const real *g = &grad[0, 0, 0]
     cdef const real *source = &x[0, 0, 0]
     cdef const real *m = &mean[0]

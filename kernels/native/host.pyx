@@ -24,7 +24,7 @@ def get_num_threads():
 
 
 def useful_threads(Py_ssize_t work):
-    """Threads for moving `work` elements: waking one costs as much as moving 2**15 of them."""
+    """Threads for `work` elements: waking one more costs as much as moving 2**15 of them."""
     return min(get_num_threads(), 1 + (work >> 15))
 
 

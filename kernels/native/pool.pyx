@@ -9,7 +9,7 @@ from libc.math cimport INFINITY, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from voxkern.kernels.native.host import get_num_threads
+from voxkern.kernels.native.host import useful_threads
 
 cdef extern from "pool.h" nogil:
     float sum_float(const float *x, Py_ssize_t n)
@@ -35,12 +35,6 @@ cdef enum:
     MAX, SUM, SQUARES  # what becomes of the elements of a window
     LONG = 64  # terms of a sum that are simply added in order
     PARTS = 4  # shares of a plane's rows: work for threads where planes are few
-
-
-cdef int useful_threads(Py_ssize_t work) except? -1:
-    """One thread more for every 2**15 elements: waking one costs as much as pooling those."""
-    cdef Py_ssize_t allowed = get_num_threads()
-    return <int>min(allowed, 1 + (work >> 15))
 
 
 cdef struct Axis:
