@@ -1,6 +1,7 @@
 """What holds for the library as a whole: its import, its layout, its threads, its environment."""
 
 import ast
+import doctest
 import importlib.metadata
 import inspect
 import os
@@ -348,3 +349,11 @@ def test_the_examples_of_the_readme_run_one_after_another(tmp_path, monkeypatch)
     namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", voxkern.__all__)
+def test_the_examples_of_the_docstrings_are_right(name):
+    namespace = {"np": np, "voxkern": voxkern, "decoded_frames": ()}
+    runner = doctest.DocTestRunner(verbose=False)
+    for test in doctest.DocTestFinder().find(getattr(voxkern, name), name, globs=namespace):
+        assert runner.run(test).failed == 0
