@@ -230,6 +230,12 @@ def results(name):
     return result if isinstance(result, tuple) else (result,)
 
 
+def test_a_vast_number_of_threads_is_no_bound(threads):
+    before = voxkern.get_num_threads()
+    threads(2**40)
+    assert voxkern.get_num_threads() == before
+
+
 @pytest.fixture
 def threads():
     """:func:`voxkern.set_num_threads`, undone afterwards."""
