@@ -335,6 +335,7 @@ SHARED = np.ones(100)
         (dict(running_mean=[1.0] * 3, training=True), TypeError, "running_mean is a list"),
         (dict(training=1), TypeError, "training is 1"),
         (dict(momentum=None), TypeError, "momentum is None"),
+        (dict(momentum=10**400), ValueError, "momentum is above"),
         (dict(momentum=np.nan), ValueError, "momentum is nan"),
         (dict(eps=-1), ValueError, "eps is -1"),
         (dict(eps=np.nan), ValueError, "eps is nan"),

@@ -202,6 +202,7 @@ def batchnorm(Z=Z, gamma=1, beta=0, eps=1e-5, cache=PAIR, beta_avg=0.9, mode="tr
         (lambda: batchnorm(beta_avg=None), TypeError, "beta_avg is None"),
         (lambda: batchnorm(cache={"mu": 0}), ValueError, "cache_dict has no 'var'"),
         (lambda: batchnorm(cache={**PAIR, "mu": np.ones(3)}), ValueError, r"cache_dict\['mu'\]"),
+        (lambda: batchnorm(cache=()), TypeError, "cache_dict is a tuple"),
         (lambda: voxkern.optim_adam(W, {}, {}, 1), ValueError, "gradients_dict has no 'W'"),
         (lambda: voxkern.optim_adam(W, {"W": np.ones(2)}, {}, 1), ValueError, "gradients_dict"),
         (
@@ -209,6 +210,9 @@ def batchnorm(Z=Z, gamma=1, beta=0, eps=1e-5, cache=PAIR, beta_avg=0.9, mode="tr
             ValueError,
             r"cache_dict\['vW'\]",
         ),
+        (lambda: voxkern.optim_adam(None, W, {}, 1), TypeError, "weights_dict is a NoneType"),
+        (lambda: voxkern.optim_adam(W, None, {}, 1), TypeError, "gradients_dict is a NoneType"),
+        (lambda: voxkern.optim_adam(W, W, None, 1), TypeError, "cache_dict is a NoneType"),
         (lambda: voxkern.optim_adam(W, W, {}, 0), ValueError, "step is 0"),
         (lambda: voxkern.optim_adam(W, W, {}, 1.0), TypeError, "step is 1.0"),
         (lambda: voxkern.optim_adam({"W": "a"}, W, {}, 1), TypeError, "weights_dict"),

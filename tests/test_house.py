@@ -1,6 +1,7 @@
 """What holds for the library as a whole: its import, its layout, its threads, its environment."""
 
 import ast
+import doctest
 import importlib.metadata
 import inspect
 import os
@@ -229,6 +230,12 @@ def results(name):
     return result if isinstance(result, tuple) else (result,)
 
 
+def test_a_vast_number_of_threads_is_no_bound(threads):
+    before = voxkern.get_num_threads()
+    threads(2**40)
+    assert voxkern.get_num_threads() == before
+
+
 @pytest.fixture
 def threads():
     """:func:`voxkern.set_num_threads`, undone afterwards."""
@@ -348,3 +355,11 @@ def test_the_examples_of_the_readme_run_one_after_another(tmp_path, monkeypatch)
     namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", voxkern.__all__)
+def test_the_examples_of_the_docstrings_are_right(name):
+    namespace = {"np": np, "voxkern": voxkern, "decoded_frames": ()}
+    runner = doctest.DocTestRunner(verbose=False)
+    for test in doctest.DocTestFinder().find(getattr(voxkern, name), name, globs=namespace):
+        assert runner.run(test).failed == 0

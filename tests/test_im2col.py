@@ -113,6 +113,8 @@ IMAGE, COLUMNS = np.zeros((2, 3, 7, 5)), np.zeros((2, 18, 20))
         (lambda: voxkern.im2col(IMAGE, 2, stride=(1, 2, 3)), ValueError, "stride"),
         (lambda: voxkern.im2col(IMAGE, 2, padding=-1), ValueError, "padding"),
         (lambda: voxkern.im2col(IMAGE, 2, padding="full"), ValueError, "padding"),
+        (lambda: voxkern.im2col(IMAGE, 2, padding=np.ones(3)), ValueError, "padding is"),
+        (lambda: voxkern.im2col(IMAGE, 2, padding=np.ones(2)), TypeError, "padding is"),
         (lambda: voxkern.im2col(IMAGE, 2, padding="same", stride=2), ValueError, "stride"),
         (lambda: voxkern.im2col(IMAGE, 2, dilation=-1), ValueError, "dilation"),
         (lambda: voxkern.im2col(IMAGE[..., :0], 1), ValueError, "x has spatial size"),

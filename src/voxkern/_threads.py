@@ -18,4 +18,4 @@ def set_num_threads(n):
 
     No result depends on it. What the OpenMP runtime offers stays the upper limit.
     """
-    host.set_num_threads(integer(n, "n", minimum=1))
+    host.set_num_threads(min(integer(n, "n", minimum=1), 2**31 - 1))

@@ -351,9 +351,13 @@ def checked_number(value, name):
     """`value` as a finite float."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; it must be a number")
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:  # of an int; its digits would not be one line
+        raise ValueError(f"{name} is above 1e308; it must be a finite float64") from None
+    if not math.isfinite(number):
         raise ValueError(f"{name} is {value!r}; it must be finite")
-    return float(value)
+    return number
 
 
 def checked_eps(value):

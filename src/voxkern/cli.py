@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,15 +17,34 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 import voxkern
 from voxkern import strobe
 
 BATCH_BYTES = 16 << 20  # of the frames that go into the table at once
 
+
+class Commands(TyperGroup):
+    """The commands; bad usage ends with one line, where Typer prints its usage as well."""
+
+    def parse_args(self, ctx, args):
+        return super().parse_args(ctx, args or ["--help"])
+
+    def main(self, *args, standalone_mode=True, **kwargs):
+        try:
+            code = super().main(*args, standalone_mode=False, **kwargs)
+        except typer.BadParameter.__base__ as error:  # click's UsageError, which Typer may vendor
+            typer.echo(f"voxkern: error: {error.format_message()}", err=True)
+            code = 2
+        except typer.Abort:
+            code = 130
+        sys.exit(code or 0)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Kernels over volumes and video frames in NumPy arrays.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

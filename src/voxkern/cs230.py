@@ -136,6 +136,7 @@ def forward_batchnorm(Z, gamma, beta, eps, cache_dict, beta_avg, mode):
     (Z,) = _floats(Z=Z)
     if Z.ndim == 0 or 0 in Z.shape[mode == "test" :]:
         raise ValueError(f"Z has shape {Z.shape}; it must be (m, features), not empty")
+    _dictionaries(cache_dict=cache_dict)
     eps, beta_avg = batchnorm.checked_eps(eps), batchnorm.checked_number(beta_avg, "beta_avg")
     gamma, beta = _per_feature(gamma, "gamma", Z), _per_feature(beta, "beta", Z)
     for key in ("mu", "var"):
@@ -193,6 +194,7 @@ def optim_adam(weights_dict, gradients_dict, cache_dict, step):
     """
     lr, beta1, beta2, eps = 1e-3, 0.9, 0.999, 1e-8
     step = _check.integer(step, "step", 1)
+    _dictionaries(weights_dict=weights_dict, gradients_dict=gradients_dict, cache_dict=cache_dict)
     weights, cache = {}, {}
     for name in weights_dict:
         if name not in gradients_dict:
@@ -248,6 +250,12 @@ def _conv3d(image, weight, stride, algorithm):
         if array.ndim != 5:
             raise ValueError(f"{name} has shape {array.shape}; it must have 5 axes")
     return conv3d(image, weight, stride=stride, algorithm=algorithm)
+
+
+def _dictionaries(**arguments):
+    for name, value in arguments.items():
+        if not isinstance(value, dict):
+            raise TypeError(f"{name} is a {type(value).__name__}; it must be a dict")
 
 
 def _floats(**arrays):

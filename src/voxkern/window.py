@@ -18,16 +18,16 @@ def padding_pairs(padding, kernel_size, stride, dilation):
     ``"same"`` gives outputs of the input's size; an odd total puts the larger half after.
     """
     axes = len(kernel_size)
+    if not isinstance(padding, str):
+        return tuple((p, p) for p in per_axis(padding, "padding", axes, minimum=0))
     if padding == "valid":
         return ((0, 0),) * axes
-    if padding == "same":
-        if any(s != 1 for s in stride):
-            raise ValueError(f"padding 'same' needs stride 1; stride is {stride}")
-        totals = [e - 1 for e in extent(kernel_size, dilation)]
-        return tuple((t // 2, t - t // 2) for t in totals)
-    if isinstance(padding, str):
+    if padding != "same":
         raise ValueError(f"padding is {padding!r}; it may be 'same', 'valid' or numbers")
-    return tuple((p, p) for p in per_axis(padding, "padding", axes, minimum=0))
+    if any(s != 1 for s in stride):
+        raise ValueError(f"padding 'same' needs stride 1; stride is {stride}")
+    totals = [e - 1 for e in extent(kernel_size, dilation)]
+    return tuple((t // 2, t - t // 2) for t in totals)
 
 
 def output_size(size, kernel_size, stride, padding, dilation, ceil_mode=False):
