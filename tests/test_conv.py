@@ -340,3 +340,31 @@ def test_out_must_be_writeable_and_apart():
     with pytest.raises(ValueError, match="out overlaps"):
         voxkern.conv2d(x, WEIGHT, out=out)
     assert shared.all()
+
+
+def test_a_vast_stride_leaves_one_window(backend):
+    x, weight, far = np.arange(5.0).reshape(1, 1, 5), np.ones((1, 1, 3)), 2**31 - 1
+    assert_exact(voxkern.conv1d(x, weight, stride=far), np.array([[[3.0]]]))
+    assert_exact(voxkern.conv_transpose1d(x[..., 1:2], weight, stride=far), weight)
+    grad_x, grad_weight, _ = voxkern.conv1d_backward(weight[..., :1], x, weight, stride=far)
+    assert_exact(grad_x, np.array([[[1.0, 1, 1, 0, 0]]]))
+    assert_exact(grad_weight, x[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "names"),
+    [
+        ({"stride": 2**31}, ValueError, "stride is 2147483648; it must be at most"),
+        ({"padding": {1}}, TypeError, "padding is"),
+        ({"algorithm": np.ones(2)}, ValueError, "algorithm is"),
+        ({"padding": 2**30}, (ValueError, MemoryError), "large|allocate"),
+    ],
+)
+def test_strange_arguments_are_named(keywords, error, names):
+    with pytest.raises(error, match=names):
+        voxkern.conv3d(np.ones((1, 5, 5, 5)), np.ones((1, 1, 3, 3, 3)), **keywords)
+
+
+def test_grad_cannot_be_none():
+    with pytest.raises(TypeError, match="grad has dtype object"):
+        voxkern.conv1d_backward(None, X[0], WEIGHT[..., 0])

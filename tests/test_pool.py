@@ -458,3 +458,30 @@ def test_nothing_is_written_before_every_check(rng):
     assert (out == 7).all()
     assert (shared == 7).all()
     assert (locked == 7).all()
+
+
+VAST = 2**31 - 1  # the largest number that a window takes
+
+
+def test_vast_windows_are_those_that_cover_everything(backend):
+    x = np.arange(1.0, 6).reshape(1, 5)
+    assert_exact(voxkern.max_pool1d(x, 3, stride=VAST), np.array([[3.0]]))
+    assert_exact(voxkern.avg_pool1d(x, 3, stride=VAST), np.array([[2.0]]))
+    backward = voxkern.avg_pool1d_backward(np.array([[3.0]]), 5, 3, VAST)
+    assert_exact(backward, np.array([[1.0, 1, 1, 0, 0]]))
+    if backend == "reference":  # pads in memory
+        return
+    best, place = voxkern.max_pool1d(x, VAST, VAST, VAST // 2, return_indices=True)
+    assert (best, place) == (5, 4)
+    assert_exact(voxkern.max_pool1d(x, VAST, 3, VAST // 2), np.array([[5.0, 5]]))
+    mean = voxkern.avg_pool1d(x, VAST, VAST, VAST // 2, count_include_pad=False)
+    assert_exact(mean, np.array([[3.0]]))
+    spread = voxkern.avg_pool1d_backward(mean, 5, VAST, VAST, VAST // 2, divisor_override=3)
+    assert_exact(spread, np.ones((1, 5)))
+
+
+def test_numbers_past_the_largest_are_refused():
+    with pytest.raises(ValueError, match="stride is 2147483648; it must be at most 2147483647"):
+        voxkern.max_pool1d(np.ones((1, 5)), 3, stride=VAST + 1)
+    with pytest.raises(ValueError, match="too large"):
+        voxkern.adaptive_avg_pool1d(np.ones((1, 5)), 2**61)

@@ -124,7 +124,8 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     c.inputs, c.outputs = weight.shape[1], weight.shape[0] // groups
     for i in range(3):
         c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
-        c.axis[i].step, c.axis[i].taps = stride[i], weight.shape[2 + i]
+        c.axis[i].taps = weight.shape[2 + i]
+        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
         c.axis[i].out_step = out.strides[2 + i] // sizeof(real)
     try:
         make_tables(&c)
@@ -180,7 +181,8 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
     cdef Py_ssize_t rest, taps, start
     cdef Py_ssize_t *tap[3]
     cdef Py_ssize_t residue[3]
-    cdef Py_ssize_t phases = stride[0] * stride[1] * stride[2], phase
+    cdef Py_ssize_t residues[3]
+    cdef Py_ssize_t phase
     cdef real *packed
     if out.size == 0:
         return
@@ -189,7 +191,8 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
     c.inputs, c.outputs = weight.shape[0] // groups, weight.shape[1]
     for i in range(3):
         c.axis[i].size, c.axis[i].step, c.axis[i].taps = x.shape[2 + i], 1, weight.shape[2 + i]
-        c.axis[i].out_step = out.strides[2 + i] // sizeof(real) * <Py_ssize_t> stride[i]
+        residues[i] = min(<Py_ssize_t> stride[i], out.shape[2 + i])
+        c.axis[i].out_step = out.strides[2 + i] // sizeof(real) * residues[i]
     c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
     c.bias = <const void *> &bias[0] if bias is not None else NULL
     packed = <real *> malloc(weight.size * sizeof(real))
@@ -201,19 +204,17 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
         if packed == NULL or tap[0] == NULL:
             raise MemoryError("no memory for the weights of a transposed convolution")
         make_tables(&c)
-        for phase in range(phases):
-            residue[2] = phase % stride[2]
-            residue[1] = phase // stride[2] % stride[1]
-            residue[0] = phase // (stride[2] * stride[1])
+        for phase in range(residues[0] * residues[1] * residues[2]):
+            residue[2] = phase % residues[2]
+            residue[1] = phase // residues[2] % residues[1]
+            residue[0] = phase // (residues[2] * residues[1])
             taps = 1
             for i in range(3):
                 rest = out.shape[2 + i] - residue[i]
-                c.axis[i].count = (rest + stride[i] - 1) // stride[i] if rest > 0 else 0
+                c.axis[i].count = (rest + residues[i] - 1) // residues[i]
                 c.axis[i].taps = phase_taps(&c.axis[i], residue[i], weight.shape[2 + i], stride[i],
                                             padding[i][0], dilation[i], tap[i])
                 taps *= c.axis[i].taps
-            if c.axis[0].count * c.axis[1].count * c.axis[2].count == 0:
-                continue
             start = residue[0] * out.shape[3] * out.shape[4] + residue[1] * out.shape[4] + residue[2]
             c.out = <real *> &out[0, 0, 0, 0, 0] + start
             if taps == 0:
@@ -266,7 +267,8 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
     c.outputs = out.shape[0] // groups
     for i in range(3):
         c.axis[i].size, c.axis[i].count = x.shape[2 + i], grad.shape[2 + i]
-        c.axis[i].step, c.axis[i].taps = stride[i], out.shape[2 + i]
+        c.axis[i].taps = out.shape[2 + i]
+        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
     # Enough terms to pay for turning the gradients; the same for any number of threads.
     taps = c.axis[0].taps * c.axis[1].taps * c.axis[2].taps
     c.inputs = min(all_inputs, max(16, 400 // taps))

@@ -52,6 +52,8 @@ cdef Axis axis(Py_ssize_t size, Py_ssize_t count, Py_ssize_t kernel, Py_ssize_t 
     cdef Axis a
     if kernel == 0 and count and size % count == 0:  # alike, without a division per window
         kernel = stride = size // count
+    if count == 1:  # whatever it is, nothing is that far apart
+        stride = 1
     a.size, a.count, a.kernel = size, count, kernel
     a.stride, a.padding, a.dilation = stride, padding, dilation
     return a
@@ -208,6 +210,7 @@ cdef struct Plan:
     # The scratch of one thread, in elements.
     Py_ssize_t phase  # of one residue of the padded row, modulo the stride
     Py_ssize_t row  # of the padded row
+    Py_ssize_t lead  # padding before its first element
     Py_ssize_t reals  # of all rows
     Py_ssize_t pointers
     Py_ssize_t rows  # of all pointers, those to a window's rows; the others to its taps
@@ -217,13 +220,15 @@ cdef struct Plan:
 
 cdef Plan planned(const Windows *v) noexcept nogil:
     cdef Plan plan
-    cdef Py_ssize_t padded = v.w.size
+    cdef Py_ssize_t padded = v.w.size, stride = 1
     plan.spans = v.w.kernel == 0 or (v.w.kernel > LONG and v.w.dilation == 1)
-    if v.w.kernel:
+    plan.lead = 0 if plan.spans else v.w.padding
+    if not plan.spans:  # a span is cut to the input; taps read the padding
+        stride = v.w.stride
         padded = max(v.w.padding + v.w.size,
-                     (v.w.count - 1) * v.w.stride + (v.w.kernel - 1) * v.w.dilation + 1)
-    plan.phase = (padded + v.w.stride - 1) // v.w.stride
-    plan.row = (plan.phase * v.w.stride + 15) // 16 * 16
+                     (v.w.count - 1) * stride + (v.w.kernel - 1) * v.w.dilation + 1)
+    plan.phase = (padded + stride - 1) // stride
+    plan.row = (plan.phase * stride + 15) // 16 * 16
     plan.reals = 3 * plan.row
     plan.pairs = v.w.stride == 2 and v.w.dilation == 1 and 2 <= v.w.kernel <= 3
     plan.rows = longest(&v.z) * longest(&v.y)
@@ -268,9 +273,8 @@ cdef void pool_row(int kind, const real *volume, const Windows *v, const Plan *p
         for o in range(v.w.count):
             to[o] = -INFINITY
         return
-    reduce_rows(kind, pointers, count, scratch + v.w.padding, scratch + plan.row, v.w.size)
+    reduce_rows(kind, pointers, count, scratch + plan.lead, scratch + plan.row, v.w.size)
     if plan.spans:
-        row += v.w.padding
         for o in range(v.w.count):
             to[o] = reduce_span(columns, row + begin(&v.w, o), end(&v.w, o) - begin(&v.w, o))
     elif plan.pairs:
@@ -303,7 +307,7 @@ cdef double rows_counted(const Windows *v, Py_ssize_t i, Py_ssize_t j, bint incl
     """What an average over output row (i, j) is divided by, apart from the width."""
     if override:
         return override
-    return <double>(divisor(&v.z, i, include_pad) * divisor(&v.y, j, include_pad))
+    return <double>divisor(&v.z, i, include_pad) * <double>divisor(&v.y, j, include_pad)
 
 
 cdef void pool_rows(int kind, bint norms, const real *x, real *out, const Windows *v,
@@ -320,7 +324,7 @@ cdef void pool_rows(int kind, bint norms, const real *x, real *out, const Window
         if kind != MAX:
             average(to, widths, v.w.count, rows_counted(v, i, j, include_pad, override))
         if norms:
-            norm(kind, to, v.w.count, <double>(v.z.kernel * v.y.kernel * v.w.kernel))
+            norm(kind, to, v.w.count, <double>v.z.kernel * v.y.kernel * v.w.kernel)
 
 
 cdef inline bint whole(const Axis *a) noexcept nogil:
@@ -375,7 +379,9 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
 cdef void take_row(const real *row, const Axis *w, word tap, real *best, word *taps) noexcept nogil:
     """Let every tap of the windows along `row` contend for the maximum; the first is `tap`."""
     cdef Py_ssize_t t, at, low, high
-    for t in range(w.kernel):
+    cdef Py_ssize_t before = w.padding - (w.count - 1) * w.stride  # the last window has these
+    for t in range(max(0, (before + w.dilation - 1) // w.dilation),
+                   min(w.kernel, (w.size - 1 + w.padding) // w.dilation + 1)):
         at = t * w.dilation - w.padding
         low = 0 if at >= 0 else (w.stride - 1 - at) // w.stride
         high = 0 if at >= w.size else min(w.count, (w.size - 1 - at) // w.stride + 1)
@@ -544,10 +550,10 @@ def adaptive_avg_pool3d(const real[:, :, :, :, ::1] x, output_size, *,
 
 cdef void spread(const real *grad, const Axis *w, const Plan *plan, real *scratch,
                  real *row) noexcept nogil:
-    """row[padding + e] = the sum of `grad` over the windows that hold element e of a row."""
+    """row[lead + e] = the sum of `grad` over the windows that hold element e of a row."""
     cdef Py_ssize_t o, t, e, n = plan.phase
     cdef real *to
-    if w.kernel == 0:
+    if plan.spans:
         memset(row, 0, w.size * sizeof(real))
         for o in range(w.count):
             for e in range(begin(w, o), end(w, o)):
@@ -586,7 +592,7 @@ cdef void spread_channel(const real *grad, real *out, const Windows *v, const Pl
                 for b in range(begin(&v.y, j), end(&v.y, j)):
                     to = out + (a * v.y.size + b) * v.w.size
                     for e in range(v.w.size):
-                        to[e] += row[v.w.padding + e]
+                        to[e] += row[plan.lead + e]
 
 
 cdef int spread_all(const real *grad, real *out, Windows v, bint include_pad,

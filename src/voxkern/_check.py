@@ -5,6 +5,9 @@ import operator
 import numpy as np
 
 FLOATS = ("float16", "float32", "float64")
+# Numbers of windows are at most LARGEST, so that no product of two of them overflows in a kernel;
+# sizes of arrays are at most LARGEST_SIZE.
+LARGEST, LARGEST_SIZE = 2**31 - 1, 2**62
 
 
 def array(value, name, dtypes=FLOATS):
@@ -69,32 +72,36 @@ def shape(value, name, expected):
         raise ValueError(f"{name} has shape {value.shape}; it must be {tuple(expected)}")
 
 
-def integer(value, name, minimum):
-    """`value` as a Python int, at least `minimum`."""
+def integer(value, name, minimum, maximum=LARGEST):
+    """`value` as a Python int from `minimum` to `maximum`."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r}; it must be an integer")
-    if not minimum <= number < 2**62:
-        raise ValueError(f"{name} is {number}; it must be at least {minimum}")
+    if not minimum <= number <= maximum:
+        bound = f"least {minimum}" if number < minimum else f"most {maximum}"
+        raise ValueError(f"{name} is {number}; it must be at {bound}")
     return number
 
 
-def per_axis(value, name, axes, minimum):
+def flag(value, name):
+    """`value` as a Python bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}; it must be True or False")
+    return bool(value)
+
+
+def per_axis(value, name, axes, minimum, maximum=LARGEST):
     """`value`, an integer or one for each of `axes` axes, as a tuple of ints."""
-    if isinstance(value, str | bytes):
-        raise TypeError(f"{name} is {value!r}; it must be an integer or {axes} of them")
-    try:
-        values = tuple(value)
-    except TypeError:
-        values = (value,) * axes
+    several = isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim)
+    values = tuple(value) if several else (value,)
     if len(values) == 1:
         values *= axes
     if len(values) != axes:
         raise ValueError(f"{name} is {value!r}; it must be an integer or {axes} of them")
-    return tuple(integer(v, name, minimum) for v in values)
+    return tuple(integer(v, name, minimum, maximum) for v in values)
 
 
 def output(out, shape, dtype, *inputs):
@@ -103,7 +110,10 @@ def output(out, shape, dtype, *inputs):
     Give the caller's own arguments as `inputs`: :func:`array` may have copied them.
     """
     if out is None:
-        return np.empty(shape, dtype)
+        try:
+            return np.empty(shape, dtype)
+        except ValueError:
+            raise ValueError(f"the arguments make a result too large to be: {shape}") from None
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out is a {type(out).__name__}; it must be a NumPy array")
     if out.shape != tuple(shape) or out.dtype != dtype:

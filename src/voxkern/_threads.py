@@ -1,6 +1,6 @@
 """How many threads the kernels use."""
 
-from voxkern._check import integer
+from voxkern._check import LARGEST, LARGEST_SIZE, integer
 from voxkern.kernels.native import host
 
 
@@ -18,4 +18,4 @@ def set_num_threads(n):
 
     No result depends on it. What the OpenMP runtime offers stays the upper limit.
     """
-    host.set_num_threads(min(integer(n, "n", minimum=1), 2**31 - 1))
+    host.set_num_threads(min(integer(n, "n", 1, LARGEST_SIZE), LARGEST))

@@ -78,7 +78,7 @@ def batch_norm(
            [ 0.89442719,  2.        ]])
     """
     given, x = (x, running_mean, running_var, weight, bias), _input(x, "x")
-    training = _flag(training, "training")
+    training = _check.flag(training, "training")
     momentum, eps = checked_number(momentum, "momentum"), checked_eps(eps)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must both be arrays or both None")
@@ -195,7 +195,7 @@ def batch_norm_backward(grad, x, weight, mean, invstd, *, training=True, out=Non
     grad, x = _input(grad, "grad"), _input(x, "x")
     _check.shape(grad, "grad", x.shape)
     _check.same_dtype(x, grad=grad)
-    training = _flag(training, "training")
+    training = _check.flag(training, "training")
     (weight,) = _parameters(x, weight=weight)
     if mean is None or invstd is None:
         raise TypeError("mean and invstd are needed; they may not be None")
@@ -339,12 +339,6 @@ def _running(given, **arrays):
         if sum(o is not None and _check.overlap(value, o) for o in given) > 1:
             raise ValueError(f"{name} overlaps another argument; it must have memory of its own")
     return arrays.values()
-
-
-def _flag(value, name):
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} is {value!r}; it must be True or False")
-    return bool(value)
 
 
 def checked_number(value, name):

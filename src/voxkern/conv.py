@@ -202,7 +202,7 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, o
         raise ValueError(f"groups is {groups}; it must divide the {len(weight)} output channels")
     if bias is not None:
         _check.shape(bias, "bias", weight.shape[:1])
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm is {algorithm!r}; it may be {', '.join(ALGORITHMS)}")
     kernel_size = weight.shape[2:]
     stride, padding, dilation = _window(kernel_size, stride, padding, dilation)
@@ -311,7 +311,8 @@ def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out
 def _operands(axes, x, weight, other, groups, other_name="bias"):
     """Checked arrays of one dtype with ranks that fit, and the number of groups."""
     x, weight = _check.array(x, "x"), _check.array(weight, "weight")
-    other = other if other is None else _check.array(other, other_name)
+    if other is not None or other_name != "bias":
+        other = _check.array(other, other_name)
     _check.same_dtype(x, weight=weight, **{other_name: other})
     if x.ndim not in (axes + 1, axes + 2):
         letters = ", ".join(("D", "H", "W")[3 - axes :])
@@ -326,7 +327,7 @@ def _needed(need):
         need_x, need_weight, need_bias = need
     except (TypeError, ValueError):
         raise ValueError(f"need is {need!r}; it must be three booleans") from None
-    return need_x, need_weight, need_bias
+    return tuple(_check.flag(n, "need") for n in (need_x, need_weight, need_bias))
 
 
 def _window(kernel_size, stride, padding, dilation):

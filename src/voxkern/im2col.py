@@ -116,7 +116,7 @@ def col2im(cols, output_size, kernel_size, stride=1, padding=0, dilation=1, *, o
     axes = len(output_size) if isinstance(output_size, tuple | list) else 1
     if axes not in (1, 2, 3):
         raise ValueError(f"output_size is {output_size!r}; it must have 1, 2 or 3 axes")
-    size = _check.per_axis(output_size, "output_size", axes, minimum=1)
+    size = _check.per_axis(output_size, "output_size", axes, 1, _check.LARGEST_SIZE)
     kernel_size, stride, padding, dilation = _window(kernel_size, stride, padding, dilation, axes)
     counts = window.output_size(size, kernel_size, stride, padding, dilation)
     batch, (rows, columns) = cols.shape[:-2], cols.shape[-2:]

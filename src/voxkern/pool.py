@@ -641,7 +641,7 @@ def _adaptive_max_pool(axes, x, output_size, return_indices, out):
 
 def _maxima(run, axes, x, shape, arguments, return_indices, out, given):
     """Run a kernel that gives maxima, and their places with `return_indices`."""
-    if not return_indices:
+    if not _check.flag(return_indices, "return_indices"):
         return _fill(run, axes, shape, (x,), (*arguments, False), out, (given,))
     if out is None:
         out = None, None
@@ -661,9 +661,10 @@ def _avg_pool(
     given, x = x, _input(x, "x", axes)
     arguments = _window(axes, kernel_size, stride, padding)
     divisor = _divisor(divisor_override)
+    include_pad = _check.flag(count_include_pad, "count_include_pad")
     shape = (*x.shape[:-axes], *_counts(x.shape[-axes:], *arguments, ceil_mode))
     kernel_size, stride, padding, _ = _volume(*arguments)
-    arguments = kernel_size, stride, padding, ceil_mode, bool(count_include_pad), divisor
+    arguments = kernel_size, stride, padding, ceil_mode, include_pad, divisor
     return _fill(_dispatch.kernel("pool").avg_pool3d, axes, shape, (x,), arguments, out, (given,))
 
 
@@ -679,12 +680,13 @@ def _avg_pool_backward(
     divisor_override,
 ):
     grad = _input(grad, "grad", axes)
-    size = _check.per_axis(input_size, "input_size", axes, minimum=1)
+    size = _check.per_axis(input_size, "input_size", axes, 1, _check.LARGEST_SIZE)
     arguments = _window(axes, kernel_size, stride, padding)
     divisor = _divisor(divisor_override)
+    include_pad = _check.flag(count_include_pad, "count_include_pad")
     _check.shape(grad, "grad", (*grad.shape[:-axes], *_counts(size, *arguments, ceil_mode)))
     kernel_size, stride, padding, _ = _volume(*arguments)
-    arguments = kernel_size, stride, padding, ceil_mode, bool(count_include_pad), divisor
+    arguments = kernel_size, stride, padding, ceil_mode, include_pad, divisor
     run = _dispatch.kernel("pool").avg_pool3d_backward
     arguments = window.as_volume(size, 1), *arguments
     return _fill(run, axes, (*grad.shape[:-axes], *size), (grad,), arguments)
@@ -749,7 +751,7 @@ def _adaptive_avg_pool(axes, x, output_size, out):
 
 def _adaptive_avg_pool_backward(axes, grad, input_size):
     grad = _input(grad, "grad", axes)
-    size = _check.per_axis(input_size, "input_size", axes, minimum=1)
+    size = _check.per_axis(input_size, "input_size", axes, 1, _check.LARGEST_SIZE)
     run = _dispatch.kernel("pool").adaptive_avg_pool3d_backward
     shape = (*grad.shape[:-axes], *size)
     return _fill(run, axes, shape, (grad,), (window.as_volume(size, 1),))
@@ -758,7 +760,7 @@ def _adaptive_avg_pool_backward(axes, grad, input_size):
 def _scatter(axes, grad, indices, input_size):
     """The gradient of maxima, at their places."""
     grad = _input(grad, "grad", axes)
-    size = _check.per_axis(input_size, "input_size", axes, minimum=1)
+    size = _check.per_axis(input_size, "input_size", axes, 1, _check.LARGEST_SIZE)
     indices = _places(indices, grad.shape, "grad", size)
     run, shape = _dispatch.kernel("pool").max_pool3d_backward, (*grad.shape[:-axes], *size)
     return _fill(run, axes, shape, (grad, indices), (window.as_volume(size, 1),))
@@ -848,6 +850,7 @@ def _volume(kernel_size, stride, padding, dilation):
 def _counts(size, kernel_size, stride, padding, dilation, ceil_mode):
     """Windows per axis."""
     padding = tuple((p, p) for p in padding)
+    ceil_mode = _check.flag(ceil_mode, "ceil_mode")
     return window.output_size(size, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -858,22 +861,27 @@ def _adaptive_counts(axes, x, output_size):
         output_size = tuple(n if o is None else o for o, n in asked)
     elif isinstance(output_size, tuple | list):
         raise ValueError(f"output_size is {output_size}; it must have {axes} entries")
-    return _check.per_axis(output_size, "output_size", axes, minimum=0)
+    return _check.per_axis(output_size, "output_size", axes, 0, _check.LARGEST_SIZE)
 
 
 def _divisor(value):
     if value is None:
         return None
-    value = _check.integer(value, "divisor_override", minimum=-(2**62))
+    value = _check.integer(value, "divisor_override", -_check.LARGEST)
     if value == 0:
         raise ValueError("divisor_override is 0; it may be any other integer, or None")
     return value
 
 
 def _norm(value):
-    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+    if isinstance(value, str | bytes) or np.ndim(value):
         raise TypeError(f"norm_type is {value!r}; it must be a number")
-    p = float(value)
+    try:
+        p = float(value)
+    except TypeError:
+        raise TypeError(f"norm_type is {value!r}; it must be a number") from None
+    except OverflowError:
+        raise ValueError("norm_type is above 1e308; it may be infinite") from None
     if p == 0:
         raise ValueError("norm_type is 0; it may be any other number")
     return p
@@ -891,7 +899,7 @@ def _unpooled_size(axes, size, kernel_size, stride, padding, output_size):
     elif len(output_size) not in (axes, axes + 2):
         raise ValueError(f"output_size is {output_size}; it must have {axes} or {axes + 2} entries")
     else:
-        chosen = _check.per_axis(output_size[-axes:], "output_size", axes, minimum=1)
+        chosen = _check.per_axis(output_size[-axes:], "output_size", axes, 1, _check.LARGEST_SIZE)
         if any(abs(o - n) >= s for o, n, s in zip(chosen, default, stride)):
             raise ValueError(
                 f"output_size is {output_size}; it must be by less than a stride {stride} away "
