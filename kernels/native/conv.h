@@ -15,35 +15,35 @@
 #include "simd.h"
 
 typedef struct {
-    ptrdiff_t size;          /* of the input */
-    ptrdiff_t count;         /* of the output */
-    ptrdiff_t step;          /* input elements from one output to the next */
-    ptrdiff_t out_step;      /* elements of `out` from one output to the next */
+    ptrdiff_t size;     /* of the input */
+    ptrdiff_t count;    /* of the output */
+    ptrdiff_t step;     /* input elements from one output to the next */
+    ptrdiff_t out_step; /* elements of `out` from one output to the next */
     ptrdiff_t taps;
-    ptrdiff_t *offset;       /* [taps] input position of each tap at output 0 */
-    ptrdiff_t planes;        /* planes of the slab along this axis */
-    ptrdiff_t *origin;       /* [taps] input position of element 0 of each plane at output 0 */
-    ptrdiff_t *plane;        /* [taps] the plane that each tap reads */
-    ptrdiff_t *shift;        /* [taps] its element at output 0 */
-    ptrdiff_t span;          /* the largest shift */
-    ptrdiff_t block;         /* outputs per block */
+    ptrdiff_t *offset; /* [taps] input position of each tap at output 0 */
+    ptrdiff_t planes;  /* planes of the slab along this axis */
+    ptrdiff_t *origin; /* [taps] input position of element 0 of each plane at output 0 */
+    ptrdiff_t *plane;  /* [taps] the plane that each tap reads */
+    ptrdiff_t *shift;  /* [taps] its element at output 0 */
+    ptrdiff_t span;    /* the largest shift */
+    ptrdiff_t block;   /* outputs per block */
     ptrdiff_t blocks;
-    ptrdiff_t length;        /* block + span: elements of a plane */
+    ptrdiff_t length; /* block + span: elements of a plane */
 } Axis;
 
 typedef struct {
     Axis axis[3];
     ptrdiff_t batch, groups;
-    ptrdiff_t inputs, outputs;       /* channels per group */
-    ptrdiff_t taps, terms;           /* of the kernel; inputs * taps */
-    ptrdiff_t chunk, chunks;         /* output channels of a work item, and items per block */
-    ptrdiff_t *offset;               /* [terms] */
-    ptrdiff_t plane_size;            /* slab elements of one plane along D: its H and W planes */
-    ptrdiff_t slab_size, line_size;  /* elements of a slab; of a line of outputs, whole vectors */
+    ptrdiff_t inputs, outputs;      /* channels per group */
+    ptrdiff_t taps, terms;          /* of the kernel; inputs * taps */
+    ptrdiff_t chunk, chunks;        /* output channels of a work item, and items per block */
+    ptrdiff_t *offset;              /* [terms] */
+    ptrdiff_t plane_size;           /* slab elements of one plane along D: its H and W planes */
+    ptrdiff_t slab_size, line_size; /* elements of a slab; of a line of outputs, whole vectors */
     const void *x, *weight, *bias;
     void *out;
     ptrdiff_t out_batch, out_channel;
-    int past_cache;                  /* write `out` around the cache */
+    int past_cache; /* write `out` around the cache */
 } Conv;
 
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
@@ -62,7 +62,8 @@ static void plan_axis(Axis *a, int expand) {
         ptrdiff_t q = floor_div(a->offset[t], a->step);
         ptrdiff_t origin = expand ? a->offset[t] : a->offset[t] - (q - lowest) * a->step, p = 0;
         if (expand) p = a->planes;
-        else while (p < a->planes && a->origin[p] != origin) p++;
+        else
+            while (p < a->planes && a->origin[p] != origin) p++;
         if (p == a->planes) a->origin[a->planes++] = origin;
         a->plane[t] = p;
         a->shift[t] = expand ? 0 : q - lowest;
@@ -72,8 +73,8 @@ static void plan_axis(Axis *a, int expand) {
 
 static ptrdiff_t slab_elements(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x) {
     const Axis *a = c->axis;
-    return c->inputs * a[0].planes * (z + a[0].span) * a[1].planes * (y + a[1].span) *
-           a[2].planes * (x + a[2].span);
+    return c->inputs * a[0].planes * (z + a[0].span) * a[1].planes * (y + a[1].span) * a[2].planes *
+           (x + a[2].span);
 }
 
 /* Cycles per output of a block: half a cycle per element packed, a vector multiply-add per half
@@ -163,12 +164,17 @@ static void fill_offsets(const Conv *c) {
         for (ptrdiff_t d = 0; d < a[0].taps; d++)
             for (ptrdiff_t h = 0; h < a[1].taps; h++)
                 for (ptrdiff_t w = 0; w < a[2].taps; w++)
-                    *offset++ = i * channel + (a[0].plane[d] * a[0].length + a[0].shift[d]) * c->plane_size +
-                                ((a[1].plane[h] * a[2].planes + a[2].plane[w]) * a[1].length + a[1].shift[h]) *
-                                    a[2].length + a[2].shift[w];
+                    *offset++ = i * channel +
+                                (a[0].plane[d] * a[0].length + a[0].shift[d]) * c->plane_size +
+                                ((a[1].plane[h] * a[2].planes + a[2].plane[w]) * a[1].length +
+                                 a[1].shift[h]) *
+                                    a[2].length +
+                                a[2].shift[w];
 }
 
-typedef struct { ptrdiff_t n, g, chunk, start[3], count[3]; } Item;
+typedef struct {
+    ptrdiff_t n, g, chunk, start[3], count[3];
+} Item;
 
 /* Which block an item is: sample, group, output channels, and outputs along each axis. */
 static Item find_item(const Conv *c, ptrdiff_t index) {

@@ -19,7 +19,10 @@ static int cpu_level(void) {
 #define HAS(feature) __builtin_cpu_supports(feature)
     __builtin_cpu_init();
     if (!(HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2"))) return 0;
-    return HAS("avx512f") && HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") && HAS("avx512vl") ? 4 : 3;
+    return HAS("avx512f") && HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") &&
+                   HAS("avx512vl")
+               ? 4
+               : 3;
 #undef HAS
 }
 #else

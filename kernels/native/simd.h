@@ -22,6 +22,9 @@
 #define UNROLL
 #endif
 
+/* A loop of constant length, unrolled. */
+#define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
+
 #if defined(__GNUC__)
 #define PREFETCH(p) __builtin_prefetch(p)
 #else
@@ -48,16 +51,32 @@ FORCE_INLINE vec_float all_float(float s) { return _mm512_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm512_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm512_add_ps(a, b); }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm512_add_pd(a, b); }
-FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask(b, b, _CMP_UNORD_Q), b); }
-FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return _mm512_mask_mov_pd(_mm512_max_pd(b, a), _mm512_cmp_pd_mask(b, b, _CMP_UNORD_Q), b); }
-FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return _mm512_fmadd_ps(a, b, c); }
-FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return _mm512_fmadd_pd(a, b, c); }
+FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
+    return _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask(b, b, _CMP_UNORD_Q), b);
+}
+FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
+    return _mm512_mask_mov_pd(_mm512_max_pd(b, a), _mm512_cmp_pd_mask(b, b, _CMP_UNORD_Q), b);
+}
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) {
+    return _mm512_fmadd_pd(a, b, c);
+}
 FORCE_INLINE float total_float(vec_float v) { return _mm512_reduce_add_ps(v); }
 FORCE_INLINE double total_double(vec_double v) { return _mm512_reduce_add_pd(v); }
-FORCE_INLINE float most_float(vec_float v) { return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) ? NAN : _mm512_reduce_max_ps(v); }
-FORCE_INLINE double most_double(vec_double v) { return _mm512_cmp_pd_mask(v, v, _CMP_UNORD_Q) ? NAN : _mm512_reduce_max_pd(v); }
-FORCE_INLINE vec_float load_first_float(const float *p, ptrdiff_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
-FORCE_INLINE vec_double load_first_double(const double *p, ptrdiff_t n) { return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
+FORCE_INLINE float most_float(vec_float v) {
+    return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) ? NAN : _mm512_reduce_max_ps(v);
+}
+FORCE_INLINE double most_double(vec_double v) {
+    return _mm512_cmp_pd_mask(v, v, _CMP_UNORD_Q) ? NAN : _mm512_reduce_max_pd(v);
+}
+FORCE_INLINE vec_float load_first_float(const float *p, ptrdiff_t n) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+FORCE_INLINE vec_double load_first_double(const double *p, ptrdiff_t n) {
+    return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+}
 
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -75,11 +94,19 @@ FORCE_INLINE vec_float all_float(float s) { return _mm256_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm256_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm256_add_ps(a, b); }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm256_add_pd(a, b); }
-FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return _mm256_or_ps(_mm256_max_ps(b, a), _mm256_cmp_ps(b, b, _CMP_UNORD_Q)); }
-FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return _mm256_or_pd(_mm256_max_pd(b, a), _mm256_cmp_pd(b, b, _CMP_UNORD_Q)); }
+FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
+    return _mm256_or_ps(_mm256_max_ps(b, a), _mm256_cmp_ps(b, b, _CMP_UNORD_Q));
+}
+FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
+    return _mm256_or_pd(_mm256_max_pd(b, a), _mm256_cmp_pd(b, b, _CMP_UNORD_Q));
+}
 /* MSVC's /arch:AVX2 includes FMA. */
-FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return _mm256_fmadd_ps(a, b, c); }
-FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return _mm256_fmadd_pd(a, b, c); }
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) {
+    return _mm256_fmadd_pd(a, b, c);
+}
 
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
@@ -99,8 +126,12 @@ FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return vaddq_f32(a,
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return vaddq_f64(a, b); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return vmaxq_f32(a, b); }
 FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return vmaxq_f64(a, b); }
-FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return vfmaq_f32(c, a, b); }
-FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return vfmaq_f64(c, a, b); }
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
+    return vfmaq_f32(c, a, b);
+}
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) {
+    return vfmaq_f64(c, a, b);
+}
 
 #elif defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h>
@@ -119,10 +150,18 @@ FORCE_INLINE vec_float all_float(float s) { return _mm_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm_add_ps(a, b); }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm_add_pd(a, b); }
-FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return _mm_or_ps(_mm_max_ps(b, a), _mm_cmpunord_ps(b, b)); }
-FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return _mm_or_pd(_mm_max_pd(b, a), _mm_cmpunord_pd(b, b)); }
-FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return _mm_add_ps(c, _mm_mul_ps(a, b)); }
-FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return _mm_add_pd(c, _mm_mul_pd(a, b)); }
+FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
+    return _mm_or_ps(_mm_max_ps(b, a), _mm_cmpunord_ps(b, b));
+}
+FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
+    return _mm_or_pd(_mm_max_pd(b, a), _mm_cmpunord_pd(b, b));
+}
+FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
+    return _mm_add_ps(c, _mm_mul_ps(a, b));
+}
+FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) {
+    return _mm_add_pd(c, _mm_mul_pd(a, b));
+}
 
 #else
 #define SIMD_REGISTERS 16
@@ -141,35 +180,37 @@ FORCE_INLINE vec_double all_double(double s) { return s; }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return a + b; }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return a + b; }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return (b > a) | (b != b) ? b : a; }
-FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return (b > a) | (b != b) ? b : a; }
+FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
+    return (b > a) | (b != b) ? b : a;
+}
 FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return c + a * b; }
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return c + a * b; }
 #endif
 
-/* The sum and the largest of a vector's lanes, and a load of its first n lanes with zeros behind them. */
+/* The sum and the largest of a vector's lanes, and a load of its first n lanes, zeros behind. */
 #if !defined(__AVX512F__)
-#define SIMD_LANEWISE(REAL)                                                              \
-    FORCE_INLINE REAL PASTE(total, REAL)(PASTE(vec, REAL) v) {                           \
-        REAL a[PASTE(lanes, REAL)], s = 0;                                               \
-        PASTE(store, REAL)(a, v);                                                        \
-        for (int i = 0; i < PASTE(lanes, REAL); i++) s += a[i];                          \
-        return s;                                                                        \
-    }                                                                                    \
-    FORCE_INLINE REAL PASTE(most, REAL)(PASTE(vec, REAL) v) {                            \
-        REAL a[PASTE(lanes, REAL)], m;                                                   \
-        int nan = 0;                                                                     \
-        PASTE(store, REAL)(a, v);                                                        \
-        m = a[0];                                                                        \
-        for (int i = 0; i < PASTE(lanes, REAL); i++) {                                   \
-            nan |= a[i] != a[i];                                                         \
-            m = a[i] > m ? a[i] : m;                                                     \
-        }                                                                                \
-        return nan ? (REAL)NAN : m;                                                      \
-    }                                                                                    \
-    FORCE_INLINE PASTE(vec, REAL) PASTE(load_first, REAL)(const REAL *p, ptrdiff_t n) {  \
-        REAL a[PASTE(lanes, REAL)] = {0};                                                \
-        for (ptrdiff_t i = 0; i < n; i++) a[i] = p[i];                                   \
-        return PASTE(load, REAL)(a);                                                     \
+#define SIMD_LANEWISE(REAL)                                                                        \
+    FORCE_INLINE REAL PASTE(total, REAL)(PASTE(vec, REAL) v) {                                     \
+        REAL a[PASTE(lanes, REAL)], s = 0;                                                         \
+        PASTE(store, REAL)(a, v);                                                                  \
+        for (int i = 0; i < PASTE(lanes, REAL); i++) s += a[i];                                    \
+        return s;                                                                                  \
+    }                                                                                              \
+    FORCE_INLINE REAL PASTE(most, REAL)(PASTE(vec, REAL) v) {                                      \
+        REAL a[PASTE(lanes, REAL)], m;                                                             \
+        int nan = 0;                                                                               \
+        PASTE(store, REAL)(a, v);                                                                  \
+        m = a[0];                                                                                  \
+        for (int i = 0; i < PASTE(lanes, REAL); i++) {                                             \
+            nan |= a[i] != a[i];                                                                   \
+            m = a[i] > m ? a[i] : m;                                                               \
+        }                                                                                          \
+        return nan ? (REAL)NAN : m;                                                                \
+    }                                                                                              \
+    FORCE_INLINE PASTE(vec, REAL) PASTE(load_first, REAL)(const REAL *p, ptrdiff_t n) {            \
+        REAL a[PASTE(lanes, REAL)] = {0};                                                          \
+        for (ptrdiff_t i = 0; i < n; i++) a[i] = p[i];                                             \
+        return PASTE(load, REAL)(a);                                                               \
     }
 SIMD_LANEWISE(float)
 SIMD_LANEWISE(double)

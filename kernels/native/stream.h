@@ -12,7 +12,8 @@ static inline void stream_line(void *to, const void *from) {
     _mm512_stream_si512((void *)to, _mm512_loadu_si512(from));
 #elif defined(__AVX__)
     const __m256i *source = (const __m256i *)from;
-    for (int i = 0; i < 2; i++) _mm256_stream_si256((__m256i *)to + i, _mm256_loadu_si256(source + i));
+    for (int i = 0; i < 2; i++)
+        _mm256_stream_si256((__m256i *)to + i, _mm256_loadu_si256(source + i));
 #elif defined(__SSE2__) || defined(_M_X64)
     const __m128i *source = (const __m128i *)from;
     for (int i = 0; i < 4; i++) _mm_stream_si128((__m128i *)to + i, _mm_loadu_si128(source + i));
