@@ -18,3 +18,13 @@ def ratio(ours, peer, seconds=0.5):
             best[side] = min(best[side], taken)
             spent += taken
     return best[1] / best[0]
+
+
+def installed_torch():
+    """torch on one thread; asv skips a benchmark whose setup raises NotImplementedError."""
+    try:
+        import torch
+    except ImportError:
+        raise NotImplementedError("torch is not installed") from None
+    torch.set_num_threads(1)
+    return torch

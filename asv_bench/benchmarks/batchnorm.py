@@ -4,7 +4,7 @@ import numpy as np
 
 import voxkern
 
-from . import ratio
+from . import installed_torch, ratio
 
 SHAPES = {
     "103 MB": (32, 64, 112, 112),
@@ -62,11 +62,7 @@ class Torch:
     param_names = ("shape",)
 
     def setup(self, name):
-        try:
-            import torch
-        except ImportError:
-            raise NotImplementedError("torch is not installed") from None
-        torch.set_num_threads(1)
+        torch = installed_torch()
         self.ours = ours = BatchNorm()
         ours.setup(name)
         arrays = (ours.x, ours.weight, ours.bias, *ours.running)

@@ -4,7 +4,7 @@ import numpy as np
 
 import voxkern
 
-from . import ratio
+from . import installed_torch, ratio
 
 # name: (input, output channels, kernel, stride, padding, groups)
 SHAPES = {
@@ -62,11 +62,7 @@ class Torch:
     param_names = ("shape",)
 
     def setup(self, name):
-        try:
-            import torch
-        except ImportError:
-            raise NotImplementedError("torch is not installed") from None
-        torch.set_num_threads(1)
+        torch = installed_torch()
         self.ours = Conv()
         self.ours.setup(name)
         self.x, self.weight = torch.from_numpy(self.ours.x), torch.from_numpy(self.ours.weight)

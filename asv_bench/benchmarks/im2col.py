@@ -4,7 +4,7 @@ import numpy as np
 
 import voxkern
 
-from . import ratio
+from . import installed_torch, ratio
 
 SHAPES = {
     "1d k5": ((8, 64, 3136), (5,), (1,), (2,)),
@@ -40,11 +40,7 @@ class Torch:
     param_names = ("shape",)
 
     def setup(self, name):
-        try:
-            import torch
-        except ImportError:
-            raise NotImplementedError("torch is not installed") from None
-        torch.set_num_threads(1)
+        torch = installed_torch()
         self.ops = torch.ops.aten
         self.ours = Im2col()
         self.ours.setup(name)

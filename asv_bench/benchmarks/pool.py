@@ -4,7 +4,7 @@ import numpy as np
 
 import voxkern
 
-from . import ratio
+from . import installed_torch, ratio
 
 # name: (input, kernel, stride, padding)
 SHAPES = {
@@ -73,11 +73,7 @@ class Torch:
     param_names = ("shape",)
 
     def setup(self, name):
-        try:
-            import torch
-        except ImportError:
-            raise NotImplementedError("torch is not installed") from None
-        torch.set_num_threads(1)
+        torch = installed_torch()
         self.ours = Pool()
         self.ours.setup(name)
         axes = self.ours.axes
