@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "simd.h"
+#include "stream.h"
 
 typedef struct {
     ptrdiff_t size;     /* of the input */

@@ -20,10 +20,10 @@ FORCE_INLINE void SIMD(copy)(REAL *RESTRICT target, const REAL *RESTRICT source,
    written. */
 FORCE_INLINE void SIMD(copy_past_cache)(REAL *RESTRICT target, const REAL *RESTRICT source,
                                         ptrdiff_t n) {
-    enum { L = SIMD(lanes) };
+    enum { L = LINE / sizeof(REAL) };
     ptrdiff_t i = 0;
-    for (; i < n && ((size_t)(target + i) & (L * sizeof(REAL) - 1)); i++) target[i] = source[i];
-    for (; i + L <= n; i += L) SIMD(stream)(target + i, SIMD(load)(source + i));
+    for (; i < n && (size_t)(target + i) % LINE; i++) target[i] = source[i];
+    for (; i + L <= n; i += L) stream_line(target + i, source + i);
     for (; i < n; i++) target[i] = source[i];
 }
 
@@ -103,7 +103,7 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const REAL *RESTRICT in,
 }
 
 /* A line of outputs of R channels, V vectors at a time. */
-#define LINE(R, V)                                                                                 \
+#define LINES(R, V)                                                                                \
     static void PASTE(SIMD(line), R)(const REAL *in, const ptrdiff_t *offset, ptrdiff_t terms,     \
                                      const REAL *weight, ptrdiff_t weight_row, const REAL *bias,   \
                                      int fresh, REAL *out, ptrdiff_t length) {                     \
@@ -122,18 +122,18 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const REAL *RESTRICT in,
 /* R*V sums, V inputs and a weight (and a product, where it is not fused) fit the registers. */
 #if SIMD_REGISTERS == 32
 #define ROWS 8
-LINE(8, 3)
-LINE(4, 6)
+LINES(8, 3)
+LINES(4, 6)
 #elif defined(SIMD_UNFUSED)
 #define ROWS 4
-LINE(4, 2)
+LINES(4, 2)
 #else
 #define ROWS 4
-LINE(4, 3)
+LINES(4, 3)
 #endif
-LINE(2, 4)
-LINE(1, 8)
-#undef LINE
+LINES(2, 4)
+LINES(1, 8)
+#undef LINES
 
 static void SIMD(line)(ptrdiff_t rows, const REAL *in, const ptrdiff_t *offset, ptrdiff_t terms,
                        const REAL *weight, ptrdiff_t weight_row, const REAL *bias, int fresh,
@@ -204,6 +204,7 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
                 SIMD(write_line)(c, &item, lines + r * length, out + r * c->out_channel);
         }
     }
+    if (c->past_cache) stream_end();
 }
 
 /* The gradient of the weights, for up to 4 output channels, a vector of neighbouring outputs at a

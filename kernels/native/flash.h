@@ -3,18 +3,8 @@
 #ifndef VOXKERN_FLASH_H
 #define VOXKERN_FLASH_H
 
-#include <stddef.h>
 #include <stdint.h>
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
-#if defined(_MSC_VER)
-#define PREFETCH(address) ((void)(address))
-#else
-#define PREFETCH(address) __builtin_prefetch(address)
-#endif
+#include "simd.h"
 
 /* sums[i] = r + g + b of pixel i. gcc's own code for bytes three apart takes twice as long.
    Pixels are spread to four bytes (r, g, b, 0), whose sum is two multiply-adds with ones. */

@@ -1,10 +1,16 @@
 """Checks of arguments: each raises naming the argument, what it was and what it may be."""
 
+import math
+import numbers
 import operator
 
 import numpy as np
 
 FLOATS = ("float16", "float32", "float64")
+NUMBERS = (
+    *FLOATS,
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
 # Numbers of windows are at most LARGEST, so that no product of two of them overflows in a kernel;
 # sizes of arrays are at most LARGEST_SIZE.
 LARGEST, LARGEST_SIZE = 2**31 - 1, 2**62
@@ -91,6 +97,19 @@ def flag(value, name):
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is {value!r}; it must be True or False")
     return bool(value)
+
+
+def number(value, name):
+    """`value` as a finite float."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; it must be a number")
+    try:
+        result = float(value)
+    except OverflowError:  # of an int; its digits would not be one line
+        raise ValueError(f"{name} is above 1e308; it must be a finite float64") from None
+    if not math.isfinite(result):
+        raise ValueError(f"{name} is {value!r}; it must be finite")
+    return result
 
 
 def per_axis(value, name, axes, minimum, maximum=LARGEST):

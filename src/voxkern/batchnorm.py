@@ -1,7 +1,6 @@
 """Batch normalisation: training with running statistics, inference, backward."""
 
 import math
-import numbers
 
 import numpy as np
 
@@ -79,7 +78,7 @@ def batch_norm(
     """
     given, x = (x, running_mean, running_var, weight, bias), _input(x, "x")
     training = _check.flag(training, "training")
-    momentum, eps = checked_number(momentum, "momentum"), checked_eps(eps)
+    momentum, eps = _check.number(momentum, "momentum"), checked_eps(eps)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must both be arrays or both None")
     if running_mean is None and not training:
@@ -341,21 +340,8 @@ def _running(given, **arrays):
     return arrays.values()
 
 
-def checked_number(value, name):
-    """`value` as a finite float."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; it must be a number")
-    try:
-        number = float(value)
-    except OverflowError:  # of an int; its digits would not be one line
-        raise ValueError(f"{name} is above 1e308; it must be a finite float64") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} is {value!r}; it must be finite")
-    return number
-
-
 def checked_eps(value):
-    eps = checked_number(value, "eps")
+    eps = _check.number(value, "eps")
     if eps < 0:
         raise ValueError(f"eps is {eps}; it must be at least 0")
     return eps

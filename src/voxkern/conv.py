@@ -205,7 +205,7 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, o
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm is {algorithm!r}; it may be {', '.join(ALGORITHMS)}")
     kernel_size = weight.shape[2:]
-    stride, padding, dilation = _window(kernel_size, stride, padding, dilation)
+    stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
     count = window.output_size(x.shape[-axes:], kernel_size, stride, padding, dilation)
     out = _check.output(out, (*x.shape[: -axes - 1], len(weight), *count), x.dtype, *given)
     x, weight, bias = _check.computed(x, weight, bias)
@@ -214,7 +214,7 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, o
         _volume(x, axes),
         _volume(weight, axes),
         bias,
-        *_volume_window(stride, padding, dilation),
+        *window.volume(stride, padding, dilation),
         groups,
         algorithm=algorithm,
         out=_volume(scratch, axes),
@@ -238,7 +238,7 @@ def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, d
     kernel_size = weight.shape[2:]
     if isinstance(padding, str):
         raise ValueError(f"padding is {padding!r}; a transposed convolution takes numbers")
-    stride, pairs, dilation = _window(kernel_size, stride, padding, dilation)
+    stride, pairs, dilation = window.checked(kernel_size, stride, padding, dilation)
     extra = _check.per_axis(output_padding, "output_padding", axes, minimum=0)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
         raise ValueError(
@@ -263,7 +263,7 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
             f"with groups {groups}"
         )
     kernel_size = weight.shape[2:]
-    stride, padding, dilation = _window(kernel_size, stride, padding, dilation)
+    stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
     size = x.shape[-axes:]
     count = window.output_size(size, kernel_size, stride, padding, dilation)
     _check.shape(grad, "grad", (*x.shape[: -axes - 1], len(weight), *count))
@@ -282,7 +282,7 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
             _volume(grad, axes),
             _volume(x, axes),
             window.as_volume(kernel_size, 1),
-            *_volume_window(stride, padding, dilation),
+            *window.volume(stride, padding, dilation),
             groups,
             out=_volume(grad_weight, axes),
         )
@@ -294,7 +294,7 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
 
 def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out):
     """The transposed convolution of checked arrays, into `out`."""
-    stride, padding, dilation = _volume_window(stride, padding, dilation)
+    stride, padding, dilation = window.volume(stride, padding, dilation)
     _dispatch.kernel("conv").conv_transpose(
         _volume(x, axes),
         _volume(weight, axes),
@@ -330,24 +330,8 @@ def _needed(need):
     return tuple(_check.flag(n, "need") for n in (need_x, need_weight, need_bias))
 
 
-def _window(kernel_size, stride, padding, dilation):
-    """The checked arguments, one per axis, padding in pairs."""
-    axes = len(kernel_size)
-    stride = _check.per_axis(stride, "stride", axes, minimum=1)
-    dilation = _check.per_axis(dilation, "dilation", axes, minimum=1)
-    return stride, window.padding_pairs(padding, kernel_size, stride, dilation), dilation
-
-
 def _volume(x, axes):
     """`x` with two leading axes and three spatial ones."""
     lead = x.shape[: x.ndim - axes]
     lead = lead if len(lead) == 2 else (1, *lead)
     return x.reshape(*lead, *window.as_volume(x.shape[x.ndim - axes :], 1))
-
-
-def _volume_window(stride, padding, dilation):
-    return (
-        window.as_volume(stride, 1),
-        window.as_volume(padding, (0, 0)),
-        window.as_volume(dilation, 1),
-    )

@@ -12,11 +12,6 @@ from voxkern import _check, batchnorm
 from voxkern.conv import conv3d
 from voxkern.flash import flash_table
 
-NUMBERS = (
-    *_check.FLOATS,
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-)
-
 
 def get_tiled_dim(img_dim, kern_dim, stride=1):
     """Number of positions of a kernel along one axis of an image, without padding.
@@ -137,7 +132,7 @@ def forward_batchnorm(Z, gamma, beta, eps, cache_dict, beta_avg, mode):
     if Z.ndim == 0 or 0 in Z.shape[mode == "test" :]:
         raise ValueError(f"Z has shape {Z.shape}; it must be (m, features), not empty")
     _dictionaries(cache_dict=cache_dict)
-    eps, beta_avg = batchnorm.checked_eps(eps), batchnorm.checked_number(beta_avg, "beta_avg")
+    eps, beta_avg = batchnorm.checked_eps(eps), _check.number(beta_avg, "beta_avg")
     gamma, beta = _per_feature(gamma, "gamma", Z), _per_feature(beta, "beta", Z)
     for key in ("mu", "var"):
         if key not in cache_dict:
@@ -260,14 +255,14 @@ def _dictionaries(**arguments):
 
 def _floats(**arrays):
     """The arrays in the float type that NumPy would promote them to."""
-    arrays = [_check.array(a, name, NUMBERS) for name, a in arrays.items()]
+    arrays = [_check.array(a, name, _check.NUMBERS) for name, a in arrays.items()]
     dtype = np.result_type(*arrays)
     return [a.astype(dtype if dtype.kind == "f" else np.float64, copy=False) for a in arrays]
 
 
 def _per_feature(value, name, Z):
     """`value` as one float64 per feature of `Z`."""
-    value = _check.array(value, name, NUMBERS).astype(np.float64)
+    value = _check.array(value, name, _check.NUMBERS).astype(np.float64)
     try:
         return np.broadcast_to(value, (1, *Z.shape[1:])).reshape(math.prod(Z.shape[1:]))
     except ValueError:

@@ -4,12 +4,6 @@ import numpy as np
 
 from voxkern import _check, _dispatch, window
 
-# Elements are moved, not read: any type goes as unsigned words of its size.
-MOVED = (
-    *_check.FLOATS,
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-)
-
 
 def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None):
     """Copy every window of `x` into a column.
@@ -54,7 +48,7 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None):
             [1., 2., 3.],
             [2., 3., 4.]]])
     """
-    given, x = x, _check.array(x, "x", MOVED)
+    given, x = x, _check.array(x, "x", _check.NUMBERS)
     axes = _axes(x.ndim, "x", kernel_size)
     batch, channels = x.shape[: x.ndim - axes - 1], x.shape[x.ndim - axes - 1]
     kernel_size, stride, padding, dilation = _window(kernel_size, stride, padding, dilation, axes)
@@ -62,7 +56,7 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None):
     rows = channels * int(np.prod(kernel_size))
     out = _check.output(out, (*batch, rows, int(np.prod(counts))), x.dtype, given)
     scratch = _check.writable(out, x.dtype)
-    word = f"u{x.dtype.itemsize}"
+    word = f"u{x.dtype.itemsize}"  # elements are moved, not read
     n = batch[0] if batch else 1
     _dispatch.kernel("im2col").im2col(
         x.view(word).reshape(n, channels, *window.as_volume(x.shape[-axes:], 1)),
@@ -155,17 +149,9 @@ def _axes(ndim, name, kernel_size):
 def _window(kernel_size, stride, padding, dilation, axes):
     """The checked arguments, one per axis, padding in pairs."""
     kernel_size = _check.per_axis(kernel_size, "kernel_size", axes, minimum=1)
-    stride = _check.per_axis(stride, "stride", axes, minimum=1)
-    dilation = _check.per_axis(dilation, "dilation", axes, minimum=1)
-    padding = window.padding_pairs(padding, kernel_size, stride, dilation)
-    return kernel_size, stride, padding, dilation
+    return kernel_size, *window.checked(kernel_size, stride, padding, dilation)
 
 
-def _volume(kernel_size, stride, padding, dilation):
+def _volume(kernel_size, *others):
     """The same for three axes."""
-    return (
-        window.as_volume(kernel_size, 1),
-        window.as_volume(stride, 1),
-        window.as_volume(padding, (0, 0)),
-        window.as_volume(dilation, 1),
-    )
+    return window.as_volume(kernel_size, 1), *window.volume(*others)

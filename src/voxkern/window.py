@@ -7,6 +7,19 @@ Everything is per axis, in tuples; sizes are spatial only. Formulas are those of
 from voxkern._check import per_axis
 
 
+def checked(kernel_size, stride, padding, dilation):
+    """`stride`, `padding` in pairs and `dilation`, checked, one per axis of `kernel_size`."""
+    axes = len(kernel_size)
+    stride = per_axis(stride, "stride", axes, minimum=1)
+    dilation = per_axis(dilation, "dilation", axes, minimum=1)
+    return stride, padding_pairs(padding, kernel_size, stride, dilation), dilation
+
+
+def volume(stride, padding, dilation):
+    """What :func:`checked` gave, for three axes."""
+    return as_volume(stride, 1), as_volume(padding, (0, 0)), as_volume(dilation, 1)
+
+
 def extent(kernel_size, dilation):
     """Input elements that a window spans: ``dilation*(kernel-1) + 1``."""
     return tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilation))
