@@ -44,6 +44,8 @@ typedef struct {
     const void *x, *weight, *bias;
     void *out;
     ptrdiff_t out_batch, out_channel;
+    int activation; /* apply the leaky rectifier of this slope to the outputs */
+    double slope;
     int past_cache; /* write `out` around the cache */
 } Conv;
 

@@ -12,6 +12,7 @@ def conv(
     groups: int,
     *,
     algorithm: str,
+    slope: float | None,
     out: np.ndarray,
 ) -> None: ...
 def conv_transpose(

@@ -19,7 +19,8 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t batch, groups, inputs, outputs, taps, terms, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel
-        int past_cache
+        int activation, past_cache
+        double slope
         const void *x
         const void *weight
         const void *bias
@@ -112,8 +113,12 @@ cdef int run(Conv *c, real sample, int expand) except -1:
 
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
-         stride, padding, dilation, Py_ssize_t groups, *, algorithm, real[:, :, :, :, ::1] out):
-    """out = the correlation of x with weight, plus bias where it is not None."""
+         stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope,
+         real[:, :, :, :, ::1] out):
+    """out = the correlation of x with weight, plus bias where it is not None.
+
+    With a `slope`, negative results are multiplied by it (0 is relu).
+    """
     cdef Conv c
     cdef int i
     cdef Py_ssize_t t
@@ -122,6 +127,8 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     memset(&c, 0, sizeof(c))
     c.batch, c.groups = x.shape[0], groups
     c.inputs, c.outputs = weight.shape[1], weight.shape[0] // groups
+    if slope is not None:
+        c.activation, c.slope = 1, slope
     for i in range(3):
         c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
         c.axis[i].taps = weight.shape[2 + i]

@@ -159,6 +159,14 @@ static ptrdiff_t SIMD(rows)(ptrdiff_t left) {
     return left >= ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
+/* max(v, 0) + slope*min(v, 0), in place; NaN stays. A slope of 0 is no product: -inf becomes 0. */
+static void SIMD(activate)(REAL slope, REAL *values, ptrdiff_t n) {
+    if (slope == 0)
+        for (ptrdiff_t i = 0; i < n; i++) values[i] = values[i] < 0 ? 0 : values[i];
+    else
+        for (ptrdiff_t i = 0; i < n; i++) values[i] = values[i] < 0 ? slope * values[i] : values[i];
+}
+
 /* Copy a line of outputs, row by row, to their places. */
 static void SIMD(write_line)(const Conv *c, const Item *item, const REAL *line, REAL *out) {
     const Axis *h = c->axis + 1, *w = c->axis + 2;
@@ -198,6 +206,7 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
                 SIMD(line)(rows, in, c->offset + k, terms, weight + k, c->terms, bias, k == 0,
                            lines, length);
             }
+            if (c->activation) SIMD(activate)((REAL)c->slope, lines, rows * length);
             REAL *out = (REAL *)c->out + item.n * c->out_batch + channel * c->out_channel +
                         (item.start[0] + z) * a[0].out_step;
             for (ptrdiff_t r = 0; r < rows; r++)

@@ -217,6 +217,7 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, o
         *window.volume(stride, padding, dilation),
         groups,
         algorithm=algorithm,
+        slope=None,
         out=_volume(scratch, axes),
     )
     return _check.deliver(scratch, out)

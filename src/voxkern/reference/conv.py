@@ -37,12 +37,25 @@ def windows(x, kernel, stride, padding, dilation):
 
 
 def conv(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    slope=None,
+    out=None,
 ):
-    """Convolution over any number of axes: every window, then one matrix product per group."""
+    """Convolution over any number of axes: every window, then one matrix product per group.
+
+    With a `slope`, negative results are multiplied by it (0 is relu).
+    """
     axes = weight.ndim - 2
     if x.ndim == axes + 1:
-        return conv(x[None], weight, bias, stride, padding, dilation, groups)[0]
+        return conv(x[None], weight, bias, stride, padding, dilation, groups, slope=slope)[0]
     kernel, stride, dilation = weight.shape[2:], per_axis(stride, axes), per_axis(dilation, axes)
     view = windows(x, kernel, stride, pairs(padding, kernel, dilation), dilation)
     count = view.shape[2 : 2 + axes]
@@ -56,6 +69,8 @@ def conv(
     result = np.concatenate(result, axis=1)
     if bias is not None:
         result = result + bias.reshape(-1, *[1] * axes)
+    if slope is not None:
+        result = np.where(result < 0, slope * result if slope else 0, result)
     return into(out, result)
 
 
