@@ -41,6 +41,7 @@ typedef struct {
     ptrdiff_t inputs, outputs; /* channels per group */
     ptrdiff_t points, taps;    /* taps of the axes that are summed directly */
     ptrdiff_t chunk, chunks;   /* output channels of a work item, and items per block */
+    ptrdiff_t chunk_in;        /* input channels of one of the gradient of the weights */
     ptrdiff_t grid, tiles;     /* most tiles of a block: of V, of M */
     ptrdiff_t rows;            /* elements of the rows of a block, transformed along W */
     const void *x, *weight, *bias;

@@ -13,7 +13,7 @@ cdef extern from "conv_winograd.h" nogil:
     ctypedef struct Winograd:
         WinogradAxis axis[3]
         Py_ssize_t batch, batch_block, batch_blocks, groups, inputs, outputs, points, taps
-        Py_ssize_t chunk, chunks
+        Py_ssize_t chunk, chunks, chunk_in
         const void *x
         const void *weight
         const void *bias
@@ -25,6 +25,10 @@ cdef extern from "conv_winograd.h" nogil:
     Py_ssize_t winograd_scratch_double(const Winograd *c)
     int winograd_item_float(const Winograd *c, Py_ssize_t index, float *scratch)
     int winograd_item_double(const Winograd *c, Py_ssize_t index, double *scratch)
+    int gradient_item_float(const Winograd *c, Py_ssize_t index, const float *grad, float *out,
+                            float *scratch)
+    int gradient_item_double(const Winograd *c, Py_ssize_t index, const double *grad, double *out,
+                             double *scratch)
     Py_ssize_t winograd_packed_float(const Winograd *c)
     Py_ssize_t winograd_packed_double(const Winograd *c)
     Py_ssize_t pack_items_float(const Winograd *c)
@@ -57,6 +61,20 @@ cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
         c.axis[i].points = c.axis[i].taps + c.axis[i].tile - 1 if c.axis[i].tile > 1 else 1
         c.points *= c.axis[i].points
         c.taps *= c.axis[i].taps if c.axis[i].points == 1 else 1
+
+
+cdef void set_shapes(Winograd *c, const real[:, :, :, :, ::1] x,
+                     const real[:, :, :, :, ::1] out, padding, stride, dilation,
+                     Py_ssize_t groups) noexcept:
+    cdef int i
+    c.batch, c.groups = x.shape[0], groups
+    c.inputs, c.outputs = x.shape[1] // groups, out.shape[1] // groups
+    for i in range(3):
+        c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
+        c.axis[i].padding, c.axis[i].dilation = padding[i][0], dilation[i]
+        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
+        c.axis[i].tiles = (c.axis[i].count + c.axis[i].tile - 1) // c.axis[i].tile
+    c.x = <const void *> &x[0, 0, 0, 0, 0]
 
 
 def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssize_t groups,
@@ -104,17 +122,10 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
     if out.size == 0:
         return True
     set_axes(&c, kernel_size, tile)
-    c.batch, c.groups = x.shape[0], groups
-    c.inputs, c.outputs = x.shape[1] // groups, out.shape[1] // groups
-    work = out.size // out.shape[0] * c.inputs
-    for i in range(3):
-        c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
-        c.axis[i].padding, c.axis[i].dilation = padding[i][0], dilation[i]
-        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
-        c.axis[i].tiles = (c.axis[i].count + c.axis[i].tile - 1) // c.axis[i].tile
+    set_shapes[real](&c, x, out, padding, stride, dilation, groups)
     if slope is not None:
         c.activation, c.slope = 1, slope
-    c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]
+    c.out = <void *> &out[0, 0, 0, 0, 0]
     c.weight = <const void *> &packed[0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
     threads = useful_threads(out.size * c.inputs // PRODUCTS * 8)
@@ -137,6 +148,47 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
             bad += winograd_item_float(&c, item, scratch + threadid() * size)
         else:
             bad += winograd_item_double(&c, item, scratch + threadid() * size)
+    free(memory)
+    return bad == 0
+
+
+def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x, kernel_size,
+                    tile, padding, stride, dilation, Py_ssize_t groups, *,
+                    real[:, :, :, :, ::1] out, Py_ssize_t most=64, Py_ssize_t chunk=64):
+    """out = the gradient to the weights, given that to the output.
+
+    Returns whether all of it is finite; see `conv`. A task owns the weights between some input
+    and some output channels and walks through all tiles in order, in blocks that depend on the
+    shapes alone: every sum has one order whatever the number of threads.
+    """
+    cdef Winograd c
+    cdef int bad = 0, threads
+    cdef Py_ssize_t item, items, size, lanes = lanes_float if real is float else lanes_double
+    set_axes(&c, kernel_size, tile)
+    set_shapes[real](&c, x, grad, padding, stride, dilation, groups)
+    threads = useful_threads(grad.size * c.inputs // PRODUCTS * 8)
+    plan_blocks(&c, lanes, most)
+    c.chunks = 1
+    c.chunk_in = min(chunk, c.inputs)
+    c.chunk = min(chunk, c.outputs)
+    items = groups * ((c.inputs + c.chunk_in - 1) // c.chunk_in)
+    # The threads share the output channels, in whole vectors.
+    while c.chunk > lanes and items * ((c.outputs + c.chunk - 1) // c.chunk) < threads:
+        c.chunk = ((c.chunk + 1) // 2 + lanes - 1) // lanes * lanes
+    items *= (c.outputs + c.chunk - 1) // c.chunk
+    size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
+    size = (size + 15) // 16 * 16
+    cdef void *memory = malloc(threads * size * sizeof(real) + LINE)
+    if memory == NULL:
+        raise MemoryError("no memory for the scratch of a weight gradient")
+    cdef real *scratch = <real *> ((<size_t> memory + LINE - 1) // LINE * LINE)
+    for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
+        if real is float:
+            bad += gradient_item_float(&c, item, &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
+                                       scratch + threadid() * size)
+        else:
+            bad += gradient_item_double(&c, item, &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
+                                        scratch + threadid() * size)
     free(memory)
     return bad == 0
 

@@ -42,30 +42,63 @@ FORCE_INLINE void SIMD(transform_output)(const int points, const int tile, SIMD(
     }
 }
 
+/* A g, in place, the adjoint of the above: `tile` gradients to `points`. */
+FORCE_INLINE void SIMD(transform_gradient)(const int points, const int tile, SIMD(vec) * g) {
+    SIMD(vec) last = g[tile - 1], even[2], odd[2];
+    EACH(i, points == 6 ? 2 : 1) {
+        double p = points == 4 ? 1 : i == 0 ? P : Q, power = p * p;
+        even[i] = g[0], odd[i] = SIMD(mul)(SIMD(all)((REAL)p), g[1]);
+        EACH(j, tile) {
+            if (j < 2) continue;
+            if (j % 2) odd[i] = SIMD(fma)(SIMD(all)((REAL)power), g[j], odd[i]);
+            else even[i] = SIMD(fma)(SIMD(all)((REAL)power), g[j], even[i]);
+            power *= p;
+        }
+    }
+    EACH(i, points == 6 ? 2 : 1) {
+        g[1 + 2 * i] = SIMD(add)(even[i], odd[i]);
+        g[2 + 2 * i] = SIMD(sub)(even[i], odd[i]);
+    }
+    g[points - 1] = last;
+}
+
 /* Steps through an array: along a line to be transformed, and to the next lines. */
 typedef struct {
     ptrdiff_t line, row, column;
 } SIMD(Steps);
 
-FORCE_INLINE void SIMD(lines_in)(const int points, ptrdiff_t rows, ptrdiff_t columns,
-                                 const REAL *from, SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
+FORCE_INLINE void SIMD(lines_in)(const int points, const int tile, const int spread, ptrdiff_t rows,
+                                 ptrdiff_t columns, const REAL *from, SIMD(Steps) f, REAL *to,
+                                 SIMD(Steps) t) {
     for (ptrdiff_t i = 0; i < rows; i++)
         for (ptrdiff_t j = 0; j < columns; j++) {
             SIMD(vec) d[MOST_POINTS];
             const REAL *p = from + i * f.row + j * f.column;
             REAL *q = to + i * t.row + j * t.column;
-            EACH(k, points) d[k] = SIMD(load)(p + k * f.line);
-            SIMD(transform_input)(points, d);
+            EACH(k, spread ? tile : points) d[k] = SIMD(load)(p + k * f.line);
+            if (spread) SIMD(transform_gradient)(points, tile, d);
+            else SIMD(transform_input)(points, d);
             EACH(k, points) SIMD(store)(q + k * t.line, d[k]);
         }
 }
 
-/* Not inlined: the callers' registers are few. */
-NO_INLINE void SIMD(transform_lines_in)(ptrdiff_t points, ptrdiff_t rows, ptrdiff_t columns,
-                                        const REAL *from, SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
-    if (points == 6) SIMD(lines_in)(6, rows, columns, from, f, to, t);
-    else if (points == 4) SIMD(lines_in)(4, rows, columns, from, f, to, t);
-    else SIMD(lines_in)(1, rows, columns, from, f, to, t);
+/* Lines of the input, or (`spread`) of the gradient to the output. Not inlined: the callers'
+   registers are few. */
+NO_INLINE void SIMD(transform_lines_in)(const WinogradAxis *a, int spread, ptrdiff_t rows,
+                                        ptrdiff_t columns, const REAL *from, SIMD(Steps) f,
+                                        REAL *to, SIMD(Steps) t) {
+    int kind = (int)(a->points * 8 + (spread ? a->tile : 0));
+    switch (kind) {
+    case 6 * 8: SIMD(lines_in)(6, 0, 0, rows, columns, from, f, to, t); break;
+    case 4 * 8: SIMD(lines_in)(4, 0, 0, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 4: SIMD(lines_in)(6, 4, 1, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 2: SIMD(lines_in)(6, 2, 1, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 3: SIMD(lines_in)(6, 3, 1, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 5: SIMD(lines_in)(6, 5, 1, rows, columns, from, f, to, t); break;
+    case 4 * 8 + 2: SIMD(lines_in)(4, 2, 1, rows, columns, from, f, to, t); break;
+    case 4 * 8 + 3: SIMD(lines_in)(4, 3, 1, rows, columns, from, f, to, t); break;
+    default: SIMD(lines_in)(1, 1, 0, rows, columns, from, f, to, t);
+    }
 }
 
 FORCE_INLINE void SIMD(lines_out)(const int points, const int tile, ptrdiff_t rows,
@@ -168,26 +201,37 @@ static void SIMD(deliver_row)(const REAL *source, ptrdiff_t count, ptrdiff_t cha
 
 /* Scratch of a thread, by parts. */
 typedef struct {
-    REAL *row;      /* a row of the region or of the output, vectors of channels */
-    REAL *rows;     /* all rows of the region, transformed along W */
-    REAL *tile;     /* a tile between two axes */
-    REAL *back;     /* a row of tiles, to be transformed back along W */
-    REAL *in;       /* V */
-    REAL *product;  /* M */
-    ptrdiff_t *tap; /* elements of V from a tile to the one that a tap reads */
+    REAL *row;             /* a row of the region or of the output, vectors of channels */
+    REAL *rows;            /* all rows of the region, transformed along W */
+    REAL *tile;            /* a tile between two axes */
+    REAL *back;            /* a row of tiles, to be transformed back along W */
+    REAL *in;              /* V */
+    REAL *product;         /* M */
+    REAL *sum;             /* of the gradient of the transformed weights */
+    REAL *unpack, *kernel; /* and on its way back */
+    ptrdiff_t *tap;        /* elements of V from a tile to the one that a tap reads */
 } SIMD(Scratch);
 
-/* Hand out a thread's memory; returns its size in elements. */
+/* Hand out a thread's memory; returns its size in elements. `c->chunk_in` is 0 but for the gradient
+   of the weights. */
 static ptrdiff_t SIMD(cut)(SIMD(Scratch) * s, const Winograd *c, REAL *memory) {
     enum { L = SIMD(lanes), TILE = MOST_POINTS * MOST_POINTS * MOST_POINTS * L };
     const WinogradAxis *w = c->axis + 2;
     ptrdiff_t row = region(w, w->block), out = w->block * w->tile, size = 0;
+    ptrdiff_t inputs = ceil_div(c->chunk_in ? c->chunk_in : c->inputs, L), outputs = 2;
+    ptrdiff_t kernel = c->axis[0].taps * c->axis[1].taps * c->axis[2].taps;
     s->tile = memory, size += TILE;
     s->row = memory + size, size += ceil_div(row > out ? row : out, L) * L * L;
     s->back = memory + size, size += w->block * TILE;
     s->rows = memory + size, size += c->rows * L;
-    s->in = memory + size, size += ceil_div(c->inputs, L) * c->points * c->grid * L;
-    s->product = memory + size, size += 2 * c->points * c->tiles * L;
+    s->in = memory + size, size += inputs * c->points * c->grid * L;
+    if (c->chunk_in) {
+        outputs = ceil_div(c->chunk, L);
+        s->sum = memory + size, size += outputs * c->points * c->taps * inputs * L * L;
+        s->unpack = memory + size, size += 2 * c->points * kernel * L;
+        s->kernel = memory + size, size += ceil_div(kernel, L) * L * L;
+    }
+    s->product = memory + size, size += outputs * c->points * c->tiles * L;
     s->tap = (ptrdiff_t *)(memory + size), size += c->taps * (ptrdiff_t)sizeof(*s->tap);
     return size;
 }
@@ -199,53 +243,78 @@ static ptrdiff_t SIMD(winograd_scratch)(const Winograd *c) {
     return SIMD(cut)(&s, c, origin);
 }
 
-/* The rows that a block reads of one sample's vector of channels, transformed along W. */
-static void SIMD(fetch_rows)(const Winograd *c, const Tiles *t, const REAL *x, ptrdiff_t channels,
-                             SIMD(Scratch) * s) {
-    enum { L = SIMD(lanes) };
-    const WinogradAxis *d = c->axis, *h = d + 1, *w = d + 2;
-    ptrdiff_t first[3], line = t->grid[2] * w->points * L;
+/* What is transformed: the input, or the gradient to the output. */
+typedef struct {
+    int spread;         /* the gradient */
+    ptrdiff_t size[3];  /* of the array */
+    ptrdiff_t first[3]; /* its position at the block's first row */
+    ptrdiff_t region[3];
+    ptrdiff_t step[3]; /* positions from one tile to the next */
+    ptrdiff_t line[3]; /* positions of a tile */
+    ptrdiff_t tiles[3];
+    ptrdiff_t number[3]; /* from one tile to the next in the result */
+    ptrdiff_t tiles_in_all;
+} SIMD(View);
+
+static SIMD(View) SIMD(view)(const Winograd *c, const Tiles *t, int spread) {
+    SIMD(View) v = {.spread = spread, .tiles_in_all = spread ? t->tiles_in_all : t->grid_tiles};
     for (int i = 0; i < 3; i++) {
         const WinogradAxis *a = c->axis + i;
-        first[i] = t->first[i] * (is_summed(a) ? a->step : a->tile) - a->padding;
+        v.size[i] = spread ? a->count : a->size;
+        v.step[i] = a->tile, v.line[i] = spread ? a->tile : a->points;
+        v.first[i] = spread ? t->first[i] * a->tile
+                            : t->first[i] * (is_summed(a) ? a->step : a->tile) - a->padding;
+        v.region[i] = spread ? t->tiles[i] * a->tile : t->region[i];
+        v.tiles[i] = spread ? t->tiles[i] : t->grid[i];
+        v.number[i] = spread ? t->out[i] : t->in[i];
     }
-    SIMD(Steps) from = {L, 0, w->tile * L}, to = {L, 0, w->points * L};
+    return v;
+}
+
+/* The rows that a block reads of one sample's vector of channels, transformed along W. */
+static void SIMD(fetch_rows)(const Winograd *c, const SIMD(View) * v, const REAL *x,
+                             ptrdiff_t channels, SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *w = c->axis + 2;
+    ptrdiff_t line = v->tiles[2] * w->points * L, channel = v->size[0] * v->size[1] * v->size[2];
+    SIMD(Steps) from = {L, 0, v->step[2] * L}, to = {L, 0, w->points * L};
     REAL *target = s->rows;
-    for (ptrdiff_t z = first[0]; z < first[0] + t->region[0]; z++)
-        for (ptrdiff_t y = first[1]; y < first[1] + t->region[1]; y++, target += line) {
-            if (z < 0 || z >= d->size || y < 0 || y >= h->size) {
+    for (ptrdiff_t z = v->first[0]; z < v->first[0] + v->region[0]; z++)
+        for (ptrdiff_t y = v->first[1]; y < v->first[1] + v->region[1]; y++, target += line) {
+            if (z < 0 || z >= v->size[0] || y < 0 || y >= v->size[1]) {
                 memset(target, 0, (size_t)line * sizeof(REAL));
                 continue;
             }
-            SIMD(fetch_row)(x + (z * h->size + y) * w->size, d->size * h->size * w->size, channels,
-                            w->size, first[2], t->region[2], s->row);
-            SIMD(transform_lines_in)(w->points, 1, t->grid[2], s->row, from, target, to);
+            SIMD(fetch_row)(x + (z * v->size[1] + y) * v->size[2], channel, channels, v->size[2],
+                            v->first[2], v->region[2], s->row);
+            SIMD(transform_lines_in)(w, v->spread, 1, v->tiles[2], s->row, from, target, to);
         }
 }
 
-/* The other two axes, into V: one vector of channels of one sample. */
-static void SIMD(transform_tiles)(const Winograd *c, const Tiles *t, SIMD(Scratch) * s, REAL *in) {
+/* The other two axes, to [point][tile][lane]: one vector of channels of one sample. */
+static void SIMD(transform_tiles)(const Winograd *c, const SIMD(View) * v, SIMD(Scratch) * s,
+                                  REAL *result) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *d = c->axis, *h = d + 1, *w = d + 2;
-    ptrdiff_t line = t->grid[2] * w->points * L, plane = t->region[1] * line, face = w->points * L;
-    ptrdiff_t point = t->grid_tiles * L, across = h->points * face;
-    ptrdiff_t down = is_summed(d) ? 1 : d->tile, along = is_summed(h) ? 1 : h->tile;
+    ptrdiff_t face = w->points * L, line = v->tiles[2] * face, plane = v->region[1] * line;
+    ptrdiff_t point = v->tiles_in_all * L, across = h->points * face;
     SIMD(Steps) rows = {line, plane, L}, middle = {face, across, L}, depth = {across, 0, L};
     SIMD(Steps) from_rows = {plane, 0, L}, flat = {w->points * point, 0, point};
     SIMD(Steps) deep = {h->points * w->points * point, 0, point};
-    for (ptrdiff_t z = 0; z < t->grid[0]; z++)
-        for (ptrdiff_t y = 0; y < t->grid[1]; y++)
-            for (ptrdiff_t x = 0; x < t->grid[2]; x++) {
-                const REAL *from = s->rows + z * down * plane + y * along * line + x * face;
-                REAL *to = in + (z * t->in[0] + y * t->in[1] + x * t->in[2]) * L;
+    for (ptrdiff_t z = 0; z < v->tiles[0]; z++)
+        for (ptrdiff_t y = 0; y < v->tiles[1]; y++)
+            for (ptrdiff_t x = 0; x < v->tiles[2]; x++) {
+                const REAL *from =
+                    s->rows + z * v->step[0] * plane + y * v->step[1] * line + x * face;
+                REAL *to = result + (z * v->number[0] + y * v->number[1] + x * v->number[2]) * L;
                 if (is_summed(d))
-                    SIMD(transform_lines_in)(h->points, 1, w->points, from, rows, to, flat);
+                    SIMD(transform_lines_in)(h, v->spread, 1, w->points, from, rows, to, flat);
                 else if (is_summed(h))
-                    SIMD(transform_lines_in)(d->points, 1, w->points, from, from_rows, to, deep);
+                    SIMD(transform_lines_in)(d, v->spread, 1, w->points, from, from_rows, to, deep);
                 else {
-                    SIMD(transform_lines_in)(h->points, d->points, w->points, from, rows, s->tile,
-                                             middle);
-                    SIMD(transform_lines_in)(d->points, 1, h->points * w->points, s->tile, depth,
+                    SIMD(transform_lines_in)(h, v->spread, v->line[0], w->points, from, rows,
+                                             s->tile, middle);
+                    SIMD(transform_lines_in)(d, v->spread, 1, h->points * w->points, s->tile, depth,
                                              to, deep);
                 }
             }
@@ -303,7 +372,9 @@ static void SIMD(product_rows)(ptrdiff_t rows, int columns, const Winograd *c, c
 #if ROWS == 14
         PRODUCTS(14)
         PRODUCTS(13)
-        PRODUCTS(12) PRODUCTS(11) PRODUCTS(10) PRODUCTS(9) PRODUCTS(8) PRODUCTS(7)
+        PRODUCTS(12)
+        PRODUCTS(11)
+        PRODUCTS(10) PRODUCTS(9) PRODUCTS(8) PRODUCTS(7)
 #endif
 #if ROWS >= 6
             PRODUCTS(6)
@@ -313,30 +384,41 @@ static void SIMD(product_rows)(ptrdiff_t rows, int columns, const Winograd *c, c
 }
 #undef PRODUCTS
 
+/* From a tile of V to the one that each tap reads, in elements. */
+static void SIMD(find_taps)(const Winograd *c, const Tiles *t, ptrdiff_t *tap) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t n[3];
+    for (int i = 0; i < 3; i++) n[i] = is_summed(a + i) ? a[i].taps : 1;
+    for (ptrdiff_t k = 0; k < c->taps; k++) {
+        ptrdiff_t z = k / (n[1] * n[2]), y = k / n[2] % n[1], x = k % n[2];
+        tap[k] = (z * a[0].dilation * t->in[0] + y * a[1].dilation * t->in[1] +
+                  x * a[2].dilation * t->in[2]) *
+                 L;
+    }
+}
+
+/* The tile of V at which the `index`-th run of inner tiles starts. */
+static ptrdiff_t SIMD(outer_tile)(const WinogradAxis *a, const Tiles *t, ptrdiff_t index) {
+    ptrdiff_t tile = 0;
+    for (int i = 2; i >= 0; i--)
+        if (is_outer(a + i)) {
+            tile += index % t->tiles[i] * a[i].step * t->in[i];
+            index /= t->tiles[i];
+        }
+    return tile;
+}
+
 /* All products of a block with up to two vectors of output channels. */
 static void SIMD(multiply)(const Winograd *c, const Tiles *t, const REAL *weight, int columns,
                            SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
-    const WinogradAxis *a = c->axis;
-    ptrdiff_t outer[3], count = t->tiles_in_all / t->inner, k = 0, taps[3];
-    ptrdiff_t pieces = ceil_div(t->inner, ROWS), out_half = c->points * t->tiles_in_all * L;
-    for (int i = 0; i < 3; i++) {
-        outer[i] = is_outer(a + i) ? t->tiles[i] : 1;
-        taps[i] = is_summed(a + i) ? a[i].taps : 1;
-    }
-    for (ptrdiff_t z = 0; z < taps[0]; z++)
-        for (ptrdiff_t y = 0; y < taps[1]; y++)
-            for (ptrdiff_t x = 0; x < taps[2]; x++)
-                s->tap[k++] = (z * a[0].dilation * t->in[0] + y * a[1].dilation * t->in[1] +
-                               x * a[2].dilation * t->in[2]) *
-                              L;
+    ptrdiff_t count = t->tiles_in_all / t->inner, out_half = c->points * t->tiles_in_all * L;
+    ptrdiff_t pieces = ceil_div(t->inner, ROWS);
+    SIMD(find_taps)(c, t, s->tap);
     for (ptrdiff_t p = 0; p < c->points; p++, weight += c->taps * c->inputs * columns * L)
         for (ptrdiff_t o = 0; o < count; o++) {
-            ptrdiff_t z = o / (outer[1] * outer[2]), y = o / outer[2] % outer[1], x = o % outer[2];
-            const REAL *in = s->in + p * t->grid_tiles * L;
-            if (outer[0] > 1) in += z * a[0].step * t->in[0] * L;
-            if (outer[1] > 1) in += y * a[1].step * t->in[1] * L;
-            if (outer[2] > 1) in += x * a[2].step * t->in[2] * L;
+            const REAL *in = s->in + (p * t->grid_tiles + SIMD(outer_tile)(c->axis, t, o)) * L;
             REAL *out = s->product + (p * t->tiles_in_all + o * t->inner) * L;
             for (ptrdiff_t i = 0; i < pieces; i++) {
                 ptrdiff_t first = t->inner * i / pieces, end = t->inner * (i + 1) / pieces;
@@ -423,13 +505,14 @@ static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch
     SIMD(Scratch) s;
     SIMD(vec) check = SIMD(all)(0);
     Tiles t = find_tiles(c, index);
+    SIMD(View) view = SIMD(view)(c, &t, 0);
     SIMD(cut)(&s, c, scratch);
     for (ptrdiff_t i = 0; i < c->inputs; i += L)
         for (ptrdiff_t n = 0; n < t.samples; n++) {
             const REAL *x = (const REAL *)c->x +
                             (((t.sample + n) * c->groups + t.group) * c->inputs + i) * volume;
-            SIMD(fetch_rows)(c, &t, x, smaller(L, c->inputs - i), &s);
-            SIMD(transform_tiles)(c, &t, &s,
+            SIMD(fetch_rows)(c, &view, x, smaller(L, c->inputs - i), &s);
+            SIMD(transform_tiles)(c, &view, &s,
                                   s.in + (i * c->points * t.grid_tiles + n * t.in_sample * L));
         }
     ptrdiff_t first = t.chunk * c->chunk, end = smaller(first + c->chunk, c->outputs);
@@ -523,6 +606,17 @@ static void SIMD(pack_kernel)(const Winograd *c, const REAL *weight, ptrdiff_t o
                                     to + z * SIMD(transformed)(a + 1) * line + j, line);
 }
 
+/* The matrices G in the type of the loops. */
+static void SIMD(weight_matrices)(const Winograd *c, REAL *g[3]) {
+    for (int i = 0; i < 3; i++) {
+        const WinogradAxis *a = c->axis + i;
+        double exact[MOST_POINTS * MOST_POINTS];
+        if (is_summed(a)) continue;
+        weight_matrix(a->points, a->taps, exact);
+        for (int j = 0; j < a->points * a->taps; j++) g[i][j] = (REAL)exact[j];
+    }
+}
+
 /* Transform the kernels of a few input channels and two vectors of output channels into
    U[outputs][point][tap][channel][lane]. */
 static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weight, REAL *packed,
@@ -536,12 +630,7 @@ static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weig
     ptrdiff_t row = c->inputs * a[0].taps * a[1].taps * a[2].taps, line = a[2].taps * L;
     ptrdiff_t size = SIMD(pack_scratch)(c) / (2 * K + 2), point = c->taps * c->inputs * columns * L;
     REAL matrix[3][MOST_POINTS * MOST_POINTS], *g[3] = {matrix[0], matrix[1], matrix[2]};
-    for (int i = 0; i < 3; i++) {
-        double exact[MOST_POINTS * MOST_POINTS];
-        if (is_summed(a + i)) continue;
-        weight_matrix(a[i].points, a[i].taps, exact);
-        for (int j = 0; j < a[i].points * a[i].taps; j++) g[i][j] = (REAL)exact[j];
-    }
+    SIMD(weight_matrices)(c, g);
     weight += (group * c->outputs + vector * L) * row;
     for (ptrdiff_t i = 0; i < (end - first) * columns; i++)
         SIMD(pack_kernel)(c, weight + i % columns * L * row,
@@ -566,6 +655,183 @@ static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weig
         }
 }
 
+/* The gradient of the weights: products of one point, R input channels by C vectors of output
+   channels, summed over the tiles of a block. */
+FORCE_INLINE void SIMD(gradient_products)(const int R, const int C, const REAL *in,
+                                          const REAL *grad, ptrdiff_t half, ptrdiff_t tiles,
+                                          REAL *RESTRICT sum, ptrdiff_t sum_half) {
+    enum { L = SIMD(lanes) };
+    SIMD(vec) part[8][2];
+    EACH(r, R)
+        EACH(v, C) part[r][v] = SIMD(all)(0);
+    for (ptrdiff_t i = 0; i < tiles; i++, in += L, grad += L) {
+        SIMD(vec) g[2];
+        EACH(v, C) g[v] = SIMD(load)(grad + v * half);
+        EACH(r, R) {
+            SIMD(vec) x = SIMD(all)(in[r]);
+            EACH(v, C) part[r][v] = SIMD(fma)(x, g[v], part[r][v]);
+        }
+    }
+    EACH(r, R)
+        EACH(v, C) {
+            REAL *q = sum + r * L + v * sum_half;
+            SIMD(store)(q, SIMD(add)(SIMD(load)(q), part[r][v]));
+        }
+}
+
+#if SIMD_REGISTERS == 32
+#define CHANNELS 8
+#else
+#define CHANNELS 4
+#endif
+/* Every channel of a lane block by one or two vectors of output channels. */
+static void SIMD(gradient_block)(int columns, const REAL *in, const REAL *grad, ptrdiff_t half,
+                                 ptrdiff_t tiles, REAL *sum, ptrdiff_t sum_half) {
+    enum { L = SIMD(lanes), R = L < CHANNELS ? L : CHANNELS };
+    for (int i = 0; i < L; i += R, in += R, sum += R * L) {
+        if (columns == 2) SIMD(gradient_products)(R, 2, in, grad, half, tiles, sum, sum_half);
+        else SIMD(gradient_products)(R, 1, in, grad, half, tiles, sum, sum_half);
+    }
+}
+#undef CHANNELS
+
+/* A task's part of the gradient of the transformed weights is sum[outputs][point][tap][channel]
+   [lane]; add a block of tiles to it. */
+static void SIMD(add_gradient)(const Winograd *c, const Tiles *t, ptrdiff_t inputs,
+                               ptrdiff_t outputs, SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t in_block = c->points * t->grid_tiles * L, half = c->points * t->tiles_in_all * L;
+    ptrdiff_t rows = ceil_div(inputs, L) * L, sum_half = c->points * c->taps * rows * L;
+    ptrdiff_t outer = t->tiles_in_all / t->inner;
+    SIMD(find_taps)(c, t, s->tap);
+    for (ptrdiff_t o = 0; o < outputs; o += 2 * L)
+        for (ptrdiff_t p = 0; p < c->points; p++)
+            for (ptrdiff_t k = 0; k < c->taps; k++)
+                for (ptrdiff_t i = 0; i < rows; i += L)
+                    for (ptrdiff_t j = 0; j < outer; j++) {
+                        const REAL *in = s->in + i / L * in_block + s->tap[k] +
+                                         (p * t->grid_tiles + SIMD(outer_tile)(a, t, j)) * L;
+                        const REAL *grad =
+                            s->product + o / L * half + (p * t->tiles_in_all + j * t->inner) * L;
+                        REAL *sum = s->sum + o / L * sum_half + ((p * c->taps + k) * rows + i) * L;
+                        SIMD(gradient_block)(outputs - o > L ? 2 : 1, in, grad, half, t->inner, sum,
+                                             sum_half);
+                    }
+}
+
+/* G^T u along a line: `points` vectors to `taps`. */
+static void SIMD(transform_back_weights)(const WinogradAxis *a, const REAL *g, const REAL *from,
+                                         ptrdiff_t from_line, REAL *to, ptrdiff_t to_line) {
+    for (ptrdiff_t k = 0; k < a->taps; k++) {
+        SIMD(vec) sum = SIMD(load)(from + (is_summed(a) ? k : 0) * from_line);
+        if (!is_summed(a)) {
+            sum = SIMD(mul)(SIMD(all)(g[k]), sum);
+            for (ptrdiff_t p = 1; p < a->points; p++)
+                sum =
+                    SIMD(fma)(SIMD(all)(g[p * a->taps + k]), SIMD(load)(from + p * from_line), sum);
+        }
+        SIMD(store)(to + k * to_line, sum);
+    }
+}
+
+/* One kernel of a vector of output channels: sum + [point][tap] steps of `step`, to [kernel]. */
+static void SIMD(unpack_kernel)(const Winograd *c, REAL *g[3], const REAL *sum, ptrdiff_t step,
+                                REAL *memory, REAL *to) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t n[3] = {SIMD(transformed)(a), SIMD(transformed)(a + 1), SIMD(transformed)(a + 2)};
+    ptrdiff_t plane = n[1] * n[2] * L, line = n[2] * L, taps = a[1].taps * a[2].taps * L;
+    REAL *whole = memory, *deep = memory + n[0] * plane;
+    for (ptrdiff_t i = 0; i < n[0] * n[1] * n[2]; i++) {
+        ptrdiff_t at[3] = {i / (n[1] * n[2]), i / n[2] % n[1], i % n[2]}, point = 0, tap = 0;
+        for (int j = 0; j < 3; j++) {
+            if (is_summed(a + j)) tap = tap * n[j] + at[j];
+            else point = point * n[j] + at[j];
+        }
+        SIMD(store)(whole + i * L, SIMD(load)(sum + (point * c->taps + tap) * step));
+    }
+    for (ptrdiff_t j = 0; j < plane; j += L)
+        SIMD(transform_back_weights)(a, g[0], whole + j, plane, deep + j, plane);
+    for (ptrdiff_t z = 0; z < a[0].taps; z++) {
+        REAL *face = whole + z * a[1].taps * line;
+        for (ptrdiff_t j = 0; j < line; j += L)
+            SIMD(transform_back_weights)(a + 1, g[1], deep + z * plane + j, line, face + j, line);
+        for (ptrdiff_t y = 0; y < a[1].taps; y++)
+            SIMD(transform_back_weights)(a + 2, g[2], face + y * line, L,
+                                         to + z * taps + y * a[2].taps * L, L);
+    }
+}
+
+/* Transform a task's sums back and write them to its part of `out`. */
+static int SIMD(deliver_gradient)(const Winograd *c, ptrdiff_t group, ptrdiff_t first_in,
+                                  ptrdiff_t inputs, ptrdiff_t first_out, ptrdiff_t outputs,
+                                  REAL *out, SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, rows = ceil_div(inputs, L) * L;
+    ptrdiff_t step = rows * L, half = c->points * c->taps * step;
+    REAL matrix[3][MOST_POINTS * MOST_POINTS], *g[3] = {matrix[0], matrix[1], matrix[2]};
+    SIMD(vec) check = SIMD(all)(0);
+    SIMD(weight_matrices)(c, g);
+    for (ptrdiff_t o = 0; o < outputs; o += L)
+        for (ptrdiff_t i = 0; i < inputs; i++) {
+            SIMD(unpack_kernel)(c, g, s->sum + o / L * half + i * L, step, s->unpack, s->kernel);
+            for (ptrdiff_t k = 0; k < taps; k++)
+                check = SIMD(fma)(SIMD(load)(s->kernel + k * L), SIMD(all)(0), check);
+            SIMD(deliver_row)(
+                s->kernel, taps, smaller(L, outputs - o),
+                out + ((group * c->outputs + first_out + o) * c->inputs + first_in + i) * taps,
+                c->inputs * taps);
+        }
+    REAL total = SIMD(total)(check);
+    return total != total;
+}
+
+/* Compute one work item of the gradient of the weights: those between `c->chunk_in` input and
+   `c->chunk` output channels, over all tiles in order. Returns 1 if one is not finite. */
+static int SIMD(gradient_item)(const Winograd *c, ptrdiff_t index, const REAL *grad, REAL *out,
+                               REAL *scratch) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
+    ptrdiff_t count = a[0].count * a[1].count * a[2].count;
+    ptrdiff_t blocks = c->batch_blocks * a[0].blocks * a[1].blocks * a[2].blocks;
+    ptrdiff_t in_chunks = ceil_div(c->inputs, c->chunk_in);
+    ptrdiff_t out_chunks = ceil_div(c->outputs, c->chunk);
+    ptrdiff_t first_out = index % out_chunks * c->chunk;
+    ptrdiff_t first_in = index / out_chunks % in_chunks * c->chunk_in;
+    ptrdiff_t group = index / out_chunks / in_chunks;
+    ptrdiff_t inputs = smaller(c->chunk_in, c->inputs - first_in);
+    ptrdiff_t outputs = smaller(c->chunk, c->outputs - first_out);
+    ptrdiff_t rows = ceil_div(inputs, L) * L, sums = ceil_div(outputs, L) * c->points * c->taps;
+    SIMD(Scratch) s;
+    SIMD(cut)(&s, c, scratch);
+    memset(s.sum, 0, (size_t)(sums * rows * L) * sizeof(REAL));
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        Tiles t = find_tiles(c, group * blocks + b);
+        SIMD(View) input = SIMD(view)(c, &t, 0), gradient = SIMD(view)(c, &t, 1);
+        for (ptrdiff_t n = 0; n < t.samples; n++) {
+            ptrdiff_t sample = (t.sample + n) * c->groups + group;
+            for (ptrdiff_t i = 0; i < inputs; i += L) {
+                const REAL *x = (const REAL *)c->x + (sample * c->inputs + first_in + i) * volume;
+                SIMD(fetch_rows)(c, &input, x, smaller(L, inputs - i), &s);
+                SIMD(transform_tiles)(c, &input, &s,
+                                      s.in + (i * c->points * t.grid_tiles + n * t.in_sample * L));
+            }
+            for (ptrdiff_t o = 0; o < outputs; o += L) {
+                const REAL *g = grad + (sample * c->outputs + first_out + o) * count;
+                SIMD(fetch_rows)(c, &gradient, g, smaller(L, outputs - o), &s);
+                SIMD(transform_tiles)(c, &gradient, &s,
+                                      s.product +
+                                          (o * c->points * t.tiles_in_all + n * t.out_sample * L));
+            }
+        }
+        SIMD(add_gradient)(c, &t, inputs, outputs, &s);
+    }
+    return SIMD(deliver_gradient)(c, group, first_in, inputs, first_out, outputs, out, &s);
+}
+
 /* The matrices A^T, B^T and G as the loops apply them, column by column: for a test. */
 static void SIMD(winograd_matrices)(ptrdiff_t points, ptrdiff_t tile, double *output, double *input,
                                     double *weight) {
@@ -575,7 +841,7 @@ static void SIMD(winograd_matrices)(ptrdiff_t points, ptrdiff_t tile, double *ou
     for (ptrdiff_t j = 0; j < points; j++) {
         REAL unit[MOST_POINTS * L] = {0}, result[MOST_POINTS * L] = {0};
         for (int k = 0; k < L; k++) unit[j * L + k] = 1;
-        SIMD(transform_lines_in)(points, 1, 1, unit, one, result, one);
+        SIMD(transform_lines_in)(&a, 0, 1, 1, unit, one, result, one);
         for (ptrdiff_t i = 0; i < points; i++) input[i * points + j] = result[i * L];
         SIMD(transform_lines_out)(&a, 1, 1, unit, one, result, one);
         for (ptrdiff_t i = 0; i < tile; i++) output[i * points + j] = result[i * L];
