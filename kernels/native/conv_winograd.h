@@ -26,6 +26,10 @@
 #define Q (3.0 / 2)
 enum { MOST_POINTS = 6, MOST_TILE = 5 };
 
+/* Tiles of a block: what is made of them should stay in the second-level cache, but fewer would
+   read the weights too often. */
+enum { BLOCK_BYTES = 768 * 1024, FEWEST_TILES = 16, MOST_TILES = 112 };
+
 typedef struct {
     ptrdiff_t size, count;    /* of the input, of the output */
     ptrdiff_t padding;        /* zeros before; negative where inputs are left out */
@@ -115,33 +119,25 @@ static void set_block(ptrdiff_t count, ptrdiff_t most, ptrdiff_t *block, ptrdiff
     *block = ceil_div(count, *blocks);
 }
 
-/* Elements read for one tile: some are read by two blocks, and rows are read in vectors. */
-static double reading(const WinogradAxis *a, ptrdiff_t block, ptrdiff_t lanes) {
-    return (double)(ceil_div(region(a, block), lanes) * lanes) / (double)block;
-}
-
-/* Blocks of about `most` tiles: whole rows if they fit, as few elements read twice as possible. */
-static void plan_blocks(Winograd *c, ptrdiff_t lanes, ptrdiff_t most) {
+/* Blocks of at most `most` tiles: whole rows, and as many as fit. Cubes would read fewer elements
+   twice, but short pieces of many rows: 32 channels of 64x64x64 take 27 ms so, and 43 in cubes. */
+static void plan_blocks(Winograd *c, ptrdiff_t most) {
     WinogradAxis *a = c->axis;
-    ptrdiff_t best[3] = {1, 1, 1};
-    double lowest = 1e300;
-    for (ptrdiff_t z = 1; z <= smaller(a[0].tiles, most); z++)
-        for (ptrdiff_t y = 1; y <= smaller(a[1].tiles, most / z); y++) {
-            ptrdiff_t x = smaller(a[2].tiles, most / (z * y));
-            x = ceil_div(a[2].tiles, ceil_div(a[2].tiles, x));
-            /* A block has costs of its own, worth a tile and a half. */
-            double cost = reading(a, z, 1) * reading(a + 1, y, 1) * reading(a + 2, x, lanes) *
-                          (1 + 1.5 / (double)(z * y * x));
-            if (cost < lowest) lowest = cost, best[0] = z, best[1] = y, best[2] = x;
-        }
-    for (int i = 0; i < 3; i++) set_block(a[i].tiles, best[i], &a[i].block, &a[i].blocks);
-    ptrdiff_t tiles = a[0].block * a[1].block * a[2].block;
-    set_block(c->batch, smaller(c->batch, tiles < most ? most / tiles : 1), &c->batch_block,
-              &c->batch_blocks);
+    for (int i = 2; i >= 0; i--) {
+        set_block(a[i].tiles, smaller(a[i].tiles, most), &a[i].block, &a[i].blocks);
+        most /= a[i].block;
+    }
+    set_block(c->batch, smaller(c->batch, most), &c->batch_block, &c->batch_blocks);
     Tiles t = {.samples = c->batch_block, .tiles = {a[0].block, a[1].block, a[2].block}};
     number_tiles(c, &t);
     c->grid = t.grid_tiles, c->tiles = t.tiles_in_all;
     c->rows = t.region[0] * t.region[1] * t.grid[2] * a[2].points;
+}
+
+/* Tiles of a block, for `elements` of scratch per tile. */
+static ptrdiff_t block_tiles(ptrdiff_t elements, ptrdiff_t itemsize) {
+    ptrdiff_t n = BLOCK_BYTES / (elements * itemsize);
+    return n < FEWEST_TILES ? FEWEST_TILES : smaller(n, MOST_TILES);
 }
 
 /* G, `points` rows of `taps`: rows are the powers of a point over the product of its distances to

@@ -1,10 +1,13 @@
 """Convolution with fewer multiplications; see conv_winograd.h for how."""
 
 from cython.parallel cimport prange, threadid
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from voxkern.kernels.native.host import useful_threads
+
+cdef extern from "scratch.h" nogil:
+    void *take_scratch(size_t bytes)
+    void give_scratch(void *block)
 
 cdef extern from "conv_winograd.h" nogil:
     enum: lanes_float, lanes_double
@@ -20,7 +23,8 @@ cdef extern from "conv_winograd.h" nogil:
         void *out
         int activation
         double slope
-    void plan_blocks(Winograd *c, Py_ssize_t lanes, Py_ssize_t most)
+    void plan_blocks(Winograd *c, Py_ssize_t most)
+    Py_ssize_t block_tiles(Py_ssize_t elements, Py_ssize_t itemsize)
     Py_ssize_t winograd_scratch_float(const Winograd *c)
     Py_ssize_t winograd_scratch_double(const Winograd *c)
     int winograd_item_float(const Winograd *c, Py_ssize_t index, float *scratch)
@@ -48,7 +52,6 @@ ctypedef fused real:
 
 cdef enum:
     PRODUCTS = 32  # done in the time of moving one element
-    LINE = 64  # bytes of a cache line; a vector across two takes twice the time
 
 
 cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
@@ -97,7 +100,7 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
         items, size = pack_items_float(&c), pack_scratch_float(&c)
     else:
         items, size = pack_items_double(&c), pack_scratch_double(&c)
-    cdef real *scratch = <real *> malloc(threads * size * sizeof(real))
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory to transform the weights of a convolution")
     for item in prange(items, nogil=True, num_threads=threads, schedule="static"):
@@ -105,12 +108,12 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
             pack_item_float(&c, item, &weight[0, 0, 0, 0, 0], &out[0], scratch + threadid() * size)
         else:
             pack_item_double(&c, item, &weight[0, 0, 0, 0, 0], &out[0], scratch + threadid() * size)
-    free(scratch)
+    give_scratch(scratch)
 
 
 def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] bias, kernel_size,
-         tile, padding, stride, dilation, Py_ssize_t groups, *, slope, real[:, :, :, :, ::1] out,
-         Py_ssize_t most=28):
+         tile, padding, stride, dilation, Py_ssize_t groups, *, slope,
+         real[:, :, :, :, ::1] out, Py_ssize_t most=0):
     """out = the correlation of x with the weights that `pack` transformed, plus bias.
 
     Returns whether all results are finite. If not, results are wrong beside those that should not
@@ -118,7 +121,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
     """
     cdef Winograd c
     cdef int i, bad = 0, threads
-    cdef Py_ssize_t item, items, size, blocks, work
+    cdef Py_ssize_t item, items, size, blocks, lanes
     if out.size == 0:
         return True
     set_axes(&c, kernel_size, tile)
@@ -129,26 +132,26 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
     c.weight = <const void *> &packed[0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
     threads = useful_threads(out.size * c.inputs // PRODUCTS * 8)
-    plan_blocks(&c, lanes_float if real is float else lanes_double, most)
+    lanes = lanes_float if real is float else lanes_double
+    plan_blocks(&c, most or block_tiles(c.points * (c.inputs + 2 * lanes), sizeof(real)))
     blocks = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     c.chunk = c.outputs
     if blocks < 4 * threads and threads > 1:
-        work = 2 * (lanes_float if real is float else lanes_double)
-        c.chunk = max(work, (c.outputs * blocks // (4 * threads) + work - 1) // work * work)
+        c.chunk = c.outputs * blocks // (4 * threads)
+        c.chunk = max(1, (c.chunk + 2 * lanes - 1) // (2 * lanes)) * 2 * lanes
     c.chunks = (c.outputs + c.chunk - 1) // c.chunk
     items = blocks * c.chunks
     size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
-    size = (size + 15) // 16 * 16
-    cdef void *memory = malloc(threads * size * sizeof(real) + LINE)
-    if memory == NULL:
+    size = (size + 15) // 16 * 16  # a cache line
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
-    cdef real *scratch = <real *> ((<size_t> memory + LINE - 1) // LINE * LINE)
     for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
         if real is float:
             bad += winograd_item_float(&c, item, scratch + threadid() * size)
         else:
             bad += winograd_item_double(&c, item, scratch + threadid() * size)
-    free(memory)
+    give_scratch(scratch)
     return bad == 0
 
 
@@ -167,7 +170,7 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
     set_axes(&c, kernel_size, tile)
     set_shapes[real](&c, x, grad, padding, stride, dilation, groups)
     threads = useful_threads(grad.size * c.inputs // PRODUCTS * 8)
-    plan_blocks(&c, lanes, most)
+    plan_blocks(&c, most)
     c.chunks = 1
     c.chunk_in = min(chunk, c.inputs)
     c.chunk = min(chunk, c.outputs)
@@ -177,11 +180,10 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
         c.chunk = ((c.chunk + 1) // 2 + lanes - 1) // lanes * lanes
     items *= (c.outputs + c.chunk - 1) // c.chunk
     size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
-    size = (size + 15) // 16 * 16
-    cdef void *memory = malloc(threads * size * sizeof(real) + LINE)
-    if memory == NULL:
+    size = (size + 15) // 16 * 16  # a cache line
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    if scratch == NULL:
         raise MemoryError("no memory for the scratch of a weight gradient")
-    cdef real *scratch = <real *> ((<size_t> memory + LINE - 1) // LINE * LINE)
     for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
         if real is float:
             bad += gradient_item_float(&c, item, &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
@@ -189,7 +191,7 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
         else:
             bad += gradient_item_double(&c, item, &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
                                         scratch + threadid() * size)
-    free(memory)
+    give_scratch(scratch)
     return bad == 0
 
 

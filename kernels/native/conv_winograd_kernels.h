@@ -3,6 +3,7 @@
 /* Channels per partial sum: each block is summed on its own and added to the total, and the error
    stops growing with the number of channels. */
 #define BLOCK 32
+#define AHEAD 1024 /* elements that weights are fetched ahead: they come from far */
 
 /* B^T d, in place: the values at P of the interpolation, transposed. A row for a point and one for
    its negative are the even part plus and minus the odd. */
@@ -336,6 +337,7 @@ FORCE_INLINE void SIMD(products)(const int R, const int C, const Winograd *c, co
             for (ptrdiff_t i = first; i < end; i += L) {
                 const REAL *p = in + tap[k] + i / L * step, *stop = p + smaller(L, end - i);
                 for (; p < stop; p++, weight += C * L) {
+                    EACH(v, C) PREFETCH(weight + v * L + AHEAD);
                     SIMD(vec) u[2];
                     EACH(v, C) u[v] = SIMD(load)(weight + v * L);
                     EACH(r, R) {
@@ -374,7 +376,9 @@ static void SIMD(product_rows)(ptrdiff_t rows, int columns, const Winograd *c, c
         PRODUCTS(13)
         PRODUCTS(12)
         PRODUCTS(11)
-        PRODUCTS(10) PRODUCTS(9) PRODUCTS(8) PRODUCTS(7)
+        PRODUCTS(10)
+        PRODUCTS(9)
+        PRODUCTS(8) PRODUCTS(7)
 #endif
 #if ROWS >= 6
             PRODUCTS(6)
@@ -850,3 +854,4 @@ static void SIMD(winograd_matrices)(ptrdiff_t points, ptrdiff_t tile, double *ou
 }
 #undef ROWS
 #undef BLOCK
+#undef AHEAD
