@@ -1,14 +1,30 @@
 """Convolution, transposed convolution and their gradients over 1 to 3 spatial axes."""
 
+import collections
+import functools
+import math
+import threading
+
 import numpy as np
 
-from voxkern import _check, _dispatch, window
+from voxkern import _check, _dispatch, conv_rule, window
+from voxkern._threads import get_num_threads
 
-ALGORITHMS = ("auto", "direct", "im2col")
+LINE = 64  # bytes
 
 
 def conv3d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+    out=None,
 ):
     """Three-dimensional convolution (cross-correlation) as in ``torch.nn.functional.conv3d``.
 
@@ -28,10 +44,14 @@ def conv3d(
         size; an odd total puts the larger half after.
     groups : int
         Split the channels: each group of outputs sees its own group of inputs.
-    algorithm : {"auto", "direct", "im2col"}
-        ``"direct"`` reads the input in place of a block that fits the cache; ``"im2col"`` copies
-        the windows of a block into columns first. ``"auto"`` chooses. The results differ by
-        rounding alone.
+    algorithm : {"auto", "direct", "winograd", "fft", "im2col"}
+        ``"direct"`` reads windows out of a block of the input that fits the cache; ``"im2col"``
+        copies the windows of a block into columns first; ``"winograd"`` needs stride and dilation
+        1 along the axes whose kernel size is 2 to 5, and one such axis; ``"fft"`` needs stride and
+        dilation 1. ``"auto"`` chooses. The results differ by rounding alone.
+    activation : None, "relu" or ("leaky_relu", slope)
+        What to apply to the result in the same pass: negative values become 0, or `slope` times
+        themselves.
     out : ndarray, optional
         Where to write: shape and dtype of the result, no overlap with an input.
 
@@ -54,8 +74,11 @@ def conv3d(
     added. A result does not depend on the number of threads. The zeros of the padding are
     multiplied like any others.
 
-    Extra memory: about 256 kB per thread (more where a single row of windows over all channels
-    is larger) and 8 bytes per weight of one output channel. The columns are never made whole.
+    Extra memory: about 512 kB per thread (more where a single row of windows over all channels
+    is larger) and 8 bytes per weight of one output channel; :func:`conv_workspace` tells. The
+    columns are never made whole.
+
+    For many calls with the same weights see :class:`ConvPlan`.
 
     Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning" (2016).
 
@@ -65,21 +88,223 @@ def conv3d(
     array([[8., 8.],
            [8., 8.]])
     """
-    return _conv(3, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
+    return _conv(3, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out)
 
 
 def conv2d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+    out=None,
 ):
     """Two-dimensional convolution of ``(N, C, H, W)`` or ``(C, H, W)``; see :func:`conv3d`."""
-    return _conv(2, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
+    return _conv(2, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out)
 
 
 def conv1d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+    out=None,
 ):
     """One-dimensional convolution of ``(N, C, W)`` or ``(C, W)``; see :func:`conv3d`."""
-    return _conv(1, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
+    return _conv(1, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out)
+
+
+class ConvPlan:
+    """A convolution with fixed weights, prepared once: ``plan(x)`` for as many x as there are.
+
+    Parameters
+    ----------
+    weight, bias, stride, padding, dilation, groups, algorithm, activation
+        As for :func:`conv3d`, or for :func:`conv2d` or :func:`conv1d`: `weight` has the axes of
+        one of them, and the plan serves that one. The arrays are copied: what is written into
+        them later does not matter.
+
+    Attributes
+    ----------
+    weight, bias : ndarray
+        The copies, read-only; `bias` may be None.
+    stride, padding, dilation : tuple of int
+        One number per axis; `padding` may be ``"same"`` or ``"valid"``.
+    groups, algorithm, activation
+        As they were given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`conv3d`, for what a call's x does not decide.
+
+    Notes
+    -----
+    A call gives exactly what the function gives and takes less time: weights are checked once,
+    and packed or transformed once, when a call first needs it. What is kept is a few times the
+    size of the weights, for each way in which the sizes of x make ``"auto"`` take them.
+
+    Any number of threads may call one plan. A plan can be pickled and copied; what is prepared
+    is left behind.
+
+    Examples
+    --------
+    >>> blur = voxkern.ConvPlan(np.full((1, 1, 3), 1 / 3), padding=1)
+    >>> blur(np.array([[[0.0, 3.0, 0.0, 6.0]]]))
+    array([[[1., 1., 3., 2.]]])
+    """
+
+    def __init__(
+        self,
+        weight,
+        bias=None,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        algorithm="auto",
+        activation=None,
+    ):
+        weight = _check.array(weight, "weight")
+        if weight.ndim not in (3, 4, 5) or 0 in weight.shape:
+            raise ValueError(f"weight has shape {weight.shape}; it must have 3 to 5 non-empty axes")
+        if bias is not None:
+            bias = _check.array(bias, "bias")
+            if bias.dtype != weight.dtype:
+                raise TypeError(
+                    f"bias has dtype {bias.dtype}; it must be {weight.dtype}, that of weight"
+                )
+            _check.shape(bias, "bias", weight.shape[:1])
+        self._groups = _check.integer(groups, "groups", minimum=1)
+        _check_groups(self._groups, weight.shape)
+        self._window = window.checked(weight.shape[2:], stride, padding, dilation)
+        stride, pairs, dilation = self._window
+        self._padding = padding if isinstance(padding, str) else tuple(b for b, _ in pairs)
+        conv_rule.check(algorithm, weight.shape[2:], stride, dilation)
+        self._algorithm = algorithm
+        self._slope = _slope(activation)
+        self._activation = tuple(activation) if isinstance(activation, list) else activation
+        self._weight, self._bias = _kept(weight), _kept(bias)
+        self._computed = _check.computed(self._weight, self._bias)
+        self._prepared = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, x, out=None):
+        """Convolve `x`, into `out` if it is given; see :func:`conv3d`."""
+        given, x = x, _check.array(x, "x")
+        weight, axes = self._weight, self._weight.ndim - 2
+        if x.dtype != weight.dtype:
+            raise TypeError(f"x has dtype {x.dtype}; it must be {weight.dtype}, that of weight")
+        if x.ndim not in (axes + 1, axes + 2):
+            raise _rank_error(x, axes)
+        call = _call(x.shape, weight.shape, *self._window, self._groups, self._algorithm)
+        out = _check.output(out, call.result, x.dtype, given)
+        (x,) = _check.computed(x)
+        return _run(call, x, self._ready(call), self._computed[1], self._slope, out)
+
+    def _ready(self, call):
+        """The weights as this call reads them, prepared by whichever thread is first."""
+        key = call.algorithm, call.tile, _dispatch.kernel("conv")
+        if key not in self._prepared:
+            with self._lock:
+                if key not in self._prepared:
+                    self._prepared[key] = _prepared(call, self._computed[0])
+        return self._prepared[key]
+
+    weight = property(lambda self: self._weight)
+    bias = property(lambda self: self._bias)
+    stride = property(lambda self: self._window[0])
+    padding = property(lambda self: self._padding)
+    dilation = property(lambda self: self._window[2])
+    groups = property(lambda self: self._groups)
+    algorithm = property(lambda self: self._algorithm)
+    activation = property(lambda self: self._activation)
+
+    def __repr__(self):
+        bias = "no bias" if self._bias is None else "bias"
+        return (
+            f"ConvPlan(<{self._weight.dtype} weight {self._weight.shape}, {bias}>, "
+            f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
+            f"groups={self.groups}, algorithm={self.algorithm!r}, activation={self.activation!r})"
+        )
+
+    def __reduce__(self):
+        arguments = self._weight, self._bias, self.stride, self._padding, self.dilation
+        return ConvPlan, (*arguments, self._groups, self._algorithm, self._activation)
+
+
+def conv_workspace(
+    x_shape,
+    weight_shape,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    dtype="float32",
+    num_threads=None,
+):
+    """Bytes of scratch that :func:`conv1d`, :func:`conv2d` or :func:`conv3d` needs for a call.
+
+    Parameters
+    ----------
+    x_shape, weight_shape : tuple of int
+        Shapes of the arrays; `weight_shape` decides which of the three functions.
+    stride, padding, dilation, groups, algorithm
+        As for :func:`conv3d`.
+    dtype : dtype
+        float16, float32 or float64.
+    num_threads : int, optional
+        Threads that the call may use; :func:`get_num_threads` tells the default.
+
+    Returns
+    -------
+    int
+        Bytes at the peak beyond x, weight, bias and the result: scratch of all threads, tables,
+        packed weights (which a :class:`ConvPlan` keeps), and for float16 the arrays in float32.
+        Copies of arrays that are not C-contiguous are not among them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`conv3d`.
+
+    Examples
+    --------
+    >>> voxkern.conv_workspace((1, 8, 32, 32, 32), (8, 8, 3, 3, 3), num_threads=1) < 2**20
+    True
+    """
+    x_shape, weight_shape = _shape(x_shape, "x_shape"), _shape(weight_shape, "weight_shape")
+    axes = len(weight_shape) - 2
+    if axes not in (1, 2, 3) or 0 in weight_shape:
+        raise ValueError(f"weight_shape is {weight_shape}; it must have 3 to 5 non-empty axes")
+    if len(x_shape) not in (axes + 1, axes + 2):
+        raise ValueError(f"x_shape is {x_shape}; it must have {axes + 1} or {axes + 2} axes")
+    groups = _check.integer(groups, "groups", minimum=1)
+    stride, padding, dilation = window.checked(weight_shape[2:], stride, padding, dilation)
+    conv_rule.check(algorithm, weight_shape[2:], stride, dilation)
+    itemsize = _float(dtype).itemsize
+    if num_threads is None:
+        num_threads = get_num_threads()
+    threads = _check.integer(num_threads, "num_threads", 1)
+    call = _call(x_shape, weight_shape, stride, padding, dilation, groups, algorithm)
+    widened = 0
+    if itemsize == 2:
+        itemsize = 4
+        widened = itemsize * sum(math.prod(v) for v in (call.x, call.weight, call.out))
+    return widened + _workspace(call, itemsize, threads)
 
 
 def conv_transpose3d(
@@ -190,36 +415,166 @@ def conv1d_backward(
     return _backward(1, grad, x, weight, stride, padding, dilation, groups, need)
 
 
-def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, out):
+def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out):
     given = x, weight, bias
     x, weight, bias, groups = _operands(axes, x, weight, bias, groups)
-    if x.shape[-axes - 1] != weight.shape[1] * groups:
-        raise ValueError(
-            f"weight has shape {weight.shape}; with groups {groups} it fits "
-            f"{weight.shape[1] * groups} channels, and x has shape {x.shape}"
-        )
-    if len(weight) % groups:
-        raise ValueError(f"groups is {groups}; it must divide the {len(weight)} output channels")
     if bias is not None:
         _check.shape(bias, "bias", weight.shape[:1])
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm is {algorithm!r}; it may be {', '.join(ALGORITHMS)}")
-    kernel_size = weight.shape[2:]
-    stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
-    count = window.output_size(x.shape[-axes:], kernel_size, stride, padding, dilation)
-    out = _check.output(out, (*x.shape[: -axes - 1], len(weight), *count), x.dtype, *given)
+    stride, padding, dilation = window.checked(weight.shape[2:], stride, padding, dilation)
+    conv_rule.check(algorithm, weight.shape[2:], stride, dilation)
+    slope = _slope(activation)
+    call = _call(x.shape, weight.shape, stride, padding, dilation, groups, algorithm)
+    out = _check.output(out, call.result, x.dtype, *given)
     x, weight, bias = _check.computed(x, weight, bias)
-    scratch = _check.writable(out, x.dtype)
-    _dispatch.kernel("conv").conv(
-        _volume(x, axes),
-        _volume(weight, axes),
-        bias,
-        *window.volume(stride, padding, dilation),
-        groups,
-        algorithm=algorithm,
-        slope=None,
-        out=_volume(scratch, axes),
+    return _run(call, x, _prepared(call, weight), bias, slope, out)
+
+
+# A convolution's arguments for three axes, `result` the shape that its caller sees.
+Call = collections.namedtuple(
+    "Call", "result x weight out stride padding dilation groups algorithm tile"
+)
+
+
+@functools.lru_cache(512)
+def _call(x_shape, weight_shape, stride, padding, dilation, groups, algorithm):
+    """Everything that depends on shapes and checked window arguments alone.
+
+    Finding it takes 6 microseconds, a tiny convolution 2: it is kept for the next call.
+    """
+    axes = len(weight_shape) - 2
+    *batch, channels = x_shape[:-axes]
+    if channels != weight_shape[1] * groups:
+        raise ValueError(
+            f"weight has shape {weight_shape}; with groups {groups} it fits "
+            f"{weight_shape[1] * groups} channels, and x has shape {x_shape}"
+        )
+    _check_groups(groups, weight_shape)
+    size, kernel_size, outputs = x_shape[-axes:], weight_shape[2:], weight_shape[0]
+    count = window.output_size(size, kernel_size, stride, padding, dilation)
+    result = (*batch, outputs, *count)
+    n = batch[0] if batch else 1
+    size, kernel_size, count = (window.as_volume(v, 1) for v in (size, kernel_size, count))
+    x, weight, out = (n, channels, *size), (*weight_shape[:2], *kernel_size), (n, outputs, *count)
+    arguments = *window.volume(stride, padding, dilation), groups
+    chosen = conv_rule.chosen(algorithm, x, weight, out, *arguments)
+    return Call(result, x, weight, out, *arguments, *chosen)
+
+
+def _check_groups(groups, weight_shape):
+    if weight_shape[0] % groups:
+        raise ValueError(
+            f"groups is {groups}; it must divide the {weight_shape[0]} output channels"
+        )
+
+
+def _shape(value, name):
+    """A shape of at least one axis as a tuple of ints."""
+    if not isinstance(value, (tuple, list)) or not value:
+        raise TypeError(f"{name} is {value!r}; it must be a tuple of integers")
+    return _check.per_axis(value, name, len(value), 0, _check.LARGEST_SIZE)
+
+
+def _kept(value):
+    """A read-only copy; None stays None."""
+    if value is None:
+        return None
+    value = value.copy()
+    value.flags.writeable = False
+    return value
+
+
+def _float(dtype):
+    """`dtype` as a dtype that convolution serves."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in _check.FLOATS:
+        raise TypeError(f"dtype is {dtype!r}; it may be {', '.join(_check.FLOATS)}")
+    return found
+
+
+def _slope(activation):
+    """What the kernels multiply negative results by; None leaves them."""
+    if activation is None:
+        return None
+    if isinstance(activation, str) and activation == "relu":
+        return 0.0
+    if isinstance(activation, (tuple, list)) and len(activation) == 2:
+        name, slope = activation
+        if isinstance(name, str) and name == "leaky_relu":
+            return _check.number(slope, "the slope of activation")
+    raise ValueError(
+        f"activation is {activation!r}; it may be None, 'relu' or ('leaky_relu', slope)"
     )
+
+
+def _prepared(call, weight):
+    """`weight` as the algorithm of the call reads it."""
+    weight = weight.reshape(call.weight)
+    if call.algorithm == "winograd":
+        kernel = _dispatch.kernel("conv_winograd")
+        _, inputs, *kernel_size = call.weight
+        outputs, size = call.weight[0] // call.groups, weight.itemsize
+        elements = kernel.packed_size(outputs, inputs, kernel_size, call.tile, call.groups, size)
+        packed = _aligned(elements, weight.dtype)
+        kernel.pack(weight, call.tile, call.groups, out=packed)
+        return packed
+    return weight
+
+
+def _aligned(elements, dtype):
+    """Memory that starts where a line of the cache does: no vector lies across two."""
+    raw = np.empty(elements * dtype.itemsize + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + elements * dtype.itemsize].view(dtype)
+
+
+def _workspace(call, itemsize, threads):
+    """Bytes that the algorithm of the call allocates, packed weights included."""
+    shapes, arguments = call[1:4], call[4:8]
+    if call.algorithm == "winograd":
+        kernel = _native("conv_winograd")
+        return kernel.workspace(
+            *shapes, *arguments, tile=call.tile, itemsize=itemsize, threads=threads
+        )
+    if call.algorithm == "fft":
+        from voxkern import conv_fft
+
+        return conv_fft.workspace(*shapes, *arguments, itemsize=itemsize, threads=threads)
+    return _native("conv").workspace(
+        *shapes, *arguments, algorithm=call.algorithm, itemsize=itemsize, threads=threads
+    )
+
+
+def _native(operation):
+    return _dispatch.module("native", _dispatch.cpu_level, operation)
+
+
+def _run(call, x, weight, bias, slope, out):
+    """Convolve checked arrays, `weight` as :func:`_prepared` gave it, into `out`."""
+    scratch = _check.writable(out, x.dtype)
+    target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
+    if x.ndim != 5:
+        x = x.reshape(call.x)
+    _, _, _, _, stride, padding, dilation, groups, algorithm, tile = call
+    if algorithm == "winograd":
+        _dispatch.kernel("conv_winograd").conv(
+            *(x, weight, bias, call.weight[2:], tile, padding, stride, dilation, groups),
+            slope=slope,
+            out=target,
+        )
+    elif algorithm == "fft":
+        from voxkern.conv_fft import conv_fft  # SciPy takes 100 ms to import
+
+        conv_fft(x, weight, bias, padding, groups, slope=slope, out=target)
+    else:
+        _dispatch.kernel("conv").conv(
+            *(x, weight, bias, stride, padding, dilation, groups),
+            algorithm=algorithm,
+            slope=slope,
+            out=target,
+        )
     return _check.deliver(scratch, out)
 
 
@@ -316,11 +671,15 @@ def _operands(axes, x, weight, other, groups, other_name="bias"):
         other = _check.array(other, other_name)
     _check.same_dtype(x, weight=weight, **{other_name: other})
     if x.ndim not in (axes + 1, axes + 2):
-        letters = ", ".join(("D", "H", "W")[3 - axes :])
-        raise ValueError(f"x has shape {x.shape}; it must be (N, C, {letters}) or (C, {letters})")
+        raise _rank_error(x, axes)
     if weight.ndim != axes + 2 or 0 in weight.shape:
         raise ValueError(f"weight has shape {weight.shape}; it must have {axes + 2} non-empty axes")
     return x, weight, other, _check.integer(groups, "groups", minimum=1)
+
+
+def _rank_error(x, axes):
+    letters = ", ".join(("D", "H", "W")[3 - axes :])
+    return ValueError(f"x has shape {x.shape}; it must be (N, C, {letters}) or (C, {letters})")
 
 
 def _needed(need):

@@ -32,7 +32,7 @@ def padding_pairs(padding, kernel_size, stride, dilation):
     """
     axes = len(kernel_size)
     if not isinstance(padding, str):
-        return tuple((p, p) for p in per_axis(padding, "padding", axes, minimum=0))
+        return tuple([(p, p) for p in per_axis(padding, "padding", axes, minimum=0)])
     if padding == "valid":
         return ((0, 0),) * axes
     if padding != "same":
