@@ -123,9 +123,9 @@ def number(value, name):
 
 def per_axis(value, name, axes, minimum, maximum=LARGEST):
     """`value`, an integer or one for each of `axes` axes, as a tuple of ints."""
-    if type(value) is int:
-        return (integer(value, name, minimum, maximum),) * axes
-    several = isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim)
+    if type(value) is int and minimum <= value <= maximum:
+        return (value,) * axes
+    several = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim)
     values = tuple(value) if several else (value,)
     if len(values) == 1:
         values *= axes

@@ -186,13 +186,12 @@ class ConvPlan:
                     f"bias has dtype {bias.dtype}; it must be {weight.dtype}, that of weight"
                 )
             _check.shape(bias, "bias", weight.shape[:1])
-        self._groups = _check.integer(groups, "groups", minimum=1)
-        _check_groups(self._groups, weight.shape)
-        self._window = window.checked(weight.shape[2:], stride, padding, dilation)
-        stride, pairs, dilation = self._window
-        self._padding = padding if isinstance(padding, str) else tuple(b for b, _ in pairs)
+        groups = _check.integer(groups, "groups", minimum=1)
+        _check_groups(groups, weight.shape)
+        stride, pairs, dilation = window.checked(weight.shape[2:], stride, padding, dilation)
         conv_rule.check(algorithm, weight.shape[2:], stride, dilation)
-        self._algorithm = algorithm
+        padding = str(padding) if isinstance(padding, str) else tuple(p for p, _ in pairs)
+        self._arguments = stride, padding, dilation, groups, str(algorithm)
         self._slope = _slope(activation)
         self._activation = tuple(activation) if isinstance(activation, list) else activation
         self._weight, self._bias = _kept(weight), _kept(bias)
@@ -206,11 +205,10 @@ class ConvPlan:
         weight, axes = self._weight, self._weight.ndim - 2
         if x.dtype != weight.dtype:
             raise TypeError(f"x has dtype {x.dtype}; it must be {weight.dtype}, that of weight")
-        if x.ndim not in (axes + 1, axes + 2):
-            raise _rank_error(x, axes)
-        call = _call(x.shape, weight.shape, *self._window, self._groups, self._algorithm)
+        call = _known_call(axes, x.shape, weight.shape, None, *self._arguments)
         out = _check.output(out, call.result, x.dtype, given)
-        (x,) = _check.computed(x)
+        if x.dtype == _check.HALF:
+            (x,) = _check.computed(x)
         return _run(call, x, self._ready(call), self._computed[1], self._slope, out)
 
     def _ready(self, call):
@@ -224,11 +222,11 @@ class ConvPlan:
 
     weight = property(lambda self: self._weight)
     bias = property(lambda self: self._bias)
-    stride = property(lambda self: self._window[0])
-    padding = property(lambda self: self._padding)
-    dilation = property(lambda self: self._window[2])
-    groups = property(lambda self: self._groups)
-    algorithm = property(lambda self: self._algorithm)
+    stride = property(lambda self: self._arguments[0])
+    padding = property(lambda self: self._arguments[1])
+    dilation = property(lambda self: self._arguments[2])
+    groups = property(lambda self: self._arguments[3])
+    algorithm = property(lambda self: self._arguments[4])
     activation = property(lambda self: self._activation)
 
     def __repr__(self):
@@ -240,8 +238,7 @@ class ConvPlan:
         )
 
     def __reduce__(self):
-        arguments = self._weight, self._bias, self.stride, self._padding, self.dilation
-        return ConvPlan, (*arguments, self._groups, self._algorithm, self._activation)
+        return ConvPlan, (self._weight, self._bias, *self._arguments, self._activation)
 
 
 def conv_workspace(
@@ -288,18 +285,14 @@ def conv_workspace(
     """
     x_shape, weight_shape = _shape(x_shape, "x_shape"), _shape(weight_shape, "weight_shape")
     axes = len(weight_shape) - 2
-    if axes not in (1, 2, 3) or 0 in weight_shape:
-        raise ValueError(f"weight_shape is {weight_shape}; it must have 3 to 5 non-empty axes")
-    if len(x_shape) not in (axes + 1, axes + 2):
-        raise ValueError(f"x_shape is {x_shape}; it must have {axes + 1} or {axes + 2} axes")
-    groups = _check.integer(groups, "groups", minimum=1)
-    stride, padding, dilation = window.checked(weight_shape[2:], stride, padding, dilation)
-    conv_rule.check(algorithm, weight_shape[2:], stride, dilation)
+    if axes not in (1, 2, 3):
+        raise ValueError(f"weight_shape is {weight_shape}; it must have 3 to 5 axes")
     itemsize = _float(dtype).itemsize
     if num_threads is None:
         num_threads = get_num_threads()
     threads = _check.integer(num_threads, "num_threads", 1)
-    call = _call(x_shape, weight_shape, stride, padding, dilation, groups, algorithm)
+    arguments = stride, padding, dilation, groups, algorithm
+    call = _call(axes, x_shape, weight_shape, None, *arguments)
     widened = 0
     if itemsize == 2:
         itemsize = 4
@@ -417,15 +410,13 @@ def conv1d_backward(
 
 def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out):
     given = x, weight, bias
-    x, weight, bias, groups = _operands(axes, x, weight, bias, groups)
-    if bias is not None:
-        _check.shape(bias, "bias", weight.shape[:1])
-    stride, padding, dilation = window.checked(weight.shape[2:], stride, padding, dilation)
-    conv_rule.check(algorithm, weight.shape[2:], stride, dilation)
+    x, weight, bias = _arrays(x, weight, bias, "bias")
     slope = _slope(activation)
-    call = _call(x.shape, weight.shape, stride, padding, dilation, groups, algorithm)
+    shapes = x.shape, weight.shape, None if bias is None else bias.shape
+    call = _call(axes, *shapes, stride, padding, dilation, groups, algorithm)
     out = _check.output(out, call.result, x.dtype, *given)
-    x, weight, bias = _check.computed(x, weight, bias)
+    if x.dtype == _check.HALF:
+        x, weight, bias = _check.computed(x, weight, bias)
     return _run(call, x, _prepared(call, weight), bias, slope, out)
 
 
@@ -435,29 +426,42 @@ Call = collections.namedtuple(
 )
 
 
-@functools.lru_cache(512)
-def _call(x_shape, weight_shape, stride, padding, dilation, groups, algorithm):
-    """Everything that depends on shapes and checked window arguments alone.
+def _call(axes, x, weight, bias, *arguments):
+    """Everything that depends on shapes, window arguments, groups and algorithm alone, checked."""
+    for value in arguments:
+        if type(value) is tuple:
+            exact = set(map(type, value)) == {int}
+        else:
+            exact = type(value) is int or type(value) is str
+        if not exact:  # 1, 1.0 and True are one key of a cache, and a list is none
+            return _new_call(axes, x, weight, bias, *arguments)
+    return _known_call(axes, x, weight, bias, *arguments)
 
-    Finding it takes 6 microseconds, a tiny convolution 2: it is kept for the next call.
-    """
-    axes = len(weight_shape) - 2
-    *batch, channels = x_shape[:-axes]
-    if channels != weight_shape[1] * groups:
+
+def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm):
+    groups = _check_shapes(axes, x, weight, groups)
+    if x[-axes - 1] != weight[1] * groups:
         raise ValueError(
-            f"weight has shape {weight_shape}; with groups {groups} it fits "
-            f"{weight_shape[1] * groups} channels, and x has shape {x_shape}"
+            f"weight has shape {weight}; with groups {groups} it fits "
+            f"{weight[1] * groups} channels, and x has shape {x}"
         )
-    _check_groups(groups, weight_shape)
-    size, kernel_size, outputs = x_shape[-axes:], weight_shape[2:], weight_shape[0]
-    count = window.output_size(size, kernel_size, stride, padding, dilation)
-    result = (*batch, outputs, *count)
-    n = batch[0] if batch else 1
-    size, kernel_size, count = (window.as_volume(v, 1) for v in (size, kernel_size, count))
-    x, weight, out = (n, channels, *size), (*weight_shape[:2], *kernel_size), (n, outputs, *count)
+    _check_groups(groups, weight)
+    if bias is not None and bias != weight[:1]:
+        raise ValueError(f"bias has shape {bias}; it must be {weight[:1]}")
+    kernel_size, outputs = weight[2:], weight[0]
+    stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
+    conv_rule.check(algorithm, kernel_size, stride, dilation)
+    count = window.output_size(x[-axes:], kernel_size, stride, padding, dilation)
+    result = (*x[: -axes - 1], outputs, *count)
+    x, weight = _five(x, axes), _five(weight, axes)
+    out = (x[0], outputs, *window.as_volume(count, 1))
     arguments = *window.volume(stride, padding, dilation), groups
     chosen = conv_rule.chosen(algorithm, x, weight, out, *arguments)
     return Call(result, x, weight, out, *arguments, *chosen)
+
+
+# Making one takes 8 microseconds, as long as three convolutions of 8x8x8.
+_known_call = functools.lru_cache(512)(_new_call)
 
 
 def _check_groups(groups, weight_shape):
@@ -511,7 +515,8 @@ def _slope(activation):
 
 def _prepared(call, weight):
     """`weight` as the algorithm of the call reads it."""
-    weight = weight.reshape(call.weight)
+    if weight.ndim != 5:
+        weight = weight.reshape(call.weight)
     if call.algorithm == "winograd":
         kernel = _dispatch.kernel("conv_winograd")
         _, inputs, *kernel_size = call.weight
@@ -580,7 +585,8 @@ def _run(call, x, weight, bias, slope, out):
 
 def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
     given = x, weight, bias
-    x, weight, bias, groups = _operands(axes, x, weight, bias, groups)
+    x, weight, bias = _arrays(x, weight, bias, "bias")
+    groups = _check_shapes(axes, x.shape, weight.shape, groups)
     if x.shape[-axes - 1] != len(weight):
         raise ValueError(
             f"weight has shape {weight.shape}; it fits {len(weight)} channels, "
@@ -611,7 +617,8 @@ def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, d
 
 
 def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
-    x, weight, grad, groups = _operands(axes, x, weight, grad, groups, "grad")
+    x, weight, grad = _arrays(x, weight, grad, "grad")
+    groups = _check_shapes(axes, x.shape, weight.shape, groups)
     need_x, need_weight, need_bias = _needed(need)
     if x.shape[-axes - 1] != weight.shape[1] * groups or len(weight) % groups:
         raise ValueError(
@@ -664,22 +671,24 @@ def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out
     )
 
 
-def _operands(axes, x, weight, other, groups, other_name="bias"):
-    """Checked arrays of one dtype with ranks that fit, and the number of groups."""
+def _arrays(x, weight, other, other_name):
+    """Checked arrays of one dtype; `other` may be None if it is the bias."""
     x, weight = _check.array(x, "x"), _check.array(weight, "weight")
+    _check.same_dtype(x, weight=weight)
     if other is not None or other_name != "bias":
         other = _check.array(other, other_name)
-    _check.same_dtype(x, weight=weight, **{other_name: other})
-    if x.ndim not in (axes + 1, axes + 2):
-        raise _rank_error(x, axes)
-    if weight.ndim != axes + 2 or 0 in weight.shape:
-        raise ValueError(f"weight has shape {weight.shape}; it must have {axes + 2} non-empty axes")
-    return x, weight, other, _check.integer(groups, "groups", minimum=1)
+        _check.same_dtype(x, **{other_name: other})
+    return x, weight, other
 
 
-def _rank_error(x, axes):
-    letters = ", ".join(("D", "H", "W")[3 - axes :])
-    return ValueError(f"x has shape {x.shape}; it must be (N, C, {letters}) or (C, {letters})")
+def _check_shapes(axes, x, weight, groups):
+    """Raise unless the shapes of x and weight have ranks that fit; the number of groups."""
+    if len(x) not in (axes + 1, axes + 2):
+        letters = ", ".join(("D", "H", "W")[3 - axes :])
+        raise ValueError(f"x has shape {x}; it must be (N, C, {letters}) or (C, {letters})")
+    if len(weight) != axes + 2 or 0 in weight:
+        raise ValueError(f"weight has shape {weight}; it must have {axes + 2} non-empty axes")
+    return _check.integer(groups, "groups", minimum=1)
 
 
 def _needed(need):
@@ -692,6 +701,11 @@ def _needed(need):
 
 def _volume(x, axes):
     """`x` with two leading axes and three spatial ones."""
-    lead = x.shape[: x.ndim - axes]
+    return x.reshape(_five(x.shape, axes))
+
+
+def _five(shape, axes):
+    """`shape` with two leading axes and three spatial ones."""
+    lead = shape[:-axes]
     lead = lead if len(lead) == 2 else (1, *lead)
-    return x.reshape(*lead, *window.as_volume(x.shape[x.ndim - axes :], 1))
+    return (*lead, *window.as_volume(shape[-axes:], 1))
