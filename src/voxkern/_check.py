@@ -23,6 +23,10 @@ def array(value, name, dtypes=FLOATS):
 
     No copy is made of an array that is so already.
     """
+    if type(value) is np.ndarray and _name(value.dtype) in dtypes:  # nothing to do, as a rule
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned and value.dtype.isnative:
+            return value
     return contiguous(readable(value, name, dtypes))
 
 
@@ -61,8 +65,7 @@ def _converted(value, name):
 
 def contiguous(value):
     """`value` itself, or a copy where it is not C-contiguous, aligned and of native byte order."""
-    flags = value.flags
-    if flags.c_contiguous and flags.aligned and value.dtype.isnative:
+    if value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative:
         return value
     return np.require(value, value.dtype.newbyteorder("="), ["C", "A"])
 

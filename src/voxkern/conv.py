@@ -575,7 +575,13 @@ def _run(call, x, weight, bias, slope, out):
         conv_fft(x, weight, bias, padding, groups, slope=slope, out=target)
     else:
         _dispatch.kernel("conv").conv(
-            *(x, weight, bias, stride, padding, dilation, groups),
+            x,
+            weight,
+            bias,
+            stride,
+            padding,
+            dilation,
+            groups,
             algorithm=algorithm,
             slope=slope,
             out=target,
