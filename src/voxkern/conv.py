@@ -3,8 +3,9 @@
 import numpy as np
 
 from voxkern import _check, _dispatch, window
+from voxkern.conv_fft import conv_fft
 
-ALGORITHMS = ("auto", "direct", "im2col")
+ALGORITHMS = ("auto", "direct", "fft", "im2col")
 
 
 def conv3d(
@@ -28,10 +29,10 @@ def conv3d(
         size; an odd total puts the larger half after.
     groups : int
         Split the channels: each group of outputs sees its own group of inputs.
-    algorithm : {"auto", "direct", "im2col"}
+    algorithm : {"auto", "direct", "fft", "im2col"}
         ``"direct"`` reads the input in place of a block that fits the cache; ``"im2col"`` copies
-        the windows of a block into columns first. ``"auto"`` chooses. The results differ by
-        rounding alone.
+        the windows of a block into columns first; ``"fft"`` (stride and dilation 1) multiplies
+        spectra of blocks. ``"auto"`` chooses. The results differ by rounding alone.
     out : ndarray, optional
         Where to write: shape and dtype of the result, no overlap with an input.
 
@@ -206,10 +207,19 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, o
         raise ValueError(f"algorithm is {algorithm!r}; it may be {', '.join(ALGORITHMS)}")
     kernel_size = weight.shape[2:]
     stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
+    if algorithm == "fft" and {*stride, *dilation} != {1}:
+        raise ValueError(
+            f"algorithm 'fft' needs stride 1 and dilation 1; they are {stride} and {dilation}"
+        )
     count = window.output_size(x.shape[-axes:], kernel_size, stride, padding, dilation)
     out = _check.output(out, (*x.shape[: -axes - 1], len(weight), *count), x.dtype, *given)
     x, weight, bias = _check.computed(x, weight, bias)
     scratch = _check.writable(out, x.dtype)
+    if algorithm == "fft":
+        padding = window.as_volume(padding, (0, 0))
+        x, weight, target = (_volume(a, axes) for a in (x, weight, scratch))
+        conv_fft(x, weight, bias, padding, groups, slope=None, out=target)
+        return _check.deliver(scratch, out)
     _dispatch.kernel("conv").conv(
         _volume(x, axes),
         _volume(weight, axes),
