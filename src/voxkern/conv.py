@@ -7,10 +7,11 @@ import threading
 
 import numpy as np
 
-from voxkern import _check, _dispatch, conv_rule, window
+from voxkern import _check, _dispatch, conv_fft, conv_rule, window
 from voxkern._threads import get_num_threads
 
 LINE = 64  # bytes
+MOST_KEPT = 8
 
 
 def conv3d(
@@ -151,9 +152,11 @@ class ConvPlan:
 
     Notes
     -----
-    A call gives exactly what the function gives and takes less time: weights are checked once,
-    and packed or transformed once, when a call first needs it. What is kept is a few times the
-    size of the weights, for each way in which the sizes of x make ``"auto"`` take them.
+    A call gives exactly what the function gives (``"fft"``, to rounding) and takes less time:
+    weights are checked once, and packed or transformed once, when a call first needs it. Packed
+    weights take up to 8 times the memory of the weights; spectra take that of a block of the input
+    for every pair of channels. At most 8 of them are kept, one for each way in which the sizes of
+    x make the algorithm read the weights.
 
     Any number of threads may call one plan. A plan can be pickled and copied; what is prepared
     is left behind.
@@ -196,7 +199,7 @@ class ConvPlan:
         self._activation = tuple(activation) if isinstance(activation, list) else activation
         self._weight, self._bias = _kept(weight), _kept(bias)
         self._computed = _check.computed(self._weight, self._bias)
-        self._prepared = {}
+        self._kept = {}
         self._lock = threading.Lock()
 
     def __call__(self, x, out=None):
@@ -209,16 +212,32 @@ class ConvPlan:
         out = _check.output(out, call.result, x.dtype, given)
         if x.dtype == _check.HALF:
             (x,) = _check.computed(x)
-        return _run(call, x, self._ready(call), self._computed[1], self._slope, out)
+        return _run(call, x, *self._computed, self._slope, out, self._prepared(call))
 
-    def _ready(self, call):
-        """The weights as this call reads them, prepared by whichever thread is first."""
-        key = call.algorithm, call.tile, _dispatch.kernel("conv")
-        if key not in self._prepared:
+    def _prepared(self, call):
+        """The weights as this call reads them, made by whichever thread is first."""
+        if call.algorithm in ("direct", "im2col"):
+            return None
+        if call.algorithm == "fft":
+            itemsize = self._computed[0].itemsize
+            form = _fft_block(call.out, call.weight, call.groups, itemsize, transformed=True)
+        else:
+            form = _dispatch.kernel("conv_winograd"), call.tile  # each CPU level packs its own way
+        found = self._kept.get(form)
+        if found is None:
             with self._lock:
-                if key not in self._prepared:
-                    self._prepared[key] = _prepared(call, self._computed[0])
-        return self._prepared[key]
+                found = self._kept.get(form)
+                if found is None:
+                    found = self._kept[form] = self._transformed(call, form)
+                    if len(self._kept) > MOST_KEPT:
+                        del self._kept[next(iter(self._kept))]
+        return found
+
+    def _transformed(self, call, form):
+        weight = self._computed[0].reshape(call.weight)
+        if call.algorithm == "fft":
+            return conv_fft.transform_weights(weight, form, call.groups)
+        return _packed(call, weight)
 
     weight = property(lambda self: self._weight)
     bias = property(lambda self: self._bias)
@@ -271,7 +290,8 @@ def conv_workspace(
     int
         Bytes at the peak beyond x, weight, bias and the result: scratch of all threads, tables,
         packed weights (which a :class:`ConvPlan` keeps), and for float16 the arrays in float32.
-        Copies of arrays that are not C-contiguous are not among them.
+        Copies of arrays that are not C-contiguous are not among them. For ``"fft"`` an upper bound,
+        up to twice what is used.
 
     Raises
     ------
@@ -417,7 +437,7 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, a
     out = _check.output(out, call.result, x.dtype, *given)
     if x.dtype == _check.HALF:
         x, weight, bias = _check.computed(x, weight, bias)
-    return _run(call, x, _prepared(call, weight), bias, slope, out)
+    return _run(call, x, weight, bias, slope, out)
 
 
 # A convolution's arguments for three axes, `result` the shape that its caller sees.
@@ -513,19 +533,14 @@ def _slope(activation):
     )
 
 
-def _prepared(call, weight):
-    """`weight` as the algorithm of the call reads it."""
-    if weight.ndim != 5:
-        weight = weight.reshape(call.weight)
-    if call.algorithm == "winograd":
-        kernel = _dispatch.kernel("conv_winograd")
-        _, inputs, *kernel_size = call.weight
-        outputs, size = call.weight[0] // call.groups, weight.itemsize
-        elements = kernel.packed_size(outputs, inputs, kernel_size, call.tile, call.groups, size)
-        packed = _aligned(elements, weight.dtype)
-        kernel.pack(weight, call.tile, call.groups, out=packed)
-        return packed
-    return weight
+def _packed(call, weight):
+    """`weight` as Winograd's kernel reads it."""
+    kernel = _dispatch.kernel("conv_winograd")
+    outputs, inputs, *kernel_size = call.weight
+    arguments = outputs, inputs, kernel_size, call.tile, call.groups, weight.itemsize
+    packed = _aligned(kernel.packed_size(*arguments), weight.dtype)
+    kernel.pack(weight, call.tile, call.groups, out=packed)
+    return packed
 
 
 def _aligned(elements, dtype):
@@ -535,44 +550,27 @@ def _aligned(elements, dtype):
     return raw[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def _workspace(call, itemsize, threads):
-    """Bytes that the algorithm of the call allocates, packed weights included."""
-    shapes, arguments = call[1:4], call[4:8]
-    if call.algorithm == "winograd":
-        kernel = _native("conv_winograd")
-        return kernel.workspace(
-            *shapes, *arguments, tile=call.tile, itemsize=itemsize, threads=threads
-        )
-    if call.algorithm == "fft":
-        from voxkern import conv_fft
-
-        return conv_fft.workspace(*shapes, *arguments, itemsize=itemsize, threads=threads)
-    return _native("conv").workspace(
-        *shapes, *arguments, algorithm=call.algorithm, itemsize=itemsize, threads=threads
-    )
-
-
-def _native(operation):
-    return _dispatch.module("native", _dispatch.cpu_level, operation)
-
-
-def _run(call, x, weight, bias, slope, out):
-    """Convolve checked arrays, `weight` as :func:`_prepared` gave it, into `out`."""
+def _run(call, x, weight, bias, slope, out, prepared=None):
+    """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights."""
     scratch = _check.writable(out, x.dtype)
     target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
-    if x.ndim != 5:
-        x = x.reshape(call.x)
+    if x.ndim != 5 or weight.ndim != 5:
+        x, weight = x.reshape(call.x), weight.reshape(call.weight)
     _, _, _, _, stride, padding, dilation, groups, algorithm, tile = call
     if algorithm == "winograd":
-        _dispatch.kernel("conv_winograd").conv(
-            *(x, weight, bias, call.weight[2:], tile, padding, stride, dilation, groups),
+        packed = _packed(call, weight) if prepared is None else prepared
+        finite = _dispatch.kernel("conv_winograd").conv(
+            *(x, packed, bias, call.weight[2:], tile, padding, stride, dilation, groups),
             slope=slope,
             out=target,
         )
-    elif algorithm == "fft":
-        from voxkern.conv_fft import conv_fft  # SciPy takes 100 ms to import
-
-        conv_fft(x, weight, bias, padding, groups, slope=slope, out=target)
+        if finite:
+            return _check.deliver(scratch, out)
+        algorithm = "direct"  # NaN or inf spoils all the outputs of a tile
+    if algorithm == "fft":
+        conv_fft.conv_fft(
+            x, weight, bias, padding, groups, slope=slope, out=target, transformed=prepared
+        )
     else:
         _dispatch.kernel("conv").conv(
             x,
@@ -587,6 +585,26 @@ def _run(call, x, weight, bias, slope, out):
             out=target,
         )
     return _check.deliver(scratch, out)
+
+
+_fft_block = functools.lru_cache(512)(conv_fft.choose_block)
+
+
+def _workspace(call, itemsize, threads):
+    """Bytes that the algorithm of the call allocates, packed weights included."""
+    if call.algorithm == "fft":
+        return conv_fft.scratch(call.out, call.weight, call.groups, itemsize)
+    sizes = {"itemsize": itemsize, "threads": threads}
+    arguments = call[1:8]
+    direct = _native("conv").workspace(*arguments, algorithm=call.algorithm, **sizes)
+    if call.algorithm != "winograd":
+        return direct
+    # Where the results are not finite the direct kernel is next.
+    return max(direct, _native("conv_winograd").workspace(*arguments, tile=call.tile, **sizes))
+
+
+def _native(operation):
+    return _dispatch.module("native", _dispatch.cpu_level, operation)
 
 
 def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, dilation, out):

@@ -43,5 +43,6 @@ def transformed(k):
 
 
 def tile(count, kernel_size):
-    """Winograd's outputs per tile: six points per transformed axis, fewer for a small output."""
-    return tuple(min(7 - k, max(n, 2)) if transformed(k) else 1 for n, k in zip(count, kernel_size))
+    """Winograd's outputs per tile: six points per transformed axis, or four that are enough."""
+    points = [4 if max(n, 2) <= 5 - k else 6 for n, k in zip(count, kernel_size)]
+    return tuple(p + 1 - k if transformed(k) else 1 for p, k in zip(points, kernel_size))
