@@ -3,7 +3,7 @@
 from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
-from voxkern.kernels.native.host import useful_threads
+from voxkern.kernels.native.host import get_num_threads, useful_threads
 
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
@@ -52,6 +52,9 @@ ctypedef fused real:
 
 cdef enum:
     PRODUCTS = 32  # done in the time of moving one element
+    LINE = 16  # elements: a cache line of floats, two of doubles
+    GRADIENT_TILES = 64  # of a block: the sums are read and written once for each
+    GRADIENT_CHANNELS = 64  # input and output channels of a task
 
 
 cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
@@ -66,18 +69,39 @@ cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
         c.taps *= c.axis[i].taps if c.axis[i].points == 1 else 1
 
 
-cdef void set_shapes(Winograd *c, const real[:, :, :, :, ::1] x,
-                     const real[:, :, :, :, ::1] out, padding, stride, dilation,
+cdef void set_shapes(Winograd *c, Py_ssize_t *x, Py_ssize_t *out, padding, stride, dilation,
                      Py_ssize_t groups) noexcept:
     cdef int i
-    c.batch, c.groups = x.shape[0], groups
-    c.inputs, c.outputs = x.shape[1] // groups, out.shape[1] // groups
+    c.batch, c.groups = x[0], groups
+    c.inputs, c.outputs = x[1] // groups, out[1] // groups
     for i in range(3):
-        c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
+        c.axis[i].size, c.axis[i].count = x[2 + i], out[2 + i]
         c.axis[i].padding, c.axis[i].dilation = padding[i][0], dilation[i]
         c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
         c.axis[i].tiles = (c.axis[i].count + c.axis[i].tile - 1) // c.axis[i].tile
-    c.x = <const void *> &x[0, 0, 0, 0, 0]
+
+
+cdef int count_threads(Winograd *c, int limit) noexcept:
+    """Threads that the products are enough for, of `limit`."""
+    cdef Py_ssize_t work = c.batch * c.groups * c.inputs * c.outputs * c.points * c.taps
+    cdef int i
+    for i in range(3):
+        work *= c.axis[i].tiles
+    return min(limit, 1 + (work // PRODUCTS >> 15))
+
+
+cdef Py_ssize_t plan_conv(Winograd *c, real sample, int threads) noexcept:
+    """Lay out the work of `conv`; elements of scratch of a thread."""
+    cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, blocks, size
+    plan_blocks(c, block_tiles(c.points * (c.inputs + 2 * lanes), sizeof(real)))
+    blocks = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    c.chunk = c.outputs
+    if blocks < 4 * threads and threads > 1:
+        c.chunk = c.outputs * blocks // (4 * threads)
+        c.chunk = max(1, (c.chunk + 2 * lanes - 1) // (2 * lanes)) * 2 * lanes
+    c.chunks = (c.outputs + c.chunk - 1) // c.chunk
+    size = winograd_scratch_float(c) if real is float else winograd_scratch_double(c)
+    return (size + LINE - 1) // LINE * LINE
 
 
 def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssize_t groups,
@@ -113,36 +137,28 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
 
 def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] bias, kernel_size,
          tile, padding, stride, dilation, Py_ssize_t groups, *, slope,
-         real[:, :, :, :, ::1] out, Py_ssize_t most=0):
+         real[:, :, :, :, ::1] out):
     """out = the correlation of x with the weights that `pack` transformed, plus bias.
 
     Returns whether all results are finite. If not, results are wrong beside those that should not
     be: compute them again another way.
     """
     cdef Winograd c
-    cdef int i, bad = 0, threads
-    cdef Py_ssize_t item, items, size, blocks, lanes
+    cdef int bad = 0, threads
+    cdef Py_ssize_t item, items, size
     if out.size == 0:
         return True
     set_axes(&c, kernel_size, tile)
-    set_shapes[real](&c, x, out, padding, stride, dilation, groups)
+    set_shapes(&c, x.shape, out.shape, padding, stride, dilation, groups)
     if slope is not None:
         c.activation, c.slope = 1, slope
-    c.out = <void *> &out[0, 0, 0, 0, 0]
+    c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]
     c.weight = <const void *> &packed[0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
-    threads = useful_threads(out.size * c.inputs // PRODUCTS * 8)
-    lanes = lanes_float if real is float else lanes_double
-    plan_blocks(&c, most or block_tiles(c.points * (c.inputs + 2 * lanes), sizeof(real)))
-    blocks = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
-    c.chunk = c.outputs
-    if blocks < 4 * threads and threads > 1:
-        c.chunk = c.outputs * blocks // (4 * threads)
-        c.chunk = max(1, (c.chunk + 2 * lanes - 1) // (2 * lanes)) * 2 * lanes
-    c.chunks = (c.outputs + c.chunk - 1) // c.chunk
-    items = blocks * c.chunks
-    size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
-    size = (size + 15) // 16 * 16  # a cache line
+    threads = count_threads(&c, get_num_threads())
+    size = plan_conv[real](&c, 0, threads)
+    items = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    items *= c.chunks
     cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
@@ -155,9 +171,26 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
     return bad == 0
 
 
+def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
+              tile, Py_ssize_t itemsize, int threads):
+    """Bytes of transformed weights and of the scratch of `conv`, with at most `threads` threads."""
+    cdef Winograd c
+    cdef Py_ssize_t x[5]
+    cdef Py_ssize_t out[5]
+    x[:], out[:] = x_shape, out_shape
+    if 0 in out_shape:
+        return 0
+    set_axes(&c, weight_shape[2:], tile)
+    set_shapes(&c, x, out, padding, stride, dilation, groups)
+    threads = count_threads(&c, threads)
+    if itemsize == sizeof(float):
+        return (winograd_packed_float(&c) + threads * plan_conv[float](&c, 0, threads)) * itemsize
+    return (winograd_packed_double(&c) + threads * plan_conv[double](&c, 0, threads)) * itemsize
+
+
 def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x, kernel_size,
                     tile, padding, stride, dilation, Py_ssize_t groups, *,
-                    real[:, :, :, :, ::1] out, Py_ssize_t most=64, Py_ssize_t chunk=64):
+                    real[:, :, :, :, ::1] out):
     """out = the gradient to the weights, given that to the output.
 
     Returns whether all of it is finite; see `conv`. A task owns the weights between some input
@@ -168,19 +201,19 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
     cdef int bad = 0, threads
     cdef Py_ssize_t item, items, size, lanes = lanes_float if real is float else lanes_double
     set_axes(&c, kernel_size, tile)
-    set_shapes[real](&c, x, grad, padding, stride, dilation, groups)
-    threads = useful_threads(grad.size * c.inputs // PRODUCTS * 8)
-    plan_blocks(&c, most)
+    set_shapes(&c, x.shape, grad.shape, padding, stride, dilation, groups)
+    c.x = <const void *> &x[0, 0, 0, 0, 0]
+    threads = count_threads(&c, get_num_threads())
+    plan_blocks(&c, GRADIENT_TILES)
     c.chunks = 1
-    c.chunk_in = min(chunk, c.inputs)
-    c.chunk = min(chunk, c.outputs)
+    c.chunk_in, c.chunk = min(GRADIENT_CHANNELS, c.inputs), min(GRADIENT_CHANNELS, c.outputs)
     items = groups * ((c.inputs + c.chunk_in - 1) // c.chunk_in)
     # The threads share the output channels, in whole vectors.
     while c.chunk > lanes and items * ((c.outputs + c.chunk - 1) // c.chunk) < threads:
         c.chunk = ((c.chunk + 1) // 2 + lanes - 1) // lanes * lanes
     items *= (c.outputs + c.chunk - 1) // c.chunk
     size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
-    size = (size + 15) // 16 * 16  # a cache line
+    size = (size + LINE - 1) // LINE * LINE
     cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a weight gradient")

@@ -213,6 +213,13 @@ typedef struct {
     ptrdiff_t *tap;        /* elements of V from a tile to the one that a tap reads */
 } SIMD(Scratch);
 
+/* The next `n` elements of `memory`, of which `used` are taken; only counted where there is none. */
+static REAL *SIMD(part)(REAL *memory, ptrdiff_t *used, ptrdiff_t n) {
+    REAL *start = memory ? memory + *used : NULL;
+    *used += n;
+    return start;
+}
+
 /* Hand out a thread's memory; returns its size in elements. `c->chunk_in` is 0 but for the gradient
    of the weights. */
 static ptrdiff_t SIMD(cut)(SIMD(Scratch) * s, const Winograd *c, REAL *memory) {
@@ -221,27 +228,26 @@ static ptrdiff_t SIMD(cut)(SIMD(Scratch) * s, const Winograd *c, REAL *memory) {
     ptrdiff_t row = region(w, w->block), out = w->block * w->tile, size = 0;
     ptrdiff_t inputs = ceil_div(c->chunk_in ? c->chunk_in : c->inputs, L), outputs = 2;
     ptrdiff_t kernel = c->axis[0].taps * c->axis[1].taps * c->axis[2].taps;
-    s->tile = memory, size += TILE;
-    s->row = memory + size, size += ceil_div(row > out ? row : out, L) * L * L;
-    s->back = memory + size, size += w->block * TILE;
-    s->rows = memory + size, size += c->rows * L;
-    s->in = memory + size, size += inputs * c->points * c->grid * L;
+    s->tile = SIMD(part)(memory, &size, TILE);
+    s->row = SIMD(part)(memory, &size, ceil_div(row > out ? row : out, L) * L * L);
+    s->back = SIMD(part)(memory, &size, w->block * TILE);
+    s->rows = SIMD(part)(memory, &size, c->rows * L);
+    s->in = SIMD(part)(memory, &size, inputs * c->points * c->grid * L);
     if (c->chunk_in) {
         outputs = ceil_div(c->chunk, L);
-        s->sum = memory + size, size += outputs * c->points * c->taps * inputs * L * L;
-        s->unpack = memory + size, size += 2 * c->points * kernel * L;
-        s->kernel = memory + size, size += ceil_div(kernel, L) * L * L;
+        s->sum = SIMD(part)(memory, &size, outputs * c->points * c->taps * inputs * L * L);
+        s->unpack = SIMD(part)(memory, &size, 2 * c->points * kernel * L);
+        s->kernel = SIMD(part)(memory, &size, ceil_div(kernel, L) * L * L);
     }
-    s->product = memory + size, size += outputs * c->points * c->tiles * L;
-    s->tap = (ptrdiff_t *)(memory + size), size += c->taps * (ptrdiff_t)sizeof(*s->tap);
+    s->product = SIMD(part)(memory, &size, outputs * c->points * c->tiles * L);
+    s->tap = (ptrdiff_t *)SIMD(part)(memory, &size, c->taps * (ptrdiff_t)sizeof(*s->tap));
     return size;
 }
 
 /* Scratch elements that one work item needs. */
 static ptrdiff_t SIMD(winograd_scratch)(const Winograd *c) {
     SIMD(Scratch) s;
-    REAL origin[1];
-    return SIMD(cut)(&s, c, origin);
+    return SIMD(cut)(&s, c, NULL);
 }
 
 /* What is transformed: the input, or the gradient to the output. */
@@ -378,7 +384,8 @@ static void SIMD(product_rows)(ptrdiff_t rows, int columns, const Winograd *c, c
         PRODUCTS(11)
         PRODUCTS(10)
         PRODUCTS(9)
-        PRODUCTS(8) PRODUCTS(7)
+        PRODUCTS(8)
+        PRODUCTS(7)
 #endif
 #if ROWS >= 6
             PRODUCTS(6)

@@ -20,3 +20,9 @@ def conv(x, packed, bias, kernel_size, tile, padding, stride, dilation, groups, 
     weight = packed.reshape(-1, x.shape[1] // groups, *kernel_size)
     direct.conv(x, weight, bias, stride, padding, dilation, groups, slope=slope, out=out)
     return True
+
+
+def backward_weight(grad, x, kernel_size, tile, padding, stride, dilation, groups, *, out):
+    """out = the gradient to the weights; whether the results can be trusted."""
+    direct.conv_backward_weight(grad, x, kernel_size, stride, padding, dilation, groups, out=out)
+    return True
