@@ -9,9 +9,11 @@
 
 #if defined(_MSC_VER)
 #define FORCE_INLINE static __forceinline
+#define NO_INLINE static __declspec(noinline)
 #define RESTRICT __restrict
 #else
 #define FORCE_INLINE static inline __attribute__((always_inline))
+#define NO_INLINE static __attribute__((noinline))
 #define RESTRICT restrict
 #endif
 #if defined(__clang__)
