@@ -18,6 +18,10 @@ from voxkern._threads import get_num_threads
 
 # Spectra and blocks of one step; a single block and one output channel may need more.
 STEP_BYTES = 64 * 2**20
+# Spectra of weights that are kept between calls.
+HELD_BYTES = 128 * 2**20
+# Sizes of blocks that are considered, in multiples of the kernel's.
+FACTORS = (1, 2, 3, 4, 6, 8, 16, 32, 64)
 # Peaks outside of these are scaled by a power of two: a spectrum and its products are up to
 # block * block * channels times as large, and must neither overflow nor fade into denormals.
 FAINT, LOUD = 2.0**-24, 2.0**24
@@ -26,7 +30,10 @@ FAINT, LOUD = 2.0**-24, 2.0**24
 FEW_PRODUCTS = 16
 # Nanoseconds measured with scipy.fft in float32: per point and factor of two of a transform, per
 # complex product, per complex weight that is read once for every step, per block.
-TRANSFORM_NS, PRODUCT_NS, WEIGHT_NS, BLOCK_NS = 0.25, 0.12, 0.4, 10_000
+TRANSFORM_NS, PRODUCT_NS, WEIGHT_NS, BLOCK_NS = 0.3, 0.15, 0.4, 10_000
+# Nanoseconds per product and sum of the direct kernels (180 GFLOP/s); how much faster than they an
+# estimate must be; no smaller kernel of any shape won in asv_bench/fft_crossover.py.
+DIRECT_NS, MARGIN, FEWEST_TAPS = 0.011, 1.25, 200
 
 
 class Spectrum(typing.NamedTuple):
@@ -90,7 +97,8 @@ def transform_group(weight, block):
         return Spectrum(block, 0, None)
     exponent = 0 if FAINT < peak < LOUD else int(np.frexp(peak)[1])
     axes = _transformed_axes(weight.shape[2:])
-    values = np.conj(_forward(np.ldexp(weight, -exponent), axes, block))
+    values = _forward(np.ldexp(weight, -exponent), axes, block)
+    np.conj(values, out=values)
     if not _few(weight.shape):
         outputs, inputs = weight.shape[:2]
         values = values.reshape(outputs, inputs, -1).transpose(2, 0, 1)
@@ -98,28 +106,63 @@ def transform_group(weight, block):
 
 
 def choose_block(out_shape, weight_shape, groups, itemsize, transformed=False):
-    """The block size with the least estimated time of those that fit `STEP_BYTES`.
+    """The block size with the least estimated time of those that fit the memory.
 
-    `transformed` tells that the weights will be, and cost nothing.
+    `transformed` tells that the weights will be: that costs no time, but they are all held.
     """
-    cost, block = min(
-        _cost(_even_block(out_shape[2:], weight_shape[2:], factor), *rest)
-        for rest in [(out_shape, weight_shape, groups, itemsize, transformed)]
-        for factor in (1, 2, 3, 4, 6, 8, 16, 32, 64)
-    )
-    return block
+    return _best_block(out_shape, weight_shape, groups, itemsize, transformed)[2]
+
+
+def pays(out_shape, weight_shape, groups, itemsize, transformed=False):
+    """Whether this is clearly faster than direct sums, by the formula of the constants above.
+
+    Never without SciPy: NumPy's transforms of several axes take 2 to 7 times as long.
+    """
+    taps = math.prod(weight_shape[2:])
+    if taps < FEWEST_TAPS or not _has_scipy():
+        return False
+    products = math.prod(out_shape) * weight_shape[1] * taps
+    direct = DIRECT_NS * products * itemsize / 4 * 1e-9
+    return MARGIN * estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed) < direct
 
 
 def estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed=False):
     """Estimated time of the best block, in one thread."""
-    block = choose_block(out_shape, weight_shape, groups, itemsize, transformed)
-    return _cost(block, out_shape, weight_shape, groups, itemsize, transformed)[0]
+    return _best_block(out_shape, weight_shape, groups, itemsize, transformed)[1]
 
 
-def workspace(block, inputs, outputs, itemsize):
-    """Bytes of the blocks and spectra that a step over so many channels takes."""
+def _best_block(out_shape, weight_shape, groups, itemsize, transformed):
+    """Bytes above the limit, which is 0 where any block fits, seconds, and the block."""
+    shapes = out_shape, (weight_shape[0] // groups, *weight_shape[1:])
+    blocks = {_even_block(out_shape[2:], weight_shape[2:], factor) for factor in FACTORS}
+    rest = itemsize, transformed
+    return min(
+        (_excess(b, shapes[1], *rest), groups * _seconds(b, *shapes, *rest), b) for b in blocks
+    )
+
+
+def _excess(block, weight_shape, itemsize, transformed):
+    """Bytes above the limits of one step and of the held spectra."""
+    outputs, inputs = weight_shape[:2]
+    if not transformed:
+        return max(0, _step_bytes(block, inputs, 1, itemsize) - STEP_BYTES)
     points = math.prod(block) * itemsize
-    return points * (3 * (inputs + outputs) + 2 * inputs * outputs)
+    return max(
+        0,
+        points * inputs * outputs - HELD_BYTES,
+        _field_bytes(block, inputs, outputs, itemsize) - STEP_BYTES,
+    )
+
+
+def _field_bytes(block, inputs, outputs, itemsize):
+    """Bytes of one block of all channels, its spectra, their copies and those of the result."""
+    return 3 * math.prod(block) * itemsize * (inputs + outputs)
+
+
+def _step_bytes(block, inputs, outputs, itemsize):
+    """The same with the spectra of the weights, which are held twice while they are made."""
+    spectra = 2 * math.prod(block) * itemsize * inputs * outputs
+    return _field_bytes(block, inputs, outputs, itemsize) + spectra
 
 
 def _even_block(count, kernel_size, factor):
@@ -131,32 +174,33 @@ def _even_block(count, kernel_size, factor):
     return tuple(block)
 
 
-def _cost(block, out_shape, weight_shape, groups, itemsize, transformed):
-    """Seconds estimated for `block`, and the block."""
+def _seconds(block, out_shape, weight_shape, itemsize, transformed):
+    """Estimated time of one group, in one thread."""
     batch, _, *count = out_shape
     outputs, inputs, *kernel_size = weight_shape
-    outputs //= groups
     points = math.prod(block)
     blocks = batch * math.prod(-(-n // (b - k + 1)) for n, b, k in zip(count, block, kernel_size))
     step = outputs if transformed else _outputs_per_step(block, inputs, outputs, itemsize)
-    passes = -(-outputs // step)
-    sums = blocks * (inputs * passes + outputs) + (not transformed) * inputs * outputs / 2
-    batches = -(-blocks // _blocks_per_step(block, inputs, step, itemsize))
-    products = (PRODUCT_NS * blocks + WEIGHT_NS * batches) * inputs * outputs / 2
-    each = points * (TRANSFORM_NS * math.log2(points + 1) * sums + products) + BLOCK_NS * blocks
-    return groups * each * 1e-9 * itemsize / 4, block
+    sums = blocks * (inputs * -(-outputs // step) + outputs)
+    if not transformed:
+        sums += inputs * outputs
+    steps = -(-blocks // _blocks_per_step(blocks, block, inputs, step, itemsize))
+    products = (PRODUCT_NS * blocks + WEIGHT_NS * steps) * inputs * outputs / 2
+    transforms = TRANSFORM_NS * math.log2(2 * points) * sums
+    return (points * (transforms + products) * itemsize / 4 + BLOCK_NS * blocks) * 1e-9
 
 
 def _outputs_per_step(block, inputs, outputs, itemsize):
-    """Output channels whose spectra and one block's are within `STEP_BYTES`, at least 1."""
-    one = workspace(block, inputs, 1, itemsize)
-    more = workspace(block, inputs, 2, itemsize) - one
-    return int(np.clip(1 + (STEP_BYTES - one) // more, 1, outputs))
+    """Output channels whose spectra and those of one block are within `STEP_BYTES`, or 1."""
+    one = _step_bytes(block, inputs, 1, itemsize)
+    each = _step_bytes(block, inputs, 2, itemsize) - one
+    return min(outputs, 1 + max(0, STEP_BYTES - one) // each)
 
 
-def _blocks_per_step(block, inputs, outputs, itemsize):
-    """Blocks of all channels that are within half of `STEP_BYTES`, at least 1."""
-    return max(1, STEP_BYTES // 2 // (3 * math.prod(block) * itemsize * (inputs + outputs)))
+def _blocks_per_step(blocks, block, inputs, outputs, itemsize):
+    """How many of `blocks` go through together: an even share, within `STEP_BYTES` or 1."""
+    most = max(1, STEP_BYTES // _field_bytes(block, inputs, outputs, itemsize))
+    return -(-blocks // -(-blocks // most)) if blocks else 1
 
 
 def _correlate(x, weight, bias, padding, slope, out, spectrum):
@@ -167,9 +211,10 @@ def _correlate(x, weight, bias, padding, slope, out, spectrum):
     block, kernel_size = spectrum.block, weight.shape[2:]
     kept = [b - k + 1 for b, k in zip(block, kernel_size)]
     starts = [range(0, n, step) for n, step in zip(out.shape[2:], kept)]
-    places = itertools.product(range(len(x)), *starts)
-    size = _blocks_per_step(block, *weight.shape[1::-1], x.itemsize)
-    while batch := list(itertools.islice(places, size)):
+    places = list(itertools.product(range(len(x)), *starts))
+    size = _blocks_per_step(len(places), block, *weight.shape[1::-1], x.itemsize)
+    for first in range(0, len(places), size):
+        batch = places[first : first + size]
         field = _gathered(x, batch, block, padding)
         exponents, spoilt = _scaled(field)
         result = _filtered(field, weight.shape, spectrum, kept)
@@ -287,9 +332,14 @@ def _inverse(x, axes, block, kept):
 
 
 @functools.cache
+def _has_scipy():
+    return importlib.util.find_spec("scipy") is not None
+
+
+@functools.cache
 def _library():
     """The module that transforms, and its keywords: SciPy's obeys our number of threads."""
-    if importlib.util.find_spec("scipy") is None:
+    if not _has_scipy():
         return np.fft, dict
     import scipy.fft
 
