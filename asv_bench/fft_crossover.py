@@ -1,17 +1,14 @@
 """Where the frequency domain wins: ``python asv_bench/fft_crossover.py [axes ...]``.
 
+Set OPENBLAS_NUM_THREADS=1: NumPy's matrix products would take more than the one thread meant.
+
 For every kernel, number of channels and size: milliseconds of the CPU for the algorithms "direct"
 and "fft" (weights transformed in the call, and before it), torch, and scipy.signal.oaconvolve
 (one call per pair of channels, so only up to 4 channels); then the time that the formula of
 voxkern.conv_fft expects. One thread, the least of interleaved runs.
 """
 
-import os
 import sys
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
-
 import time
 
 import numpy as np

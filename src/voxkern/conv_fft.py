@@ -30,10 +30,13 @@ FAINT, LOUD = 2.0**-24, 2.0**24
 FEW_PRODUCTS = 16
 # Nanoseconds measured with scipy.fft in float32: per point and factor of two of a transform, per
 # complex product, per complex weight that is read once for every step, per block.
-TRANSFORM_NS, PRODUCT_NS, WEIGHT_NS, BLOCK_NS = 0.3, 0.15, 0.4, 10_000
+TRANSFORM_NS, PRODUCT_NS, WEIGHT_NS, BLOCK_NS = 0.2, 0.2, 0.4, 10_000
+# What is above this size is transformed at two thirds of the speed.
+CACHE_BYTES = 2**21
 # Nanoseconds per product and sum of the direct kernels (180 GFLOP/s); how much faster than they an
-# estimate must be; no smaller kernel of any shape won in asv_bench/fft_crossover.py.
-DIRECT_NS, MARGIN, FEWEST_TAPS = 0.011, 1.25, 200
+# estimate must be. Nothing below these sizes won in asv_bench/fft_crossover.py; an estimate alone
+# takes .1 ms.
+DIRECT_NS, MARGIN, FEWEST_TAPS, LEAST_SECONDS = 0.011, 1.25, 49, 1e-3
 
 
 class Spectrum(typing.NamedTuple):
@@ -80,9 +83,7 @@ def conv_fft(x, weight, bias, padding, groups, *, slope, out, transformed=None):
             some = slice(first, min(first + step, own.stop))
             spectrum = held or transform_group(weight[some], block)
             offset = None if bias is None else bias[some]
-            _correlate(
-                x[:, others], weight[some], offset, padding, slope, out[:, some], spectrum
-            )
+            _correlate(x[:, others], weight[some], offset, padding, slope, out[:, some], spectrum)
 
 
 def transform_weights(weight, block, groups):
@@ -119,11 +120,13 @@ def pays(out_shape, weight_shape, groups, itemsize, transformed=False):
     Never without SciPy: NumPy's transforms of several axes take 2 to 7 times as long.
     """
     taps = math.prod(weight_shape[2:])
-    if taps < FEWEST_TAPS or not _has_scipy():
-        return False
     products = math.prod(out_shape) * weight_shape[1] * taps
-    direct = DIRECT_NS * products * itemsize / 4 * 1e-9
-    return MARGIN * estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed) < direct
+    rate = DIRECT_NS * (1 + groups / weight_shape[0])  # half the speed for a single output channel
+    direct = rate * products * itemsize / 4 * 1e-9
+    if taps < FEWEST_TAPS or direct < LEAST_SECONDS or not _has_scipy():
+        return False
+    estimate = estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed)
+    return MARGIN * estimate < direct
 
 
 def estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed=False):
@@ -184,9 +187,11 @@ def _seconds(block, out_shape, weight_shape, itemsize, transformed):
     sums = blocks * (inputs * -(-outputs // step) + outputs)
     if not transformed:
         sums += inputs * outputs
-    steps = -(-blocks // _blocks_per_step(blocks, block, inputs, step, itemsize))
+    together = _blocks_per_step(blocks, block, inputs, step, itemsize)
+    steps = -(-blocks // together)
     products = (PRODUCT_NS * blocks + WEIGHT_NS * steps) * inputs * outputs / 2
-    transforms = TRANSFORM_NS * math.log2(2 * points) * sums
+    cached = together * points * inputs * itemsize <= CACHE_BYTES
+    transforms = TRANSFORM_NS * (1 if cached else 1.5) * math.log2(2 * points) * sums
     return (points * (transforms + products) * itemsize / 4 + BLOCK_NS * blocks) * 1e-9
 
 
