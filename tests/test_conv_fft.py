@@ -20,6 +20,18 @@ def widened(*arrays):
     return [a.astype("float64") for a in arrays]
 
 
+@pytest.fixture
+def step_bytes(monkeypatch):
+    """Sets the memory of a step, and forgets the blocks chosen for another."""
+
+    def set_step(value):
+        monkeypatch.setattr(conv_fft, "STEP_BYTES", value)
+        conv_fft._best_block.cache_clear()
+
+    yield set_step
+    conv_fft._best_block.cache_clear()
+
+
 def volume_case(rng, dtype="float32", groups=1):
     x = hostile.normal(rng, (2, 6, 23, 19, 17), dtype)
     weight = hostile.normal(rng, (10, 6 // groups, 7, 1, 5), dtype)
@@ -36,30 +48,33 @@ def test_large_kernels_are_as_exact_as_sums_in_order(rng, kernel, kind):
     want = reference.conv3d(*widened(x, weight), padding=2)
     plain = accuracy.summed_in_order(x, weight, 2).reshape(want.shape)
     error = np.abs(got - want).max()
-    assert error <= 2e-6 * np.abs(want).max()
+    assert error <= 1e-6 * np.abs(want).max()
     assert error <= 3 * np.abs(plain - want).max()
 
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_memory_splits_blocks_and_channels(rng, monkeypatch, groups, dtype):
+def test_memory_splits_blocks_and_channels(rng, step_bytes, groups, dtype):
     x, weight, want = volume_case(rng, dtype, groups)
     for step in (1, 2**16, 2**18):
-        monkeypatch.setattr(conv_fft, "STEP_BYTES", step)
+        step_bytes(step)
         got = voxkern.conv3d(x, weight, groups=groups, algorithm="fft")
         assert_close(got, want, length=210, scale=8)
 
 
-def test_memory_is_bounded(rng, monkeypatch):
-    monkeypatch.setattr(conv_fft, "STEP_BYTES", 2**21)
-    x = hostile.normal(rng, (1, 4, 64, 60, 50), "float32")
-    weight = hostile.normal(rng, (8, 4, 7, 7, 7), "float32")
-    out = np.empty((1, 8, 58, 54, 44), "float32")
+@pytest.mark.parametrize("channels", [(1, 2), (4, 8), (20, 20)])
+def test_memory_is_bounded(rng, step_bytes, channels):
+    step_bytes(2**22)
+    x = hostile.normal(rng, (1, channels[0], 64, 60, 50), "float32")
+    weight = hostile.normal(rng, (channels[1], channels[0], 7, 7, 7), "float32")
+    out = np.empty((1, channels[1], 58, 54, 44), "float32")
+    voxkern.conv3d(x[..., :7, :7, :7], weight, algorithm="fft")  # imports take memory too
     tracemalloc.start()
     voxkern.conv3d(x, weight, algorithm="fft", out=out)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2 * 2**21
+    assert peak < conv_fft.scratch(out.shape, weight.shape, 1, 4) + 2**16
+    assert peak < 1.5 * 2**22
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -112,3 +127,15 @@ def test_a_unit_kernel_needs_no_transform(rng):
 
 def test_block_sizes_have_small_factors():
     assert [conv_fft._fast_length(n) for n in (1, 7, 11, 59, 1025)] == [2, 8, 12, 60, 1050]
+
+
+def test_it_pays_for_large_kernels_alone(monkeypatch):
+    monkeypatch.setattr(conv_fft, "_has_scipy", lambda: True)
+    volume, plane = (1, 16, 48, 48, 48), (1, 64, 1, 256, 256)
+    assert conv_fft.pays(volume, (16, 16, 9, 9, 9), 1, 4)
+    assert conv_fft.pays(plane, (64, 64, 1, 15, 15), 1, 4)
+    assert not conv_fft.pays(volume, (16, 16, 3, 3, 3), 1, 4)
+    assert not conv_fft.pays((1, 4, 1, 64, 64), (4, 4, 1, 7, 7), 1, 4)
+    assert not conv_fft.pays((1, 4, 1, 1, 30_000), (4, 4, 1, 1, 31), 1, 4)
+    monkeypatch.setattr(conv_fft, "_has_scipy", lambda: False)
+    assert not conv_fft.pays(volume, (16, 16, 9, 9, 9), 1, 4)
