@@ -25,6 +25,19 @@ def conv(
     slope: float | None,
     out: np.ndarray,
 ) -> bool: ...
+def workspace(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    out_shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+    *,
+    tile: Sequence[int],
+    itemsize: int,
+    threads: int,
+) -> int: ...
 def matrices(
     points: int, tile: int, output: np.ndarray, input: np.ndarray, weight: np.ndarray
 ) -> None: ...

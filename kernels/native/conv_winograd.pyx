@@ -63,18 +63,36 @@ cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
         c.taps *= c.axis[i].taps if c.axis[i].points == 1 else 1
 
 
-cdef void set_shapes(Winograd *c, const real[:, :, :, :, ::1] x,
-                     const real[:, :, :, :, ::1] out, padding, stride, dilation,
-                     Py_ssize_t groups) noexcept:
+cdef int set_shapes(Winograd *c, const Py_ssize_t *x, const Py_ssize_t *out, padding, stride,
+                    dilation, Py_ssize_t groups) except -1:
     cdef int i
-    c.batch, c.groups = x.shape[0], groups
-    c.inputs, c.outputs = x.shape[1] // groups, out.shape[1] // groups
+    c.batch, c.groups = x[0], groups
+    c.inputs, c.outputs = x[1] // groups, out[1] // groups
     for i in range(3):
-        c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
+        c.axis[i].size, c.axis[i].count = x[2 + i], out[2 + i]
         c.axis[i].padding, c.axis[i].dilation = padding[i][0], dilation[i]
         c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
         c.axis[i].tiles = (c.axis[i].count + c.axis[i].tile - 1) // c.axis[i].tile
-    c.x = <const void *> &x[0, 0, 0, 0, 0]
+    return 0
+
+
+cdef Py_ssize_t work(const Winograd *c) noexcept:
+    """What a convolution costs, in elements that could be moved in its time."""
+    return (c.batch * c.groups * c.outputs * c.axis[0].count * c.axis[1].count * c.axis[2].count
+            * c.inputs // PRODUCTS * 8)
+
+
+cdef Py_ssize_t plan_items(Winograd *c, real sample, int threads, Py_ssize_t most) noexcept:
+    """Divide a convolution into work items; the elements of scratch that a thread needs."""
+    cdef Py_ssize_t blocks, size, step = 2 * (lanes_float if real is float else lanes_double)
+    plan_blocks(c, lanes_float if real is float else lanes_double, most)
+    blocks = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    c.chunk = c.outputs
+    if blocks < 4 * threads and threads > 1:
+        c.chunk = max(step, (c.outputs * blocks // (4 * threads) + step - 1) // step * step)
+    c.chunks = (c.outputs + c.chunk - 1) // c.chunk
+    size = winograd_scratch_float(c) if real is float else winograd_scratch_double(c)
+    return (size + 15) // 16 * 16
 
 
 def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssize_t groups,
@@ -117,28 +135,22 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
     be: compute them again another way.
     """
     cdef Winograd c
-    cdef int i, bad = 0, threads
-    cdef Py_ssize_t item, items, size, blocks, work
+    cdef int bad = 0, threads
+    cdef Py_ssize_t item, items, size
     if out.size == 0:
         return True
     set_axes(&c, kernel_size, tile)
-    set_shapes[real](&c, x, out, padding, stride, dilation, groups)
+    set_shapes(&c, x.shape, out.shape, padding, stride, dilation, groups)
+    c.x = <const void *> &x[0, 0, 0, 0, 0]
     if slope is not None:
         c.activation, c.slope = 1, slope
     c.out = <void *> &out[0, 0, 0, 0, 0]
     c.weight = <const void *> &packed[0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
-    threads = useful_threads(out.size * c.inputs // PRODUCTS * 8)
-    plan_blocks(&c, lanes_float if real is float else lanes_double, most)
-    blocks = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
-    c.chunk = c.outputs
-    if blocks < 4 * threads and threads > 1:
-        work = 2 * (lanes_float if real is float else lanes_double)
-        c.chunk = max(work, (c.outputs * blocks // (4 * threads) + work - 1) // work * work)
-    c.chunks = (c.outputs + c.chunk - 1) // c.chunk
-    items = blocks * c.chunks
-    size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
-    size = (size + 15) // 16 * 16
+    threads = useful_threads(work(&c))
+    size = plan_items[real](&c, 0, threads, most)
+    items = (c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+             * c.chunks)
     cdef void *memory = malloc(threads * size * sizeof(real) + LINE)
     if memory == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
@@ -150,6 +162,29 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
             bad += winograd_item_double(&c, item, scratch + threadid() * size)
     free(memory)
     return bad == 0
+
+
+def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
+              tile, Py_ssize_t itemsize, Py_ssize_t threads, Py_ssize_t most=28):
+    """Bytes that `conv` allocates for these shapes with at most `threads` threads.
+
+    The packed weights are not among them.
+    """
+    cdef Winograd c
+    cdef Py_ssize_t size
+    cdef Py_ssize_t x[5]
+    cdef Py_ssize_t out[5]
+    x[:], out[:] = x_shape, out_shape
+    if 0 in out_shape:
+        return 0
+    set_axes(&c, weight_shape[2:], tile)
+    set_shapes(&c, x, out, padding, stride, dilation, groups)
+    threads = min(threads, 1 + (work(&c) >> 15))  # as host.useful_threads
+    if itemsize == sizeof(float):
+        size = plan_items[float](&c, 0, threads, most)
+    else:
+        size = plan_items[double](&c, 0, threads, most)
+    return threads * size * itemsize + LINE
 
 
 def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x, kernel_size,
@@ -165,7 +200,8 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
     cdef int bad = 0, threads
     cdef Py_ssize_t item, items, size, lanes = lanes_float if real is float else lanes_double
     set_axes(&c, kernel_size, tile)
-    set_shapes[real](&c, x, grad, padding, stride, dilation, groups)
+    set_shapes(&c, x.shape, grad.shape, padding, stride, dilation, groups)
+    c.x = <const void *> &x[0, 0, 0, 0, 0]
     threads = useful_threads(grad.size * c.inputs // PRODUCTS * 8)
     plan_blocks(&c, lanes, most)
     c.chunks = 1
