@@ -238,7 +238,9 @@ def test_an_activation_is_the_oracle(backend, rng, axes, activation, dtype, algo
     window = {"padding": 1, "groups": 2, "activation": activation}
     got = CONV[axes](x, weight, bias, **window, algorithm=algorithm)
     want = reference.conv3d(*widened(x, weight, bias), **window)
-    assert_close(got, want, length=weight[0].size, scale=16)
+    # Winograd's error is that of the tile's largest output.
+    scale = 32 if algorithm == "winograd" else 16
+    assert_close(got, want, length=weight[0].size, scale=scale)
     assert (want < 0).any() == (activation in (None, ("leaky_relu", 0.1)))
 
 
