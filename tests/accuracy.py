@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from voxkern import reference
+
 
 def assert_close(got, want, length=1, scale=1.0):
     """Compare `got` with the float64 oracle `want`, non-finite values included.
@@ -22,3 +24,13 @@ def assert_exact(got, want):
     """Same shape, dtype and values; NaN equals NaN."""
     assert got.dtype == want.dtype
     np.testing.assert_array_equal(got, want, strict=True)
+
+
+def summed_in_order(x, weight, padding):
+    """The convolution whose every sum is accumulated term by term in the dtype of `x`."""
+    columns = reference.im2col(x, weight.shape[2:], padding=padding)
+    rows = weight.reshape(len(weight), -1)
+    total = np.zeros((len(x), len(weight), columns.shape[2]), x.dtype)
+    for k in range(rows.shape[1]):
+        total += rows[:, k, None] * columns[:, None, k]
+    return total

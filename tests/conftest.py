@@ -4,6 +4,9 @@ import collections
 import os
 import sys
 
+# The products of the oracles are too small to share, and waiting threads disturb those measured.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Numba reads this once, when it is first imported; without a GPU the CUDA kernels are simulated.
 if not os.path.exists("/dev/nvidiactl"):
     os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")

@@ -6,6 +6,14 @@ import numpy as np
 SHAPES = {1: (2, 3, 31), 2: (2, 3, 17, 13), 3: (2, 3, 11, 7, 5)}
 KERNELS = {1: (5,), 2: (5, 3), 3: (5, 2, 3)}
 FLOATS = ("float16", "float32", "float64")
+# What float32 sums are measured on.
+KINDS = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "post-ReLU": lambda rng, shape: np.maximum(rng.standard_normal(shape), 0),
+    "mean 10": lambda rng, shape: 10 + rng.standard_normal(shape),
+    "Student's t": lambda rng, shape: rng.standard_t(2.5, shape),
+    "0 to 255": lambda rng, shape: rng.integers(0, 256, shape),
+}
 
 
 def strided(x):

@@ -20,9 +20,7 @@ from accuracy import assert_close, assert_exact
 OPERATION = "conv"
 CONV = {1: voxkern.conv1d, 2: voxkern.conv2d, 3: voxkern.conv3d}
 ACTIVATIONS = [None, "relu", ("leaky_relu", 0.1), ("leaky_relu", -2), ("leaky_relu", 0)]
-ALGORITHMS = ["auto", "direct", "im2col", "fft"]
-if _dispatch.module("native", _dispatch.cpu_level, "conv_winograd"):
-    ALGORITHMS.append("winograd")
+ALGORITHMS = ["auto", "direct", "winograd", "fft", "im2col"]
 
 
 def operands(rng, axes, groups=1, dtype="float64"):
@@ -240,7 +238,9 @@ def test_an_activation_is_the_oracle(backend, rng, axes, activation, dtype, algo
     window = {"padding": 1, "groups": 2, "activation": activation}
     got = CONV[axes](x, weight, bias, **window, algorithm=algorithm)
     want = reference.conv3d(*widened(x, weight, bias), **window)
-    assert_close(got, want, length=weight[0].size, scale=16)
+    # Winograd's error is that of the tile's largest output.
+    scale = 32 if algorithm == "winograd" else 16
+    assert_close(got, want, length=weight[0].size, scale=scale)
     assert (want < 0).any() == (activation in (None, ("leaky_relu", 0.1)))
 
 
@@ -372,6 +372,7 @@ PEAK = """
         ((1, 4096, 3, 9, 40), (1, 4096, 3, 9, 9), "float32", "direct"),
         ((1, 2048, 3, 9, 20), (1, 2048, 3, 5, 5), "float64", "im2col"),
         ((1, 8, 80, 80, 80), (2, 8, 1, 1, 1), "float16", "direct"),
+        ((1, 256, 4, 14, 14), (256, 256, 3, 3, 3), "float32", "winograd"),
     ],
 )
 def test_the_workspace_is_what_a_call_allocates(x, weight, dtype, algorithm):

@@ -180,7 +180,7 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     memset(&c, 0, sizeof(c))
     try:
         set_sizes(&c, x, weight, out, stride, padding, dilation, groups)
-        threads = min(threads, 1 + (work(&c) >> 15))
+        threads = min(threads, 1 + (work(&c) >> 15))  # as host.useful_threads
         if itemsize == sizeof(float):
             size = plan_scratch[float](&c, 0, expand)
         else:

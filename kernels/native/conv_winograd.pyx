@@ -173,7 +173,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] 
 
 def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
               tile, Py_ssize_t itemsize, int threads):
-    """Bytes of transformed weights and of the scratch of `conv`, with at most `threads` threads."""
+    """Bytes that `conv` uses for arrays of these shapes with at most `threads` threads."""
     cdef Winograd c
     cdef Py_ssize_t x[5]
     cdef Py_ssize_t out[5]
@@ -184,8 +184,8 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     set_shapes(&c, x, out, padding, stride, dilation, groups)
     threads = count_threads(&c, threads)
     if itemsize == sizeof(float):
-        return (winograd_packed_float(&c) + threads * plan_conv[float](&c, 0, threads)) * itemsize
-    return (winograd_packed_double(&c) + threads * plan_conv[double](&c, 0, threads)) * itemsize
+        return threads * plan_conv[float](&c, 0, threads) * itemsize
+    return threads * plan_conv[double](&c, 0, threads) * itemsize
 
 
 def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x, kernel_size,

@@ -536,11 +536,14 @@ def _slope(activation):
 def _packed(call, weight):
     """`weight` as Winograd's kernel reads it."""
     kernel = _dispatch.kernel("conv_winograd")
-    outputs, inputs, *kernel_size = call.weight
-    arguments = outputs, inputs, kernel_size, call.tile, call.groups, weight.itemsize
-    packed = _aligned(kernel.packed_size(*arguments), weight.dtype)
+    packed = _aligned(kernel.packed_size(*_to_pack(call, weight.itemsize)), weight.dtype)
     kernel.pack(weight, call.tile, call.groups, out=packed)
     return packed
+
+
+def _to_pack(call, itemsize):
+    outputs, inputs, *kernel_size = call.weight
+    return outputs, inputs, kernel_size, call.tile, call.groups, itemsize
 
 
 def _aligned(elements, dtype):
@@ -599,8 +602,10 @@ def _workspace(call, itemsize, threads):
     direct = _native("conv").workspace(*arguments, algorithm=call.algorithm, **sizes)
     if call.algorithm != "winograd":
         return direct
-    # Where the results are not finite the direct kernel is next.
-    return max(direct, _native("conv_winograd").workspace(*arguments, tile=call.tile, **sizes))
+    kernel = _native("conv_winograd")
+    winograd = kernel.workspace(*arguments, tile=call.tile, **sizes)
+    # Where results are not finite the direct kernel follows, beside the packed weights.
+    return max(direct, winograd) + itemsize * kernel.packed_size(*_to_pack(call, itemsize))
 
 
 def _native(operation):

@@ -16,8 +16,13 @@ import numpy as np
 from voxkern import _dispatch
 from voxkern._threads import get_num_threads
 
-# Spectra and blocks of one step; a single block and one output channel may need more.
+# The blocks and spectra of one step, and the making of the weights' spectra for it; a single block
+# and one output channel may need more.
 STEP_BYTES = 64 * 2**20
+# Spectra of weights that are kept between calls.
+HELD_BYTES = 128 * 2**20
+# Sizes of blocks that are considered, in multiples of the kernel's.
+FACTORS = (1, 2, 3, 4, 6, 8, 16, 32, 64)
 # Peaks outside of these are scaled by a power of two: a spectrum and its products are up to
 # block * block * channels times as large, and must neither overflow nor fade into denormals.
 FAINT, LOUD = 2.0**-24, 2.0**24
@@ -26,7 +31,13 @@ FAINT, LOUD = 2.0**-24, 2.0**24
 FEW_PRODUCTS = 16
 # Nanoseconds measured with scipy.fft in float32: per point and factor of two of a transform, per
 # complex product, per complex weight that is read once for every step, per block.
-TRANSFORM_NS, PRODUCT_NS, WEIGHT_NS, BLOCK_NS = 0.25, 0.12, 0.4, 10_000
+TRANSFORM_NS, PRODUCT_NS, WEIGHT_NS, BLOCK_NS = 0.2, 0.2, 0.4, 10_000
+# What is above this size is transformed at two thirds of the speed.
+CACHE_BYTES = 2**21
+# Nanoseconds per product and sum of the direct kernels (180 GFLOP/s); how much faster than they an
+# estimate must be. Nothing below these sizes won in asv_bench/fft_crossover.py; an estimate
+# takes .1 ms, once for a shape.
+DIRECT_NS, MARGIN, FEWEST_TAPS, LEAST_SECONDS = 0.011, 1.25, 49, 2e-4
 
 
 class Spectrum(typing.NamedTuple):
@@ -53,14 +64,19 @@ def conv_fft(x, weight, bias, padding, groups, *, slope, out, transformed=None):
 
     Notes
     -----
-    float32 is transformed in float32 (SciPy's transforms if it is installed, else NumPy's), and
-    an error is at most 2e-6 of the largest output; it spreads over the whole block, so an output
-    far smaller than its neighbours has fewer correct digits than a direct sum gives it. Blocks
-    that hold NaN or inf are computed directly: only windows that contain it are touched.
-    Very large and very small blocks are scaled by powers of two and do not overflow on the way.
+    float32 is transformed in float32 (SciPy's transforms if it is installed, else NumPy's). An
+    error is at most 1e-6 of the largest output, for up to 1024 channels of normal, rectified,
+    offset, heavy-tailed and 0..255 data (measured: 6e-7), and from 25 terms a sum at most 3 times
+    that of float32 sums in order (of 3 terms: 3.7 times). It spreads over the whole block: an
+    output far smaller than its neighbours has fewer correct digits than a direct sum gives it.
 
-    Extra memory: `STEP_BYTES`, or what one block over all channels and one output channel's
-    spectrum take where that is more.
+    Blocks that hold NaN or inf are computed directly, so only windows that contain it are touched;
+    so is everything where a weight is not finite. Blocks and weights far from 1 are scaled by
+    powers of two and do not overflow on the way.
+
+    SciPy's transforms use our number of threads; the products are NumPy's, in the threads of its
+    BLAS. Extra memory: :func:`scratch`, up to 1.5 `STEP_BYTES` wherever one block over all
+    channels and one output channel's spectrum are within that.
     """
     inputs, outputs = weight.shape[1], len(weight) // groups
     if transformed is None:
@@ -88,7 +104,8 @@ def transform_group(weight, block):
         return Spectrum(block, 0, None)
     exponent = 0 if FAINT < peak < LOUD else int(np.frexp(peak)[1])
     axes = _transformed_axes(weight.shape[2:])
-    values = np.conj(_forward(np.ldexp(weight, -exponent), axes, block))
+    values = _forward(np.ldexp(weight, -exponent), axes, block)
+    np.conj(values, out=values)
     if not _few(weight.shape):
         outputs, inputs = weight.shape[:2]
         values = values.reshape(outputs, inputs, -1).transpose(2, 0, 1)
@@ -96,42 +113,84 @@ def transform_group(weight, block):
 
 
 def choose_block(out_shape, weight_shape, groups, itemsize, transformed=False):
-    """The block size with the least estimated time of those that fit `STEP_BYTES`.
+    """The block size with the least estimated time of those that fit the memory.
 
-    `transformed` tells that the weights will be, and cost nothing.
+    `transformed` tells that the weights will be: that costs no time, but they are all held.
     """
-    _, block = min(
-        _cost(_even_block(out_shape[2:], weight_shape[2:], factor), *rest)
-        for rest in [(out_shape, weight_shape, groups, itemsize, transformed)]
-        for factor in (1, 2, 3, 4, 6, 8, 16, 32, 64)
-    )
-    return block
+    return _best_block(out_shape, weight_shape, groups, itemsize, transformed)[2]
+
+
+def pays(out_shape, weight_shape, groups, itemsize, transformed=False):
+    """Whether this is clearly faster than direct sums, by the formula of the constants above.
+
+    Never without SciPy: NumPy's transforms of several axes take 2 to 7 times as long.
+    """
+    taps = math.prod(weight_shape[2:])
+    products = math.prod(out_shape) * weight_shape[1] * taps
+    rate = DIRECT_NS * (1 + groups / weight_shape[0])  # half the speed for a single output channel
+    direct = rate * products * itemsize / 4 * 1e-9
+    if taps < FEWEST_TAPS or direct < LEAST_SECONDS or not _has_scipy():
+        return False
+    estimate = estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed)
+    return MARGIN * estimate < direct
 
 
 def estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed=False):
     """Estimated time of the best block, in one thread."""
-    block = choose_block(out_shape, weight_shape, groups, itemsize, transformed)
-    return _cost(block, out_shape, weight_shape, groups, itemsize, transformed)[0]
+    return _best_block(out_shape, weight_shape, groups, itemsize, transformed)[1]
 
 
-def workspace(block, inputs, outputs, itemsize):
-    """Bytes of the blocks and spectra that a step over so many channels takes."""
-    points = math.prod(block) * itemsize
-    return points * (3 * (inputs + outputs) + 2 * inputs * outputs)
+@functools.lru_cache(256)
+def _best_block(out_shape, weight_shape, groups, itemsize, transformed):
+    """Bytes above the limit, which is 0 where any block fits, seconds, and the block."""
+    shapes = out_shape, (weight_shape[0] // groups, *weight_shape[1:])
+    blocks = {_even_block(out_shape[2:], weight_shape[2:], factor) for factor in FACTORS}
+    rest = itemsize, transformed
+    return min(
+        (_excess(b, shapes[1], *rest), groups * _seconds(b, *shapes, *rest), b) for b in blocks
+    )
 
 
 def scratch(out_shape, weight_shape, groups, itemsize):
-    """Bytes that a call takes at most; tracemalloc saw 53 to 92 % of it."""
+    """Bytes that a call takes at most, for float32 and float64."""
     block = choose_block(out_shape, weight_shape, groups, itemsize)
     inputs, outputs = weight_shape[1], weight_shape[0] // groups
     step = _outputs_per_step(block, inputs, outputs, itemsize)
-    kept = [b - k + 1 for b, k in zip(block, weight_shape[2:])]
-    blocks = out_shape[0] * math.prod(-(-n // k) for n, k in zip(out_shape[2:], kept))
-    blocks = min(blocks, _blocks_per_step(block, inputs, step, itemsize))
+    blocks = out_shape[0] * _blocks(out_shape[2:], block, weight_shape[2:])
+    together = _blocks_per_step(blocks, block, inputs, step, itemsize)
     points = math.prod(block[:-1]) * (block[-1] + 2) * itemsize  # half a spectrum, and one more
-    weights, taps = inputs * step, math.prod(weight_shape[2:])
-    filtering = points * (2 * weights + blocks * (3 * inputs + 4 * step))
-    return max(weights * (taps * itemsize + 3 * points), filtering)
+    weights = inputs * step
+    making = weights * (math.prod(weight_shape[2:]) * itemsize + 3 * points)
+    return max(making, points * (weights + together * (3 * inputs + 4 * step)))
+
+
+def _excess(block, weight_shape, itemsize, transformed):
+    """Bytes above the limits of one step and of the held spectra."""
+    outputs, inputs = weight_shape[:2]
+    if not transformed:
+        return max(0, _step_bytes(block, inputs, 1, itemsize) - STEP_BYTES)
+    points = math.prod(block) * itemsize
+    return max(
+        0,
+        points * inputs * outputs - HELD_BYTES,
+        _field_bytes(block, inputs, outputs, itemsize) - STEP_BYTES,
+    )
+
+
+def _field_bytes(block, inputs, outputs, itemsize):
+    """Bytes of one block of all channels, its spectra, their copies and those of the result."""
+    return 3 * math.prod(block) * itemsize * (inputs + outputs)
+
+
+def _step_bytes(block, inputs, outputs, itemsize):
+    """The same with the spectra of the weights, which are held twice while they are made."""
+    spectra = 2 * math.prod(block) * itemsize * inputs * outputs
+    return _field_bytes(block, inputs, outputs, itemsize) + spectra
+
+
+def _blocks(count, block, kernel_size):
+    """How many blocks it takes to make `count` outputs along each axis."""
+    return math.prod(-(-n // (b - k + 1)) for n, b, k in zip(count, block, kernel_size))
 
 
 def _even_block(count, kernel_size, factor):
@@ -143,32 +202,35 @@ def _even_block(count, kernel_size, factor):
     return tuple(block)
 
 
-def _cost(block, out_shape, weight_shape, groups, itemsize, transformed):
-    """Seconds estimated for `block`, and the block."""
+def _seconds(block, out_shape, weight_shape, itemsize, transformed):
+    """Estimated time of one group, in one thread."""
     batch, _, *count = out_shape
     outputs, inputs, *kernel_size = weight_shape
-    outputs //= groups
     points = math.prod(block)
-    blocks = batch * math.prod(-(-n // (b - k + 1)) for n, b, k in zip(count, block, kernel_size))
+    blocks = batch * _blocks(count, block, kernel_size)
     step = outputs if transformed else _outputs_per_step(block, inputs, outputs, itemsize)
-    passes = -(-outputs // step)
-    sums = blocks * (inputs * passes + outputs) + (not transformed) * inputs * outputs / 2
-    batches = -(-blocks // _blocks_per_step(block, inputs, step, itemsize))
-    products = (PRODUCT_NS * blocks + WEIGHT_NS * batches) * inputs * outputs / 2
-    each = points * (TRANSFORM_NS * math.log2(points + 1) * sums + products) + BLOCK_NS * blocks
-    return groups * each * 1e-9 * itemsize / 4, block
+    sums = blocks * (inputs * -(-outputs // step) + outputs)
+    if not transformed:
+        sums += inputs * outputs
+    together = _blocks_per_step(blocks, block, inputs, step, itemsize)
+    steps = -(-blocks // together)
+    products = (PRODUCT_NS * blocks + WEIGHT_NS * steps) * inputs * outputs / 2
+    cached = together * points * inputs * itemsize <= CACHE_BYTES
+    transforms = TRANSFORM_NS * (1 if cached else 1.5) * math.log2(2 * points) * sums
+    return (points * (transforms + products) * itemsize / 4 + BLOCK_NS * blocks) * 1e-9
 
 
 def _outputs_per_step(block, inputs, outputs, itemsize):
-    """Output channels whose spectra and one block's are within `STEP_BYTES`, at least 1."""
-    one = workspace(block, inputs, 1, itemsize)
-    more = workspace(block, inputs, 2, itemsize) - one
-    return int(np.clip(1 + (STEP_BYTES - one) // more, 1, outputs))
+    """Output channels whose spectra and those of one block are within `STEP_BYTES`, or 1."""
+    one = _step_bytes(block, inputs, 1, itemsize)
+    each = _step_bytes(block, inputs, 2, itemsize) - one
+    return min(outputs, 1 + max(0, STEP_BYTES - one) // each)
 
 
-def _blocks_per_step(block, inputs, outputs, itemsize):
-    """Blocks of all channels that are within half of `STEP_BYTES`, at least 1."""
-    return max(1, STEP_BYTES // 2 // (3 * math.prod(block) * itemsize * (inputs + outputs)))
+def _blocks_per_step(blocks, block, inputs, outputs, itemsize):
+    """How many of `blocks` go through together: an even share, within `STEP_BYTES` or 1."""
+    most = max(1, STEP_BYTES // _field_bytes(block, inputs, outputs, itemsize))
+    return -(-blocks // -(-blocks // most)) if blocks else 1
 
 
 def _correlate(x, weight, bias, padding, slope, out, spectrum):
@@ -179,9 +241,10 @@ def _correlate(x, weight, bias, padding, slope, out, spectrum):
     block, kernel_size = spectrum.block, weight.shape[2:]
     kept = [b - k + 1 for b, k in zip(block, kernel_size)]
     starts = [range(0, n, step) for n, step in zip(out.shape[2:], kept)]
-    places = itertools.product(range(len(x)), *starts)
-    size = _blocks_per_step(block, *weight.shape[1::-1], x.itemsize)
-    while batch := list(itertools.islice(places, size)):
+    places = list(itertools.product(range(len(x)), *starts))
+    size = _blocks_per_step(len(places), block, *weight.shape[1::-1], x.itemsize)
+    for first in range(0, len(places), size):
+        batch = places[first : first + size]
         field = _gathered(x, batch, block, padding)
         exponents, spoilt = _scaled(field)
         result = _filtered(field, weight.shape, spectrum, kept)
@@ -299,9 +362,14 @@ def _inverse(x, axes, block, kept):
 
 
 @functools.cache
+def _has_scipy():
+    return importlib.util.find_spec("scipy") is not None
+
+
+@functools.cache
 def _library():
     """The module that transforms, and its keywords: SciPy's obeys our number of threads."""
-    if importlib.util.find_spec("scipy") is None:
+    if not _has_scipy():
         return np.fft, dict
     import scipy.fft
 
