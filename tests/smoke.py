@@ -35,6 +35,10 @@ def main():
                 with _dispatch.force("native", level):
                     got = getattr(voxkern, name)(*arguments)
                 np.testing.assert_allclose(got, getattr(reference, name)(*arguments), 1e-10, 1e-12)
+        with _dispatch.force("native", level):
+            plan = voxkern.ConvPlan(*CALLS["conv3d"][1:], activation="relu")
+            want = np.maximum(reference.conv3d(*CALLS["conv3d"]), 0)
+            np.testing.assert_allclose(plan(x), want, 1e-10, 1e-12)
     print("every operation agrees with its oracle at every level")
 
 

@@ -15,6 +15,19 @@ def conv(
     slope: float | None,
     out: np.ndarray,
 ) -> None: ...
+def workspace(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    out_shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+    *,
+    algorithm: str,
+    itemsize: int,
+    threads: int,
+) -> int: ...
 def conv_transpose(
     x: np.ndarray,
     weight: np.ndarray,

@@ -83,13 +83,22 @@ cdef void free_tables(Conv *c) noexcept:
         free(c.axis[i].offset)
 
 
+cdef Py_ssize_t work(Conv *c) noexcept:
+    """What a convolution costs, in elements that could be moved in its time."""
+    return (c.batch * c.groups * c.outputs * c.axis[0].count * c.axis[1].count * c.axis[2].count
+            * c.terms // PRODUCTS)
+
+
+cdef Py_ssize_t plan_scratch(Conv *c, real sample, int expand) noexcept:
+    """Plan a convolution whose sizes are set; the elements of scratch that a thread needs."""
+    plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), expand)
+    return scratch_size_float(c) if real is float else scratch_size_double(c)
+
+
 cdef int run(Conv *c, real sample, int expand) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
-    cdef int threads
-    cdef Py_ssize_t blocks, items, item, size
-    threads = useful_threads(c.batch * c.groups * c.outputs * c.axis[0].count * c.axis[1].count
-                             * c.axis[2].count * c.terms // PRODUCTS)
-    plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), expand)
+    cdef int threads = useful_threads(work(c))
+    cdef Py_ssize_t blocks, items, item, size = plan_scratch(c, sample, expand)
     fill_offsets(c)
     c.past_cache = c.batch * c.out_batch * sizeof(real) > CACHE_BYTES
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
@@ -99,7 +108,6 @@ cdef int run(Conv *c, real sample, int expand) except -1:
         c.chunk = max(8, (c.outputs * blocks // (4 * threads) + 7) // 8 * 8)
     c.chunks = (c.outputs + c.chunk - 1) // c.chunk
     items = blocks * c.chunks
-    size = scratch_size_float(c) if real is float else scratch_size_double(c)
     cdef real *scratch = <real *> calloc(threads * size, sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
@@ -112,6 +120,27 @@ cdef int run(Conv *c, real sample, int expand) except -1:
     return 0
 
 
+cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const Py_ssize_t *out,
+                   stride, padding, dilation, Py_ssize_t groups) except -1:
+    """What the shapes and the window arguments of a convolution say, tables included."""
+    cdef int i
+    cdef Py_ssize_t t, step = 1
+    c.batch, c.groups = x[0], groups
+    c.inputs, c.outputs = weight[1], weight[0] // groups
+    for i in range(2, -1, -1):
+        c.axis[i].size, c.axis[i].count = x[2 + i], out[2 + i]
+        c.axis[i].taps = weight[2 + i]
+        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
+        c.axis[i].out_step = step
+        step *= out[2 + i]
+    c.out_channel, c.out_batch = step, step * out[1]
+    make_tables(c)
+    for i in range(3):
+        for t in range(c.axis[i].taps):
+            c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
+    return 0
+
+
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope,
          real[:, :, :, :, ::1] out):
@@ -120,31 +149,44 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     With a `slope`, negative results are multiplied by it (0 is relu).
     """
     cdef Conv c
-    cdef int i
-    cdef Py_ssize_t t
     if out.size == 0:
         return
     memset(&c, 0, sizeof(c))
-    c.batch, c.groups = x.shape[0], groups
-    c.inputs, c.outputs = weight.shape[1], weight.shape[0] // groups
     if slope is not None:
         c.activation, c.slope = 1, slope
-    for i in range(3):
-        c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
-        c.axis[i].taps = weight.shape[2 + i]
-        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
-        c.axis[i].out_step = out.strides[2 + i] // sizeof(real)
     try:
-        make_tables(&c)
-        for i in range(3):
-            for t in range(c.axis[i].taps):
-                c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
+        set_sizes(&c, x.shape, weight.shape, out.shape, stride, padding, dilation, groups)
         c.x = <const void *> &x[0, 0, 0, 0, 0]
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
         c.out = <void *> &out[0, 0, 0, 0, 0]
         c.bias = <const void *> &bias[0] if bias is not None else NULL
-        c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
         run[real](&c, 0, PER_TAP if algorithm == "im2col" else BY_COST)
+    finally:
+        free_tables(&c)
+
+
+def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
+              algorithm, Py_ssize_t itemsize, Py_ssize_t threads):
+    """Bytes that `conv` allocates for arrays of these shapes with at most `threads` threads."""
+    cdef Conv c
+    cdef Py_ssize_t size, taps
+    cdef Py_ssize_t x[5]
+    cdef Py_ssize_t weight[5]
+    cdef Py_ssize_t out[5]
+    cdef int expand = PER_TAP if algorithm == "im2col" else BY_COST
+    x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
+    if 0 in out_shape:
+        return 0
+    memset(&c, 0, sizeof(c))
+    try:
+        set_sizes(&c, x, weight, out, stride, padding, dilation, groups)
+        threads = min(threads, 1 + (work(&c) >> 15))
+        if itemsize == sizeof(float):
+            size = plan_scratch[float](&c, 0, expand)
+        else:
+            size = plan_scratch[double](&c, 0, expand)
+        taps = c.axis[0].taps + c.axis[1].taps + c.axis[2].taps
+        return threads * size * itemsize + (c.terms + 4 * taps) * sizeof(Py_ssize_t)
     finally:
         free_tables(&c)
 

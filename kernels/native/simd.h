@@ -1,6 +1,7 @@
 /* Vectors of floats and of doubles with one set of names: AVX-512, AVX2, NEON, SSE2, or a vector of
    one lane that leaves the rest to the compiler. `SIMD(load)` is load_float or load_double as REAL
-   is. `larger` is NaN where either is, which x86's maximum is only where its second operand is. */
+   is. `larger` is NaN where either is, which x86's maximum is only where its second operand is.
+   `zip_low` and `zip_high` interleave the lanes of two vectors: the first half, the second. */
 #ifndef VOXKERN_SIMD_H
 #define VOXKERN_SIMD_H
 #include <math.h>
@@ -8,9 +9,11 @@
 
 #if defined(_MSC_VER)
 #define FORCE_INLINE static __forceinline
+#define NO_INLINE static __declspec(noinline)
 #define RESTRICT __restrict
 #else
 #define FORCE_INLINE static inline __attribute__((always_inline))
+#define NO_INLINE static __attribute__((noinline))
 #define RESTRICT restrict
 #endif
 #if defined(__clang__)
@@ -48,6 +51,10 @@ FORCE_INLINE vec_float all_float(float s) { return _mm512_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm512_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm512_add_ps(a, b); }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm512_add_pd(a, b); }
+FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return _mm512_sub_ps(a, b); }
+FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return _mm512_sub_pd(a, b); }
+FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm512_mul_ps(a, b); }
+FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm512_mul_pd(a, b); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask(b, b, _CMP_UNORD_Q), b);
 }
@@ -74,6 +81,27 @@ FORCE_INLINE vec_float load_first_float(const float *p, ptrdiff_t n) {
 FORCE_INLINE vec_double load_first_double(const double *p, ptrdiff_t n) {
     return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
 }
+FORCE_INLINE void store_first_float(float *p, vec_float v, ptrdiff_t n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
+}
+FORCE_INLINE void store_first_double(double *p, vec_double v, ptrdiff_t n) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v);
+}
+FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) {
+    const __m512i order = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) {
+    const __m512i order =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+}
+FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+}
 
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -89,6 +117,10 @@ FORCE_INLINE vec_float all_float(float s) { return _mm256_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm256_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm256_add_ps(a, b); }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm256_add_pd(a, b); }
+FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return _mm256_sub_ps(a, b); }
+FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return _mm256_sub_pd(a, b); }
+FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm256_mul_ps(a, b); }
+FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm256_mul_pd(a, b); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm256_or_ps(_mm256_max_ps(b, a), _mm256_cmp_ps(b, b, _CMP_UNORD_Q));
 }
@@ -101,6 +133,37 @@ FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
 }
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) {
     return _mm256_fmadd_pd(a, b, c);
+}
+/* All ones in the first n lanes. */
+FORCE_INLINE __m256i first_float(ptrdiff_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FORCE_INLINE __m256i first_double(ptrdiff_t n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+FORCE_INLINE vec_float load_first_float(const float *p, ptrdiff_t n) {
+    return _mm256_maskload_ps(p, first_float(n));
+}
+FORCE_INLINE vec_double load_first_double(const double *p, ptrdiff_t n) {
+    return _mm256_maskload_pd(p, first_double(n));
+}
+FORCE_INLINE void store_first_float(float *p, vec_float v, ptrdiff_t n) {
+    _mm256_maskstore_ps(p, first_float(n), v);
+}
+FORCE_INLINE void store_first_double(double *p, vec_double v, ptrdiff_t n) {
+    _mm256_maskstore_pd(p, first_double(n), v);
+}
+FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+}
+FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+}
+FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
+}
+FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
 }
 
 #elif defined(__ARM_NEON) && defined(__aarch64__)
@@ -117,6 +180,14 @@ FORCE_INLINE vec_float all_float(float s) { return vdupq_n_f32(s); }
 FORCE_INLINE vec_double all_double(double s) { return vdupq_n_f64(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return vaddq_f32(a, b); }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return vaddq_f64(a, b); }
+FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return vsubq_f32(a, b); }
+FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return vsubq_f64(a, b); }
+FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return vmulq_f32(a, b); }
+FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return vmulq_f64(a, b); }
+FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return vzip1q_f32(a, b); }
+FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return vzip2q_f32(a, b); }
+FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return vzip1q_f64(a, b); }
+FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) { return vzip2q_f64(a, b); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return vmaxq_f32(a, b); }
 FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return vmaxq_f64(a, b); }
 FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
@@ -141,6 +212,16 @@ FORCE_INLINE vec_float all_float(float s) { return _mm_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm_add_ps(a, b); }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return _mm_add_pd(a, b); }
+FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return _mm_sub_ps(a, b); }
+FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return _mm_sub_pd(a, b); }
+FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm_mul_ps(a, b); }
+FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm_mul_pd(a, b); }
+FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return _mm_unpacklo_ps(a, b); }
+FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return _mm_unpackhi_ps(a, b); }
+FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return _mm_unpacklo_pd(a, b); }
+FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
+    return _mm_unpackhi_pd(a, b);
+}
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm_or_ps(_mm_max_ps(b, a), _mm_cmpunord_ps(b, b));
 }
@@ -168,6 +249,14 @@ FORCE_INLINE vec_float all_float(float s) { return s; }
 FORCE_INLINE vec_double all_double(double s) { return s; }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return a + b; }
 FORCE_INLINE vec_double add_double(vec_double a, vec_double b) { return a + b; }
+FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return a - b; }
+FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return a - b; }
+FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return a * b; }
+FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return a * b; }
+FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return (void)b, a; }
+FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return (void)a, b; }
+FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return (void)b, a; }
+FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) { return (void)a, b; }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return (b > a) | (b != b) ? b : a; }
 FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
     return (b > a) | (b != b) ? b : a;
@@ -176,7 +265,7 @@ FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return c + a * b; }
 #endif
 
-/* The sum and the largest of a vector's lanes, and a load of its first n lanes, zeros behind. */
+/* The sum and the largest of a vector's lanes. */
 #if !defined(__AVX512F__)
 #define SIMD_LANEWISE(REAL)                                                                        \
     FORCE_INLINE REAL PASTE(total, REAL)(PASTE(vec, REAL) v) {                                     \
@@ -195,13 +284,25 @@ FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { r
             m = a[i] > m ? a[i] : m;                                                               \
         }                                                                                          \
         return nan ? (REAL)NAN : m;                                                                \
-    }                                                                                              \
+    }
+SIMD_LANEWISE(float)
+SIMD_LANEWISE(double)
+#endif
+
+/* A load of a vector's first n lanes, zeros behind, and a store of them. */
+#if !defined(__AVX512F__) && !defined(__AVX2__)
+#define SIMD_FIRST(REAL)                                                                           \
     FORCE_INLINE PASTE(vec, REAL) PASTE(load_first, REAL)(const REAL *p, ptrdiff_t n) {            \
         REAL a[PASTE(lanes, REAL)] = {0};                                                          \
         for (ptrdiff_t i = 0; i < n; i++) a[i] = p[i];                                             \
         return PASTE(load, REAL)(a);                                                               \
+    }                                                                                              \
+    FORCE_INLINE void PASTE(store_first, REAL)(REAL * p, PASTE(vec, REAL) v, ptrdiff_t n) {        \
+        REAL a[PASTE(lanes, REAL)];                                                                \
+        PASTE(store, REAL)(a, v);                                                                  \
+        for (ptrdiff_t i = 0; i < n; i++) p[i] = a[i];                                             \
     }
-SIMD_LANEWISE(float)
-SIMD_LANEWISE(double)
+SIMD_FIRST(float)
+SIMD_FIRST(double)
 #endif
 #endif

@@ -8,6 +8,7 @@ from voxkern import reference
 from voxkern._threads import get_num_threads, set_num_threads
 from voxkern.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.conv import (
+    ConvPlan,
     conv1d,
     conv1d_backward,
     conv2d,
@@ -17,6 +18,7 @@ from voxkern.conv import (
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
+    conv_workspace,
 )
 from voxkern.cs230 import (
     conv3d_naive,
@@ -73,6 +75,7 @@ from voxkern.pool import (
 
 __version__ = "0.1.0"
 __all__ = [
+    "ConvPlan",
     "FlashTable",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool1d_backward",
@@ -107,6 +110,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "conv_workspace",
     "flash_table",
     "forward_batchnorm",
     "get_num_threads",

@@ -1,5 +1,6 @@
 """Checks of arguments: each raises naming the argument, what it was and what it may be."""
 
+import functools
 import math
 import numbers
 import operator
@@ -14,6 +15,7 @@ NUMBERS = (
 # Numbers of windows are at most LARGEST, so that no product of two of them overflows in a kernel;
 # sizes of arrays are at most LARGEST_SIZE.
 LARGEST, LARGEST_SIZE = 2**31 - 1, 2**62
+HALF, SINGLE = np.dtype("float16"), np.dtype("float32")
 
 
 def array(value, name, dtypes=FLOATS):
@@ -21,6 +23,10 @@ def array(value, name, dtypes=FLOATS):
 
     No copy is made of an array that is so already.
     """
+    if type(value) is np.ndarray and _name(value.dtype) in dtypes:  # nothing to do, as a rule
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned and value.dtype.isnative:
+            return value
     return contiguous(readable(value, name, dtypes))
 
 
@@ -32,9 +38,15 @@ def readable(value, name, dtypes=FLOATS):
     """
     if type(value) is not np.ndarray:
         value = _converted(value, name)
-    if value.dtype.name not in dtypes:
+    if _name(value.dtype) not in dtypes:
         raise TypeError(f"{name} has dtype {value.dtype}; it may be {', '.join(dtypes)}")
     return value
+
+
+@functools.lru_cache(64)
+def _name(dtype):
+    """``dtype.name``, which NumPy takes a microsecond or two to spell."""
+    return dtype.name
 
 
 def _converted(value, name):
@@ -60,9 +72,7 @@ def contiguous(value):
 
 def computed(*arrays):
     """`arrays` in the type they are computed in: float16 becomes float32. None stays None."""
-    return tuple(
-        a.astype(np.float32) if a is not None and a.dtype == np.float16 else a for a in arrays
-    )
+    return tuple([a.astype(SINGLE) if a is not None and a.dtype == HALF else a for a in arrays])
 
 
 def same_dtype(x, **others):
@@ -80,6 +90,8 @@ def shape(value, name, expected):
 
 def integer(value, name, minimum, maximum=LARGEST):
     """`value` as a Python int from `minimum` to `maximum`."""
+    if type(value) is int and minimum <= value <= maximum:
+        return value
     try:
         number = operator.index(value)
     except TypeError:
@@ -114,13 +126,15 @@ def number(value, name):
 
 def per_axis(value, name, axes, minimum, maximum=LARGEST):
     """`value`, an integer or one for each of `axes` axes, as a tuple of ints."""
-    several = isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim)
+    if type(value) is int and minimum <= value <= maximum:
+        return (value,) * axes
+    several = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim)
     values = tuple(value) if several else (value,)
     if len(values) == 1:
         values *= axes
     if len(values) != axes:
         raise ValueError(f"{name} is {value!r}; it must be an integer or {axes} of them")
-    return tuple(integer(v, name, minimum, maximum) for v in values)
+    return tuple([integer(v, name, minimum, maximum) for v in values])
 
 
 def output(out, shape, dtype, *inputs):
@@ -142,13 +156,16 @@ def output(out, shape, dtype, *inputs):
         )
     if not out.flags.writeable:
         raise ValueError("out is read-only; it must be writeable")
-    if any(i is not None and overlap(out, i) for i in inputs):
-        raise ValueError("out overlaps an input; it must have memory of its own")
+    for given in inputs:
+        if given is not None and overlap(out, given):
+            raise ValueError("out overlaps an input; it must have memory of its own")
     return out
 
 
 def overlap(a, b):
     """Whether two arrays share memory; yes where that is too hard to tell."""
+    if type(b) is np.ndarray and a is not b and a.flags.owndata and b.flags.owndata:
+        return False
     try:
         return np.shares_memory(a, np.asarray(b), max_work=1000)
     except np.exceptions.TooHardError:

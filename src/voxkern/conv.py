@@ -1,15 +1,31 @@
 """Convolution, transposed convolution and their gradients over 1 to 3 spatial axes."""
 
+import collections
+import functools
+import math
+import threading
+
 import numpy as np
 
-from voxkern import _check, _dispatch, window
-from voxkern.conv_fft import conv_fft
+from voxkern import _check, _dispatch, conv_fft, conv_rule, window
+from voxkern._threads import get_num_threads
 
-ALGORITHMS = ("auto", "direct", "fft", "im2col")
+LINE = 64  # bytes
+MOST_KEPT = 8
 
 
 def conv3d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+    out=None,
 ):
     """Three-dimensional convolution (cross-correlation) as in ``torch.nn.functional.conv3d``.
 
@@ -29,10 +45,14 @@ def conv3d(
         size; an odd total puts the larger half after.
     groups : int
         Split the channels: each group of outputs sees its own group of inputs.
-    algorithm : {"auto", "direct", "fft", "im2col"}
-        ``"direct"`` reads the input in place of a block that fits the cache; ``"im2col"`` copies
-        the windows of a block into columns first; ``"fft"`` (stride and dilation 1) multiplies
-        spectra of blocks. ``"auto"`` chooses. The results differ by rounding alone.
+    algorithm : {"auto", "direct", "winograd", "fft", "im2col"}
+        ``"direct"`` reads windows out of a block of the input that fits the cache; ``"im2col"``
+        copies the windows of a block into columns first; ``"winograd"`` needs stride and dilation
+        1 along the axes whose kernel size is 2 to 5, and one such axis; ``"fft"`` needs stride and
+        dilation 1. ``"auto"`` chooses. The results differ by rounding alone.
+    activation : None, "relu" or ("leaky_relu", slope)
+        What to apply to the result in the same pass: negative values become 0, or `slope` times
+        themselves.
     out : ndarray, optional
         Where to write: shape and dtype of the result, no overlap with an input.
 
@@ -55,8 +75,11 @@ def conv3d(
     added. A result does not depend on the number of threads. The zeros of the padding are
     multiplied like any others.
 
-    Extra memory: about 256 kB per thread (more where a single row of windows over all channels
-    is larger) and 8 bytes per weight of one output channel. The columns are never made whole.
+    Extra memory: about 512 kB per thread (more where a single row of windows over all channels
+    is larger) and 8 bytes per weight of one output channel; :func:`conv_workspace` tells. The
+    columns are never made whole.
+
+    For many calls with the same weights see :class:`ConvPlan`.
 
     Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning" (2016).
 
@@ -66,21 +89,235 @@ def conv3d(
     array([[8., 8.],
            [8., 8.]])
     """
-    return _conv(3, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
+    return _conv(3, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out)
 
 
 def conv2d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+    out=None,
 ):
     """Two-dimensional convolution of ``(N, C, H, W)`` or ``(C, H, W)``; see :func:`conv3d`."""
-    return _conv(2, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
+    return _conv(2, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out)
 
 
 def conv1d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+    out=None,
 ):
     """One-dimensional convolution of ``(N, C, W)`` or ``(C, W)``; see :func:`conv3d`."""
-    return _conv(1, x, weight, bias, stride, padding, dilation, groups, algorithm, out)
+    return _conv(1, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out)
+
+
+class ConvPlan:
+    """A convolution with fixed weights, prepared once: ``plan(x)`` for as many x as there are.
+
+    Parameters
+    ----------
+    weight, bias, stride, padding, dilation, groups, algorithm, activation
+        As for :func:`conv3d`, or for :func:`conv2d` or :func:`conv1d`: `weight` has the axes of
+        one of them, and the plan serves that one. The arrays are copied: what is written into
+        them later does not matter.
+
+    Attributes
+    ----------
+    weight, bias : ndarray
+        The copies, read-only; `bias` may be None.
+    stride, padding, dilation : tuple of int
+        One number per axis; `padding` may be ``"same"`` or ``"valid"``.
+    groups, algorithm, activation
+        As they were given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`conv3d`, for what a call's x does not decide.
+
+    Notes
+    -----
+    A call gives exactly what the function gives (``"fft"``, to rounding) and takes less time:
+    weights are checked once, and packed or transformed once, when a call first needs it. Packed
+    weights take up to 8 times the memory of the weights; spectra take that of a block of the input
+    for every pair of channels. At most 8 of them are kept, one for each way in which the sizes of
+    x make the algorithm read the weights.
+
+    Any number of threads may call one plan. A plan can be pickled and copied; what is prepared
+    is left behind.
+
+    Examples
+    --------
+    >>> blur = voxkern.ConvPlan(np.full((1, 1, 3), 1 / 3), padding=1)
+    >>> blur(np.array([[[0.0, 3.0, 0.0, 6.0]]]))
+    array([[[1., 1., 3., 2.]]])
+    """
+
+    def __init__(
+        self,
+        weight,
+        bias=None,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        algorithm="auto",
+        activation=None,
+    ):
+        weight = _check.array(weight, "weight")
+        if weight.ndim not in (3, 4, 5) or 0 in weight.shape:
+            raise ValueError(f"weight has shape {weight.shape}; it must have 3 to 5 non-empty axes")
+        if bias is not None:
+            bias = _check.array(bias, "bias")
+            if bias.dtype != weight.dtype:
+                raise TypeError(
+                    f"bias has dtype {bias.dtype}; it must be {weight.dtype}, that of weight"
+                )
+            _check.shape(bias, "bias", weight.shape[:1])
+        groups = _check.integer(groups, "groups", minimum=1)
+        _check_groups(groups, weight.shape)
+        stride, pairs, dilation = window.checked(weight.shape[2:], stride, padding, dilation)
+        conv_rule.check(algorithm, weight.shape[2:], stride, dilation)
+        padding = str(padding) if isinstance(padding, str) else tuple(p for p, _ in pairs)
+        self._arguments = stride, padding, dilation, groups, str(algorithm)
+        self._slope = _slope(activation)
+        self._activation = tuple(activation) if isinstance(activation, list) else activation
+        self._weight, self._bias = _kept(weight), _kept(bias)
+        self._computed = _check.computed(self._weight, self._bias)
+        self._kept = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, x, out=None):
+        """Convolve `x`, into `out` if it is given; see :func:`conv3d`."""
+        given, x = x, _check.array(x, "x")
+        weight, axes = self._weight, self._weight.ndim - 2
+        if x.dtype != weight.dtype:
+            raise TypeError(f"x has dtype {x.dtype}; it must be {weight.dtype}, that of weight")
+        call = _known_call(axes, x.shape, weight.shape, None, *self._arguments)
+        out = _check.output(out, call.result, x.dtype, given)
+        if x.dtype == _check.HALF:
+            (x,) = _check.computed(x)
+        return _run(call, x, *self._computed, self._slope, out, self._prepared(call))
+
+    def _prepared(self, call):
+        """The weights as this call reads them, made by whichever thread is first."""
+        if call.algorithm in ("direct", "im2col"):
+            return None
+        if call.algorithm == "fft":
+            itemsize = self._computed[0].itemsize
+            form = _fft_block(call.out, call.weight, call.groups, itemsize, transformed=True)
+        else:
+            form = _dispatch.kernel("conv_winograd"), call.tile  # each CPU level packs its own way
+        found = self._kept.get(form)
+        if found is None:
+            with self._lock:
+                found = self._kept.get(form)
+                if found is None:
+                    found = self._kept[form] = self._transformed(call, form)
+                    if len(self._kept) > MOST_KEPT:
+                        del self._kept[next(iter(self._kept))]
+        return found
+
+    def _transformed(self, call, form):
+        weight = self._computed[0].reshape(call.weight)
+        if call.algorithm == "fft":
+            return conv_fft.transform_weights(weight, form, call.groups)
+        return _packed(call, weight)
+
+    weight = property(lambda self: self._weight)
+    bias = property(lambda self: self._bias)
+    stride = property(lambda self: self._arguments[0])
+    padding = property(lambda self: self._arguments[1])
+    dilation = property(lambda self: self._arguments[2])
+    groups = property(lambda self: self._arguments[3])
+    algorithm = property(lambda self: self._arguments[4])
+    activation = property(lambda self: self._activation)
+
+    def __repr__(self):
+        bias = "no bias" if self._bias is None else "bias"
+        return (
+            f"ConvPlan(<{self._weight.dtype} weight {self._weight.shape}, {bias}>, "
+            f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
+            f"groups={self.groups}, algorithm={self.algorithm!r}, activation={self.activation!r})"
+        )
+
+    def __reduce__(self):
+        return ConvPlan, (self._weight, self._bias, *self._arguments, self._activation)
+
+
+def conv_workspace(
+    x_shape,
+    weight_shape,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    dtype="float32",
+    num_threads=None,
+):
+    """Bytes of scratch that :func:`conv1d`, :func:`conv2d` or :func:`conv3d` needs for a call.
+
+    Parameters
+    ----------
+    x_shape, weight_shape : tuple of int
+        Shapes of the arrays; `weight_shape` decides which of the three functions.
+    stride, padding, dilation, groups, algorithm
+        As for :func:`conv3d`.
+    dtype : dtype
+        float16, float32 or float64.
+    num_threads : int, optional
+        Threads that the call may use; :func:`get_num_threads` tells the default.
+
+    Returns
+    -------
+    int
+        Bytes at the peak beyond x, weight, bias and the result: scratch of all threads, tables,
+        packed weights (which a :class:`ConvPlan` keeps), and for float16 the arrays in float32.
+        Copies of arrays that are not C-contiguous are not among them. For ``"fft"`` an upper bound,
+        up to twice what is used.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`conv3d`.
+
+    Examples
+    --------
+    >>> voxkern.conv_workspace((1, 8, 32, 32, 32), (8, 8, 3, 3, 3), num_threads=1) < 2**20
+    True
+    """
+    x_shape, weight_shape = _shape(x_shape, "x_shape"), _shape(weight_shape, "weight_shape")
+    axes = len(weight_shape) - 2
+    if axes not in (1, 2, 3):
+        raise ValueError(f"weight_shape is {weight_shape}; it must have 3 to 5 axes")
+    itemsize = _float(dtype).itemsize
+    if num_threads is None:
+        num_threads = get_num_threads()
+    threads = _check.integer(num_threads, "num_threads", 1)
+    arguments = stride, padding, dilation, groups, algorithm
+    call = _call(axes, x_shape, weight_shape, None, *arguments)
+    widened = 0
+    if itemsize == 2:
+        itemsize = 4
+        widened = itemsize * sum(math.prod(v) for v in (call.x, call.weight, call.out))
+    return widened + _workspace(call, itemsize, threads)
 
 
 def conv_transpose3d(
@@ -191,51 +428,189 @@ def conv1d_backward(
     return _backward(1, grad, x, weight, stride, padding, dilation, groups, need)
 
 
-def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, out):
+def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out):
     given = x, weight, bias
-    x, weight, bias, groups = _operands(axes, x, weight, bias, groups)
-    if x.shape[-axes - 1] != weight.shape[1] * groups:
+    x, weight, bias = _arrays(x, weight, bias, "bias")
+    slope = _slope(activation)
+    shapes = x.shape, weight.shape, None if bias is None else bias.shape
+    call = _call(axes, *shapes, stride, padding, dilation, groups, algorithm)
+    out = _check.output(out, call.result, x.dtype, *given)
+    if x.dtype == _check.HALF:
+        x, weight, bias = _check.computed(x, weight, bias)
+    return _run(call, x, weight, bias, slope, out)
+
+
+# A convolution's arguments for three axes, `result` the shape that its caller sees.
+Call = collections.namedtuple(
+    "Call", "result x weight out stride padding dilation groups algorithm tile"
+)
+
+
+def _call(axes, x, weight, bias, *arguments):
+    """Everything that depends on shapes, window arguments, groups and algorithm alone, checked."""
+    for value in arguments:
+        if type(value) is tuple:
+            exact = set(map(type, value)) == {int}
+        else:
+            exact = type(value) is int or type(value) is str
+        if not exact:  # 1, 1.0 and True are one key of a cache, and a list is none
+            return _new_call(axes, x, weight, bias, *arguments)
+    return _known_call(axes, x, weight, bias, *arguments)
+
+
+def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm):
+    groups = _check_shapes(axes, x, weight, groups)
+    if x[-axes - 1] != weight[1] * groups:
         raise ValueError(
-            f"weight has shape {weight.shape}; with groups {groups} it fits "
-            f"{weight.shape[1] * groups} channels, and x has shape {x.shape}"
+            f"weight has shape {weight}; with groups {groups} it fits "
+            f"{weight[1] * groups} channels, and x has shape {x}"
         )
-    if len(weight) % groups:
-        raise ValueError(f"groups is {groups}; it must divide the {len(weight)} output channels")
-    if bias is not None:
-        _check.shape(bias, "bias", weight.shape[:1])
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm is {algorithm!r}; it may be {', '.join(ALGORITHMS)}")
-    kernel_size = weight.shape[2:]
+    _check_groups(groups, weight)
+    if bias is not None and bias != weight[:1]:
+        raise ValueError(f"bias has shape {bias}; it must be {weight[:1]}")
+    kernel_size, outputs = weight[2:], weight[0]
     stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
-    if algorithm == "fft" and {*stride, *dilation} != {1}:
+    conv_rule.check(algorithm, kernel_size, stride, dilation)
+    count = window.output_size(x[-axes:], kernel_size, stride, padding, dilation)
+    result = (*x[: -axes - 1], outputs, *count)
+    x, weight = _five(x, axes), _five(weight, axes)
+    out = (x[0], outputs, *window.as_volume(count, 1))
+    arguments = *window.volume(stride, padding, dilation), groups
+    chosen = conv_rule.chosen(algorithm, x, weight, out, *arguments)
+    return Call(result, x, weight, out, *arguments, *chosen)
+
+
+# Making one takes 8 microseconds, as long as three convolutions of 8x8x8.
+_known_call = functools.lru_cache(512)(_new_call)
+
+
+def _check_groups(groups, weight_shape):
+    if weight_shape[0] % groups:
         raise ValueError(
-            f"algorithm 'fft' needs stride 1 and dilation 1; they are {stride} and {dilation}"
+            f"groups is {groups}; it must divide the {weight_shape[0]} output channels"
         )
-    count = window.output_size(x.shape[-axes:], kernel_size, stride, padding, dilation)
-    out = _check.output(out, (*x.shape[: -axes - 1], len(weight), *count), x.dtype, *given)
-    x, weight, bias = _check.computed(x, weight, bias)
-    scratch = _check.writable(out, x.dtype)
-    if algorithm == "fft":
-        padding = window.as_volume(padding, (0, 0))
-        x, weight, target = (_volume(a, axes) for a in (x, weight, scratch))
-        conv_fft(x, weight, bias, padding, groups, slope=None, out=target)
-        return _check.deliver(scratch, out)
-    _dispatch.kernel("conv").conv(
-        _volume(x, axes),
-        _volume(weight, axes),
-        bias,
-        *window.volume(stride, padding, dilation),
-        groups,
-        algorithm=algorithm,
-        slope=None,
-        out=_volume(scratch, axes),
+
+
+def _shape(value, name):
+    """A shape of at least one axis as a tuple of ints."""
+    if not isinstance(value, (tuple, list)) or not value:
+        raise TypeError(f"{name} is {value!r}; it must be a tuple of integers")
+    return _check.per_axis(value, name, len(value), 0, _check.LARGEST_SIZE)
+
+
+def _kept(value):
+    """A read-only copy; None stays None."""
+    if value is None:
+        return None
+    value = value.copy()
+    value.flags.writeable = False
+    return value
+
+
+def _float(dtype):
+    """`dtype` as a dtype that convolution serves."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in _check.FLOATS:
+        raise TypeError(f"dtype is {dtype!r}; it may be {', '.join(_check.FLOATS)}")
+    return found
+
+
+def _slope(activation):
+    """What the kernels multiply negative results by; None leaves them."""
+    if activation is None:
+        return None
+    if isinstance(activation, str) and activation == "relu":
+        return 0.0
+    if isinstance(activation, (tuple, list)) and len(activation) == 2:
+        name, slope = activation
+        if isinstance(name, str) and name == "leaky_relu":
+            return _check.number(slope, "the slope of activation")
+    raise ValueError(
+        f"activation is {activation!r}; it may be None, 'relu' or ('leaky_relu', slope)"
     )
+
+
+def _packed(call, weight):
+    """`weight` as Winograd's kernel reads it."""
+    kernel = _dispatch.kernel("conv_winograd")
+    outputs, inputs, *kernel_size = call.weight
+    arguments = outputs, inputs, kernel_size, call.tile, call.groups, weight.itemsize
+    packed = _aligned(kernel.packed_size(*arguments), weight.dtype)
+    kernel.pack(weight, call.tile, call.groups, out=packed)
+    return packed
+
+
+def _aligned(elements, dtype):
+    """Memory that starts where a line of the cache does: no vector lies across two."""
+    raw = np.empty(elements * dtype.itemsize + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + elements * dtype.itemsize].view(dtype)
+
+
+def _run(call, x, weight, bias, slope, out, prepared=None):
+    """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights."""
+    scratch = _check.writable(out, x.dtype)
+    target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
+    if x.ndim != 5 or weight.ndim != 5:
+        x, weight = x.reshape(call.x), weight.reshape(call.weight)
+    _, _, _, _, stride, padding, dilation, groups, algorithm, tile = call
+    if algorithm == "winograd":
+        packed = _packed(call, weight) if prepared is None else prepared
+        finite = _dispatch.kernel("conv_winograd").conv(
+            *(x, packed, bias, call.weight[2:], tile, padding, stride, dilation, groups),
+            slope=slope,
+            out=target,
+        )
+        if finite:
+            return _check.deliver(scratch, out)
+        algorithm = "direct"  # NaN or inf spoils all the outputs of a tile
+    if algorithm == "fft":
+        conv_fft.conv_fft(
+            x, weight, bias, padding, groups, slope=slope, out=target, transformed=prepared
+        )
+    else:
+        _dispatch.kernel("conv").conv(
+            x,
+            weight,
+            bias,
+            stride,
+            padding,
+            dilation,
+            groups,
+            algorithm=algorithm,
+            slope=slope,
+            out=target,
+        )
     return _check.deliver(scratch, out)
+
+
+_fft_block = functools.lru_cache(512)(conv_fft.choose_block)
+
+
+def _workspace(call, itemsize, threads):
+    """Bytes that the algorithm of the call allocates, packed weights included."""
+    if call.algorithm == "fft":
+        return conv_fft.scratch(call.out, call.weight, call.groups, itemsize)
+    sizes = {"itemsize": itemsize, "threads": threads}
+    arguments = call[1:8]
+    direct = _native("conv").workspace(*arguments, algorithm=call.algorithm, **sizes)
+    if call.algorithm != "winograd":
+        return direct
+    # Where the results are not finite the direct kernel is next.
+    return max(direct, _native("conv_winograd").workspace(*arguments, tile=call.tile, **sizes))
+
+
+def _native(operation):
+    return _dispatch.module("native", _dispatch.cpu_level, operation)
 
 
 def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
     given = x, weight, bias
-    x, weight, bias, groups = _operands(axes, x, weight, bias, groups)
+    x, weight, bias = _arrays(x, weight, bias, "bias")
+    groups = _check_shapes(axes, x.shape, weight.shape, groups)
     if x.shape[-axes - 1] != len(weight):
         raise ValueError(
             f"weight has shape {weight.shape}; it fits {len(weight)} channels, "
@@ -266,7 +641,8 @@ def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, d
 
 
 def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
-    x, weight, grad, groups = _operands(axes, x, weight, grad, groups, "grad")
+    x, weight, grad = _arrays(x, weight, grad, "grad")
+    groups = _check_shapes(axes, x.shape, weight.shape, groups)
     need_x, need_weight, need_bias = _needed(need)
     if x.shape[-axes - 1] != weight.shape[1] * groups or len(weight) % groups:
         raise ValueError(
@@ -319,18 +695,24 @@ def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out
     )
 
 
-def _operands(axes, x, weight, other, groups, other_name="bias"):
-    """Checked arrays of one dtype with ranks that fit, and the number of groups."""
+def _arrays(x, weight, other, other_name):
+    """Checked arrays of one dtype; `other` may be None if it is the bias."""
     x, weight = _check.array(x, "x"), _check.array(weight, "weight")
+    _check.same_dtype(x, weight=weight)
     if other is not None or other_name != "bias":
         other = _check.array(other, other_name)
-    _check.same_dtype(x, weight=weight, **{other_name: other})
-    if x.ndim not in (axes + 1, axes + 2):
+        _check.same_dtype(x, **{other_name: other})
+    return x, weight, other
+
+
+def _check_shapes(axes, x, weight, groups):
+    """Raise unless the shapes of x and weight have ranks that fit; the number of groups."""
+    if len(x) not in (axes + 1, axes + 2):
         letters = ", ".join(("D", "H", "W")[3 - axes :])
-        raise ValueError(f"x has shape {x.shape}; it must be (N, C, {letters}) or (C, {letters})")
-    if weight.ndim != axes + 2 or 0 in weight.shape:
-        raise ValueError(f"weight has shape {weight.shape}; it must have {axes + 2} non-empty axes")
-    return x, weight, other, _check.integer(groups, "groups", minimum=1)
+        raise ValueError(f"x has shape {x}; it must be (N, C, {letters}) or (C, {letters})")
+    if len(weight) != axes + 2 or 0 in weight:
+        raise ValueError(f"weight has shape {weight}; it must have {axes + 2} non-empty axes")
+    return _check.integer(groups, "groups", minimum=1)
 
 
 def _needed(need):
@@ -343,6 +725,11 @@ def _needed(need):
 
 def _volume(x, axes):
     """`x` with two leading axes and three spatial ones."""
-    lead = x.shape[: x.ndim - axes]
+    return x.reshape(_five(x.shape, axes))
+
+
+def _five(shape, axes):
+    """`shape` with two leading axes and three spatial ones."""
+    lead = shape[:-axes]
     lead = lead if len(lead) == 2 else (1, *lead)
-    return x.reshape(*lead, *window.as_volume(x.shape[x.ndim - axes :], 1))
+    return (*lead, *window.as_volume(shape[-axes:], 1))

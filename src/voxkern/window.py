@@ -10,8 +10,8 @@ from voxkern._check import per_axis
 def checked(kernel_size, stride, padding, dilation):
     """`stride`, `padding` in pairs and `dilation`, checked, one per axis of `kernel_size`."""
     axes = len(kernel_size)
-    stride = per_axis(stride, "stride", axes, minimum=1)
-    dilation = per_axis(dilation, "dilation", axes, minimum=1)
+    stride = per_axis(stride, "stride", axes, 1)
+    dilation = per_axis(dilation, "dilation", axes, 1)
     return stride, padding_pairs(padding, kernel_size, stride, dilation), dilation
 
 
@@ -32,7 +32,8 @@ def padding_pairs(padding, kernel_size, stride, dilation):
     """
     axes = len(kernel_size)
     if not isinstance(padding, str):
-        return tuple((p, p) for p in per_axis(padding, "padding", axes, minimum=0))
+        before = per_axis(padding, "padding", axes, 0)
+        return tuple(zip(before, before))
     if padding == "valid":
         return ((0, 0),) * axes
     if padding != "same":

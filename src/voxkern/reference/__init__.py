@@ -5,6 +5,7 @@ They import nothing of the fast side. Slow, and short enough to check by eye.
 
 from voxkern.reference.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.reference.conv import (
+    ConvPlan,
     conv1d,
     conv1d_backward,
     conv2d,
@@ -69,6 +70,7 @@ from voxkern.reference.pool import (
 )
 
 __all__ = [
+    "ConvPlan",
     "FlashTable",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool1d_backward",

@@ -45,17 +45,22 @@ def conv(
     dilation=1,
     groups=1,
     *,
+    activation=None,
     algorithm="auto",
     slope=None,
     out=None,
 ):
     """Convolution over any number of axes: every window, then one matrix product per group.
 
-    With a `slope`, negative results are multiplied by it (0 is relu).
+    With a `slope`, negative results are multiplied by it (0 is relu). `activation` says the same
+    in the words of the public functions.
     """
+    if activation is not None:
+        slope = 0 if activation == "relu" else activation[1]
     axes = weight.ndim - 2
     if x.ndim == axes + 1:
-        return conv(x[None], weight, bias, stride, padding, dilation, groups, slope=slope)[0]
+        one = conv(x[None], weight, bias, stride, padding, dilation, groups, slope=slope)[0]
+        return into(out, one)
     kernel, stride, dilation = weight.shape[2:], per_axis(stride, axes), per_axis(dilation, axes)
     view = windows(x, kernel, stride, pairs(padding, kernel, dilation), dilation)
     count = view.shape[2 : 2 + axes]
@@ -142,3 +147,28 @@ def conv_backward(
 conv1d = conv2d = conv3d = conv
 conv_transpose1d = conv_transpose2d = conv_transpose3d = conv_transpose
 conv1d_backward = conv2d_backward = conv3d_backward = conv_backward
+
+
+class ConvPlan:
+    """Oracle of :class:`voxkern.ConvPlan`: remembers the arguments of :func:`conv`."""
+
+    def __init__(
+        self,
+        weight,
+        bias=None,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        algorithm="auto",
+        activation=None,
+    ):
+        self.arguments = (
+            *(weight.copy(), None if bias is None else bias.copy()),
+            *(stride, padding, dilation, groups),
+        )
+        self.activation = activation
+
+    def __call__(self, x, out=None):
+        """Convolve `x`."""
+        return conv(x, *self.arguments, activation=self.activation, out=out)

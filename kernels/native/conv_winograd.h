@@ -1,0 +1,167 @@
+/* Convolution by Winograd's minimal filtering, in one to three axes.
+
+   A tile of m outputs of a kernel of r taps needs m + r - 1 inputs and, after a change of basis,
+   m + r - 1 products instead of m*r (Toom and Cook's interpolation, transposed):
+       y = A^T [(G w) . (B^T x)]
+   Axes nest: a 3x3x3 kernel makes 4x4x4 outputs of 6x6x6 products, an eighth of the direct sum's.
+   Summed over channels, each of the points is one small matrix product.
+
+   B^T depends on the number of points alone, so 4 points serve (m, r) = (2, 3) and (3, 2), 6 points
+   (4, 3), (2, 5), (3, 4) and (5, 2). The points are 0, 1, -1, infinity and 0, 2/3, -2/3, 3/2, -3/2,
+   infinity: their error is a fifth of that of the textbook's 0, +-1, +-2. An axis that is
+   not transformed (one point) is summed directly: its taps are terms of the sum, like channels.
+
+   Lanes are channels. Of a block of tiles, the input is turned from rows into vectors of channels
+   and transformed (V[channels][point][tile][lane]), multiplied by the transformed weights
+   (U[outputs][point][term][lane]), and the products (M[outputs][point][tile][lane]) are
+   transformed back and turned into rows. */
+#ifndef VOXKERN_CONV_WINOGRAD_H
+#define VOXKERN_CONV_WINOGRAD_H
+#include <stdlib.h>
+#include <string.h>
+#include "simd.h"
+
+/* Half of the points other than 0 and infinity; the others are their negatives. P*Q is 1. */
+#define P (2.0 / 3)
+#define Q (3.0 / 2)
+enum { MOST_POINTS = 6, MOST_TILE = 5 };
+
+/* Tiles of a block: what is made of them should stay in the second-level cache, but fewer would
+   read the weights too often. */
+enum { BLOCK_BYTES = 768 * 1024, FEWEST_TILES = 16, MOST_TILES = 112 };
+
+typedef struct {
+    ptrdiff_t size, count;    /* of the input, of the output */
+    ptrdiff_t padding;        /* zeros before; negative where inputs are left out */
+    ptrdiff_t taps;           /* of the kernel */
+    ptrdiff_t step, dilation; /* 1 on a transformed axis */
+    ptrdiff_t tile, points;   /* outputs of a tile, products of a tile; 1 and 1 on a direct axis */
+    ptrdiff_t tiles, block, blocks;
+} WinogradAxis;
+
+typedef struct {
+    WinogradAxis axis[3];
+    ptrdiff_t batch, batch_block, batch_blocks, groups;
+    ptrdiff_t inputs, outputs; /* channels per group */
+    ptrdiff_t points, taps;    /* taps of the axes that are summed directly */
+    ptrdiff_t chunk, chunks;   /* output channels of a work item, and items per block */
+    ptrdiff_t chunk_in;        /* input channels of one of the gradient of the weights */
+    ptrdiff_t grid, tiles;     /* most tiles of a block: of V, of M */
+    ptrdiff_t rows;            /* elements of the rows of a block, transformed along W */
+    const void *x, *weight, *bias;
+    void *out;
+    int activation; /* apply the leaky rectifier of this slope to the outputs */
+    double slope;
+} Winograd;
+
+/* One block of tiles: where it is, and how its tiles are numbered. */
+typedef struct {
+    ptrdiff_t group, chunk, sample, samples;
+    ptrdiff_t first[3], tiles[3]; /* of the block's tiles, along each axis */
+    ptrdiff_t region[3];          /* input positions that they need */
+    ptrdiff_t grid[3];            /* tiles of V: on a direct axis, one per input position */
+    ptrdiff_t in[3], in_sample;   /* from one tile of V to the next */
+    ptrdiff_t out[3], out_sample; /* from one tile of M to the next */
+    ptrdiff_t inner;              /* tiles that follow one another in V and M alike */
+    ptrdiff_t grid_tiles, tiles_in_all;
+} Tiles;
+
+static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+static int is_summed(const WinogradAxis *a) { return a->points == 1; }
+
+/* Taps or steps that make tiles of V and of M differ in number. */
+static int is_outer(const WinogradAxis *a) { return is_summed(a) && (a->taps > 1 || a->step > 1); }
+
+/* Input positions for `tiles` tiles. */
+static ptrdiff_t region(const WinogradAxis *a, ptrdiff_t tiles) {
+    return is_summed(a) ? (tiles - 1) * a->step + (a->taps - 1) * a->dilation + 1
+                        : (tiles - 1) * a->tile + a->points;
+}
+
+static void number_tiles(const Winograd *c, Tiles *t) {
+    ptrdiff_t n = 1;
+    for (int i = 0; i < 3; i++) {
+        t->region[i] = region(c->axis + i, t->tiles[i]);
+        t->grid[i] = is_summed(c->axis + i) ? t->region[i] : t->tiles[i];
+    }
+    for (int i = 2; i >= 0; i--)
+        if (!is_outer(c->axis + i)) t->in[i] = t->out[i] = n, n *= t->tiles[i];
+    t->in_sample = t->out_sample = n;
+    t->inner = t->grid_tiles = t->tiles_in_all = n * t->samples;
+    for (int i = 2; i >= 0; i--)
+        if (is_outer(c->axis + i)) {
+            t->in[i] = t->grid_tiles, t->grid_tiles *= t->grid[i];
+            t->out[i] = t->tiles_in_all, t->tiles_in_all *= t->tiles[i];
+        }
+}
+
+/* Which tiles a work item is about. */
+static Tiles find_tiles(const Winograd *c, ptrdiff_t index) {
+    Tiles t;
+    t.chunk = index % c->chunks, index /= c->chunks;
+    for (int i = 2; i >= 0; i--) {
+        const WinogradAxis *a = c->axis + i;
+        t.first[i] = index % a->blocks * a->block, index /= a->blocks;
+        t.tiles[i] = smaller(a->block, a->tiles - t.first[i]);
+    }
+    t.sample = index % c->batch_blocks * c->batch_block;
+    t.samples = smaller(c->batch_block, c->batch - t.sample);
+    t.group = index / c->batch_blocks;
+    number_tiles(c, &t);
+    return t;
+}
+
+/* Even blocks of at most `block`. */
+static void set_block(ptrdiff_t count, ptrdiff_t most, ptrdiff_t *block, ptrdiff_t *blocks) {
+    *blocks = ceil_div(count, most);
+    *block = ceil_div(count, *blocks);
+}
+
+/* Blocks of at most `most` tiles: whole rows, and as many as fit. Cubes would read fewer elements
+   twice, but short pieces of many rows: 32 channels of 64x64x64 take 27 ms so, and 43 in cubes. */
+static void plan_blocks(Winograd *c, ptrdiff_t most) {
+    WinogradAxis *a = c->axis;
+    for (int i = 2; i >= 0; i--) {
+        set_block(a[i].tiles, smaller(a[i].tiles, most), &a[i].block, &a[i].blocks);
+        most /= a[i].block;
+    }
+    set_block(c->batch, smaller(c->batch, most), &c->batch_block, &c->batch_blocks);
+    Tiles t = {.samples = c->batch_block, .tiles = {a[0].block, a[1].block, a[2].block}};
+    number_tiles(c, &t);
+    c->grid = t.grid_tiles, c->tiles = t.tiles_in_all;
+    c->rows = t.region[0] * t.region[1] * t.grid[2] * a[2].points;
+}
+
+/* Tiles of a block, for `elements` of scratch per tile. */
+static ptrdiff_t block_tiles(ptrdiff_t elements, ptrdiff_t itemsize) {
+    ptrdiff_t n = BLOCK_BYTES / (elements * itemsize);
+    return n < FEWEST_TILES ? FEWEST_TILES : smaller(n, MOST_TILES);
+}
+
+/* G, `points` rows of `taps`: rows are the powers of a point over the product of its distances to
+   the others. */
+static void weight_matrix(ptrdiff_t points, ptrdiff_t taps, double *g) {
+    const double four[] = {0, 1, -1}, six[] = {0, P, -P, Q, -Q}, *p = points == 4 ? four : six;
+    for (ptrdiff_t i = 0; i < points; i++) {
+        double distances = 1, power = 1;
+        for (ptrdiff_t j = 0; j < points - 1; j++)
+            if (i < points - 1 && j != i) distances *= p[i] - p[j];
+        for (ptrdiff_t k = 0; k < taps; k++) {
+            g[i * taps + k] = i < points - 1 ? power / distances : k == taps - 1;
+            if (i < points - 1) power *= p[i];
+        }
+    }
+    if (points == 1) g[0] = 1;
+}
+
+#define REAL float
+#include "conv_winograd_kernels.h"
+#undef REAL
+#define REAL double
+#include "conv_winograd_kernels.h"
+#undef REAL
+#undef P
+#undef Q
+#endif

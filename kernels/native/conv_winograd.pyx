@@ -1,0 +1,201 @@
+"""Convolution with fewer multiplications; see conv_winograd.h for how."""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memset
+
+from voxkern.kernels.native.host import useful_threads
+
+cdef extern from "scratch.h" nogil:
+    void *take_scratch(size_t bytes)
+    void give_scratch(void *block)
+
+cdef extern from "conv_winograd.h" nogil:
+    enum: lanes_float, lanes_double
+    ctypedef struct WinogradAxis:
+        Py_ssize_t size, count, padding, taps, step, dilation, tile, points, tiles, block, blocks
+    ctypedef struct Winograd:
+        WinogradAxis axis[3]
+        Py_ssize_t batch, batch_block, batch_blocks, groups, inputs, outputs, points, taps
+        Py_ssize_t chunk, chunks, chunk_in
+        const void *x
+        const void *weight
+        const void *bias
+        void *out
+        int activation
+        double slope
+    void plan_blocks(Winograd *c, Py_ssize_t most)
+    Py_ssize_t block_tiles(Py_ssize_t elements, Py_ssize_t itemsize)
+    Py_ssize_t winograd_scratch_float(const Winograd *c)
+    Py_ssize_t winograd_scratch_double(const Winograd *c)
+    int winograd_item_float(const Winograd *c, Py_ssize_t index, float *scratch)
+    int winograd_item_double(const Winograd *c, Py_ssize_t index, double *scratch)
+    int gradient_item_float(const Winograd *c, Py_ssize_t index, const float *grad, float *out,
+                            float *scratch)
+    int gradient_item_double(const Winograd *c, Py_ssize_t index, const double *grad, double *out,
+                             double *scratch)
+    Py_ssize_t winograd_packed_float(const Winograd *c)
+    Py_ssize_t winograd_packed_double(const Winograd *c)
+    Py_ssize_t pack_items_float(const Winograd *c)
+    Py_ssize_t pack_items_double(const Winograd *c)
+    Py_ssize_t pack_scratch_float(const Winograd *c)
+    Py_ssize_t pack_scratch_double(const Winograd *c)
+    void pack_item_float(const Winograd *c, Py_ssize_t index, const float *weight, float *packed,
+                         float *scratch)
+    void pack_item_double(const Winograd *c, Py_ssize_t index, const double *weight,
+                          double *packed, double *scratch)
+    void winograd_matrices_double(Py_ssize_t points, Py_ssize_t tile, double *output,
+                                  double *input, double *weight)
+
+ctypedef fused real:
+    float
+    double
+
+cdef enum:
+    PRODUCTS = 32  # done in the time of moving one element
+
+
+cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
+    """What the kernel and the tile say; 1 is the tile of an axis that is summed directly."""
+    cdef int i
+    memset(c, 0, sizeof(c[0]))
+    c.points = c.taps = 1
+    for i in range(3):
+        c.axis[i].taps, c.axis[i].tile = kernel_size[i], tile[i]
+        c.axis[i].points = c.axis[i].taps + c.axis[i].tile - 1 if c.axis[i].tile > 1 else 1
+        c.points *= c.axis[i].points
+        c.taps *= c.axis[i].taps if c.axis[i].points == 1 else 1
+
+
+cdef void set_shapes(Winograd *c, const real[:, :, :, :, ::1] x,
+                     const real[:, :, :, :, ::1] out, padding, stride, dilation,
+                     Py_ssize_t groups) noexcept:
+    cdef int i
+    c.batch, c.groups = x.shape[0], groups
+    c.inputs, c.outputs = x.shape[1] // groups, out.shape[1] // groups
+    for i in range(3):
+        c.axis[i].size, c.axis[i].count = x.shape[2 + i], out.shape[2 + i]
+        c.axis[i].padding, c.axis[i].dilation = padding[i][0], dilation[i]
+        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
+        c.axis[i].tiles = (c.axis[i].count + c.axis[i].tile - 1) // c.axis[i].tile
+    c.x = <const void *> &x[0, 0, 0, 0, 0]
+
+
+def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssize_t groups,
+                Py_ssize_t itemsize):
+    """Elements of the transformed weights of `outputs` channels of `inputs` per group."""
+    cdef Winograd c
+    set_axes(&c, kernel_size, tile)
+    c.groups, c.inputs, c.outputs = groups, inputs, outputs // groups
+    return winograd_packed_float(&c) if itemsize == 4 else winograd_packed_double(&c)
+
+
+def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::1] out):
+    """out = the transformed weights, for `conv` with this tile."""
+    cdef Winograd c
+    cdef Py_ssize_t item, items, size
+    cdef int threads = useful_threads(out.size)
+    set_axes(&c, (weight.shape[2], weight.shape[3], weight.shape[4]), tile)
+    c.groups, c.inputs, c.outputs = groups, weight.shape[1], weight.shape[0] // groups
+    if real is float:
+        items, size = pack_items_float(&c), pack_scratch_float(&c)
+    else:
+        items, size = pack_items_double(&c), pack_scratch_double(&c)
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory to transform the weights of a convolution")
+    for item in prange(items, nogil=True, num_threads=threads, schedule="static"):
+        if real is float:
+            pack_item_float(&c, item, &weight[0, 0, 0, 0, 0], &out[0], scratch + threadid() * size)
+        else:
+            pack_item_double(&c, item, &weight[0, 0, 0, 0, 0], &out[0], scratch + threadid() * size)
+    give_scratch(scratch)
+
+
+def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] bias, kernel_size,
+         tile, padding, stride, dilation, Py_ssize_t groups, *, slope,
+         real[:, :, :, :, ::1] out, Py_ssize_t most=0):
+    """out = the correlation of x with the weights that `pack` transformed, plus bias.
+
+    Returns whether all results are finite. If not, results are wrong beside those that should not
+    be: compute them again another way.
+    """
+    cdef Winograd c
+    cdef int i, bad = 0, threads
+    cdef Py_ssize_t item, items, size, blocks, lanes
+    if out.size == 0:
+        return True
+    set_axes(&c, kernel_size, tile)
+    set_shapes[real](&c, x, out, padding, stride, dilation, groups)
+    if slope is not None:
+        c.activation, c.slope = 1, slope
+    c.out = <void *> &out[0, 0, 0, 0, 0]
+    c.weight = <const void *> &packed[0]
+    c.bias = <const void *> &bias[0] if bias is not None else NULL
+    threads = useful_threads(out.size * c.inputs // PRODUCTS * 8)
+    lanes = lanes_float if real is float else lanes_double
+    plan_blocks(&c, most or block_tiles(c.points * (c.inputs + 2 * lanes), sizeof(real)))
+    blocks = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    c.chunk = c.outputs
+    if blocks < 4 * threads and threads > 1:
+        c.chunk = c.outputs * blocks // (4 * threads)
+        c.chunk = max(1, (c.chunk + 2 * lanes - 1) // (2 * lanes)) * 2 * lanes
+    c.chunks = (c.outputs + c.chunk - 1) // c.chunk
+    items = blocks * c.chunks
+    size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
+    size = (size + 15) // 16 * 16  # a cache line
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a convolution")
+    for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
+        if real is float:
+            bad += winograd_item_float(&c, item, scratch + threadid() * size)
+        else:
+            bad += winograd_item_double(&c, item, scratch + threadid() * size)
+    give_scratch(scratch)
+    return bad == 0
+
+
+def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x, kernel_size,
+                    tile, padding, stride, dilation, Py_ssize_t groups, *,
+                    real[:, :, :, :, ::1] out, Py_ssize_t most=64, Py_ssize_t chunk=64):
+    """out = the gradient to the weights, given that to the output.
+
+    Returns whether all of it is finite; see `conv`. A task owns the weights between some input
+    and some output channels and walks through all tiles in order, in blocks that depend on the
+    shapes alone: every sum has one order whatever the number of threads.
+    """
+    cdef Winograd c
+    cdef int bad = 0, threads
+    cdef Py_ssize_t item, items, size, lanes = lanes_float if real is float else lanes_double
+    set_axes(&c, kernel_size, tile)
+    set_shapes[real](&c, x, grad, padding, stride, dilation, groups)
+    threads = useful_threads(grad.size * c.inputs // PRODUCTS * 8)
+    plan_blocks(&c, most)
+    c.chunks = 1
+    c.chunk_in = min(chunk, c.inputs)
+    c.chunk = min(chunk, c.outputs)
+    items = groups * ((c.inputs + c.chunk_in - 1) // c.chunk_in)
+    # The threads share the output channels, in whole vectors.
+    while c.chunk > lanes and items * ((c.outputs + c.chunk - 1) // c.chunk) < threads:
+        c.chunk = ((c.chunk + 1) // 2 + lanes - 1) // lanes * lanes
+    items *= (c.outputs + c.chunk - 1) // c.chunk
+    size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
+    size = (size + 15) // 16 * 16  # a cache line
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a weight gradient")
+    for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
+        if real is float:
+            bad += gradient_item_float(&c, item, &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
+                                       scratch + threadid() * size)
+        else:
+            bad += gradient_item_double(&c, item, &grad[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0],
+                                        scratch + threadid() * size)
+    give_scratch(scratch)
+    return bad == 0
+
+
+def matrices(int points, int tile, double[:, ::1] output, double[:, ::1] input,
+             double[:, ::1] weight):
+    """Fill in A^T, B^T and G as the kernels apply them."""
+    winograd_matrices_double(points, tile, &output[0, 0], &input[0, 0], &weight[0, 0])

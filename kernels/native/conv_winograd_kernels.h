@@ -1,0 +1,857 @@
+/* The loops of conv_winograd.h for one type, REAL. */
+
+/* Channels per partial sum: each block is summed on its own and added to the total, and the error
+   stops growing with the number of channels. */
+#define BLOCK 32
+#define AHEAD 1024 /* elements that weights are fetched ahead: they come from far */
+
+/* B^T d, in place: the values at P of the interpolation, transposed. A row for a point and one for
+   its negative are the even part plus and minus the odd. */
+FORCE_INLINE void SIMD(transform_input)(const int points, SIMD(vec) * d) {
+    if (points == 4) {
+        SIMD(vec) even = d[2], odd = d[1];
+        d[0] = SIMD(sub)(even, d[0]), d[3] = SIMD(sub)(d[3], odd);
+        d[1] = SIMD(add)(even, odd), d[2] = SIMD(sub)(even, odd);
+    } else if (points == 6) {
+        const SIMD(vec) p2 = SIMD(all)((REAL)(-P * P)), q2 = SIMD(all)((REAL)(-Q * Q));
+        const SIMD(vec) both = SIMD(all)((REAL)(-P * P - Q * Q));
+        SIMD(vec) even_p = SIMD(fma)(q2, d[2], d[4]), even_q = SIMD(fma)(p2, d[2], d[4]);
+        SIMD(vec) odd_p = SIMD(mul)(SIMD(all)((REAL)P), SIMD(fma)(q2, d[1], d[3]));
+        SIMD(vec) odd_q = SIMD(mul)(SIMD(all)((REAL)Q), SIMD(fma)(p2, d[1], d[3]));
+        d[0] = SIMD(fma)(both, d[2], SIMD(add)(d[0], d[4]));
+        d[5] = SIMD(fma)(both, d[3], SIMD(add)(d[1], d[5]));
+        d[1] = SIMD(add)(even_p, odd_p), d[2] = SIMD(sub)(even_p, odd_p);
+        d[3] = SIMD(add)(even_q, odd_q), d[4] = SIMD(sub)(even_q, odd_q);
+    }
+}
+
+/* A^T m, in place, `tile` results: powers of the points, even ones of the sum of a pair, odd ones
+   of the difference. */
+FORCE_INLINE void SIMD(transform_output)(const int points, const int tile, SIMD(vec) * m) {
+    if (points == 1) return;
+    SIMD(vec) sum = SIMD(add)(m[1], m[2]), dif = SIMD(sub)(m[1], m[2]), last = m[points - 1];
+    SIMD(vec) sum2 = sum, dif2 = dif;
+    double p = 1, q = 1;
+    if (points == 6) sum2 = SIMD(add)(m[3], m[4]), dif2 = SIMD(sub)(m[3], m[4]);
+    EACH(j, tile) {
+        SIMD(vec) y = j % 2 ? dif : sum, y2 = j % 2 ? dif2 : sum2;
+        if (points == 4) y = j == 0 ? SIMD(add)(m[0], y) : y;
+        else if (j == 0) y = SIMD(add)(m[0], SIMD(add)(y, y2));
+        else y = SIMD(fma)(SIMD(all)((REAL)q), y2, SIMD(mul)(SIMD(all)((REAL)p), y));
+        m[j] = j == tile - 1 ? SIMD(add)(y, last) : y;
+        p *= P, q *= Q;
+    }
+}
+
+/* A g, in place, the adjoint of the above: `tile` gradients to `points`. */
+FORCE_INLINE void SIMD(transform_gradient)(const int points, const int tile, SIMD(vec) * g) {
+    SIMD(vec) last = g[tile - 1], even[2], odd[2];
+    EACH(i, points == 6 ? 2 : 1) {
+        double p = points == 4 ? 1 : i == 0 ? P : Q, power = p * p;
+        even[i] = g[0], odd[i] = SIMD(mul)(SIMD(all)((REAL)p), g[1]);
+        EACH(j, tile) {
+            if (j < 2) continue;
+            if (j % 2) odd[i] = SIMD(fma)(SIMD(all)((REAL)power), g[j], odd[i]);
+            else even[i] = SIMD(fma)(SIMD(all)((REAL)power), g[j], even[i]);
+            power *= p;
+        }
+    }
+    EACH(i, points == 6 ? 2 : 1) {
+        g[1 + 2 * i] = SIMD(add)(even[i], odd[i]);
+        g[2 + 2 * i] = SIMD(sub)(even[i], odd[i]);
+    }
+    g[points - 1] = last;
+}
+
+/* Steps through an array: along a line to be transformed, and to the next lines. */
+typedef struct {
+    ptrdiff_t line, row, column;
+} SIMD(Steps);
+
+FORCE_INLINE void SIMD(lines_in)(const int points, const int tile, const int spread, ptrdiff_t rows,
+                                 ptrdiff_t columns, const REAL *from, SIMD(Steps) f, REAL *to,
+                                 SIMD(Steps) t) {
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j++) {
+            SIMD(vec) d[MOST_POINTS];
+            const REAL *p = from + i * f.row + j * f.column;
+            REAL *q = to + i * t.row + j * t.column;
+            EACH(k, spread ? tile : points) d[k] = SIMD(load)(p + k * f.line);
+            if (spread) SIMD(transform_gradient)(points, tile, d);
+            else SIMD(transform_input)(points, d);
+            EACH(k, points) SIMD(store)(q + k * t.line, d[k]);
+        }
+}
+
+/* Lines of the input, or (`spread`) of the gradient to the output. Not inlined: the callers'
+   registers are few. */
+NO_INLINE void SIMD(transform_lines_in)(const WinogradAxis *a, int spread, ptrdiff_t rows,
+                                        ptrdiff_t columns, const REAL *from, SIMD(Steps) f,
+                                        REAL *to, SIMD(Steps) t) {
+    int kind = (int)(a->points * 8 + (spread ? a->tile : 0));
+    switch (kind) {
+    case 6 * 8: SIMD(lines_in)(6, 0, 0, rows, columns, from, f, to, t); break;
+    case 4 * 8: SIMD(lines_in)(4, 0, 0, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 4: SIMD(lines_in)(6, 4, 1, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 2: SIMD(lines_in)(6, 2, 1, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 3: SIMD(lines_in)(6, 3, 1, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 5: SIMD(lines_in)(6, 5, 1, rows, columns, from, f, to, t); break;
+    case 4 * 8 + 2: SIMD(lines_in)(4, 2, 1, rows, columns, from, f, to, t); break;
+    case 4 * 8 + 3: SIMD(lines_in)(4, 3, 1, rows, columns, from, f, to, t); break;
+    default: SIMD(lines_in)(1, 1, 0, rows, columns, from, f, to, t);
+    }
+}
+
+FORCE_INLINE void SIMD(lines_out)(const int points, const int tile, ptrdiff_t rows,
+                                  ptrdiff_t columns, const REAL *from, SIMD(Steps) f, REAL *to,
+                                  SIMD(Steps) t) {
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j++) {
+            SIMD(vec) m[MOST_POINTS];
+            const REAL *p = from + i * f.row + j * f.column;
+            REAL *q = to + i * t.row + j * t.column;
+            EACH(k, points) m[k] = SIMD(load)(p + k * f.line);
+            SIMD(transform_output)(points, tile, m);
+            EACH(k, tile) SIMD(store)(q + k * t.line, m[k]);
+        }
+}
+
+NO_INLINE void SIMD(transform_lines_out)(const WinogradAxis *a, ptrdiff_t rows, ptrdiff_t columns,
+                                         const REAL *from, SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
+    switch (a->points * 8 + a->tile) {
+    case 6 * 8 + 4: SIMD(lines_out)(6, 4, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 2: SIMD(lines_out)(6, 2, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 3: SIMD(lines_out)(6, 3, rows, columns, from, f, to, t); break;
+    case 6 * 8 + 5: SIMD(lines_out)(6, 5, rows, columns, from, f, to, t); break;
+    case 4 * 8 + 2: SIMD(lines_out)(4, 2, rows, columns, from, f, to, t); break;
+    case 4 * 8 + 3: SIMD(lines_out)(4, 3, rows, columns, from, f, to, t); break;
+    default: SIMD(lines_out)(1, 1, rows, columns, from, f, to, t);
+    }
+}
+
+/* Turn a square of vectors: every round zips the first half of the rows with the second, which
+   rotates the bits of (row, lane) by one place. */
+FORCE_INLINE void SIMD(turn)(SIMD(vec) * v) {
+    enum { L = SIMD(lanes) };
+    for (int round = 1; round < L; round *= 2) {
+        SIMD(vec) t[L];
+        EACH(i, L) t[i] = v[i];
+        EACH(i, L / 2) {
+            v[2 * i] = SIMD(zip_low)(t[i], t[i + L / 2]);
+            v[2 * i + 1] = SIMD(zip_high)(t[i], t[i + L / 2]);
+        }
+    }
+}
+
+/* target[i][lane] = x[lane * channel + i] for n <= L elements of each of `channels` channels. */
+FORCE_INLINE void SIMD(fetch_square)(const REAL *x, ptrdiff_t channel, ptrdiff_t channels,
+                                     ptrdiff_t n, REAL *target) {
+    enum { L = SIMD(lanes) };
+    SIMD(vec) v[L];
+    if (n == L && channels == L)
+        EACH(j, L) v[j] = SIMD(load)(x + j * channel);
+    else
+        EACH(j, L) v[j] = j < channels ? SIMD(load_first)(x + j * channel, n) : SIMD(all)(0);
+    SIMD(turn)(v);
+    EACH(j, L)
+        if (j < n) SIMD(store)(target + j * L, v[j]);
+}
+
+/* The reverse: x[lane * channel + i] = source[i][lane]. */
+FORCE_INLINE void SIMD(deliver_square)(const REAL *source, ptrdiff_t n, ptrdiff_t channels, REAL *x,
+                                       ptrdiff_t channel) {
+    enum { L = SIMD(lanes) };
+    SIMD(vec) v[L];
+    EACH(j, L) v[j] = SIMD(load)(source + j * L);
+    SIMD(turn)(v);
+    if (n == L && channels == L)
+        EACH(j, L) SIMD(store)(x + j * channel, v[j]);
+    else
+        EACH(j, L)
+            if (j < channels) SIMD(store_first)(x + j * channel, v[j], n);
+}
+
+/* target[i][lane] = x[lane * channel + first + i], 0 outside of the row and behind `channels`. */
+static void SIMD(fetch_row)(const REAL *x, ptrdiff_t channel, ptrdiff_t channels, ptrdiff_t size,
+                            ptrdiff_t first, ptrdiff_t count, REAL *target) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t i = 0, end = smaller(count, size - first);
+    const SIMD(vec) zero = SIMD(all)(0);
+    for (; i < count && first + i < 0; i++) SIMD(store)(target + i * L, zero);
+    for (; i + L <= end && channels == L; i += L) {
+        const REAL *p = x + first + i;
+        /* As many streams as channels are too many for the hardware: fetch the next row but one. */
+        for (int j = 0; j < L; j++) PREFETCH(p + j * channel + 2 * size);
+        SIMD(fetch_square)(p, channel, L, L, target + i * L);
+    }
+    for (; i < end; i += L)
+        SIMD(fetch_square)(x + first + i, channel, channels, smaller(L, end - i), target + i * L);
+    for (i = end > 0 ? end : i; i < count; i++) SIMD(store)(target + i * L, zero);
+}
+
+/* The reverse: x[lane * channel + i] = source[i][lane]; reads whole squares of `source`. */
+static void SIMD(deliver_row)(const REAL *source, ptrdiff_t count, ptrdiff_t channels, REAL *x,
+                              ptrdiff_t channel) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t i = 0;
+    for (; i + L <= count && channels == L; i += L)
+        SIMD(deliver_square)(source + i * L, L, L, x + i, channel);
+    for (; i < count; i += L)
+        SIMD(deliver_square)(source + i * L, smaller(L, count - i), channels, x + i, channel);
+}
+
+/* Scratch of a thread, by parts. */
+typedef struct {
+    REAL *row;             /* a row of the region or of the output, vectors of channels */
+    REAL *rows;            /* all rows of the region, transformed along W */
+    REAL *tile;            /* a tile between two axes */
+    REAL *back;            /* a row of tiles, to be transformed back along W */
+    REAL *in;              /* V */
+    REAL *product;         /* M */
+    REAL *sum;             /* of the gradient of the transformed weights */
+    REAL *unpack, *kernel; /* and on its way back */
+    ptrdiff_t *tap;        /* elements of V from a tile to the one that a tap reads */
+} SIMD(Scratch);
+
+/* Hand out a thread's memory; returns its size in elements. `c->chunk_in` is 0 but for the gradient
+   of the weights. */
+static ptrdiff_t SIMD(cut)(SIMD(Scratch) * s, const Winograd *c, REAL *memory) {
+    enum { L = SIMD(lanes), TILE = MOST_POINTS * MOST_POINTS * MOST_POINTS * L };
+    const WinogradAxis *w = c->axis + 2;
+    ptrdiff_t row = region(w, w->block), out = w->block * w->tile, size = 0;
+    ptrdiff_t inputs = ceil_div(c->chunk_in ? c->chunk_in : c->inputs, L), outputs = 2;
+    ptrdiff_t kernel = c->axis[0].taps * c->axis[1].taps * c->axis[2].taps;
+    s->tile = memory, size += TILE;
+    s->row = memory + size, size += ceil_div(row > out ? row : out, L) * L * L;
+    s->back = memory + size, size += w->block * TILE;
+    s->rows = memory + size, size += c->rows * L;
+    s->in = memory + size, size += inputs * c->points * c->grid * L;
+    if (c->chunk_in) {
+        outputs = ceil_div(c->chunk, L);
+        s->sum = memory + size, size += outputs * c->points * c->taps * inputs * L * L;
+        s->unpack = memory + size, size += 2 * c->points * kernel * L;
+        s->kernel = memory + size, size += ceil_div(kernel, L) * L * L;
+    }
+    s->product = memory + size, size += outputs * c->points * c->tiles * L;
+    s->tap = (ptrdiff_t *)(memory + size), size += c->taps * (ptrdiff_t)sizeof(*s->tap);
+    return size;
+}
+
+/* Scratch elements that one work item needs. */
+static ptrdiff_t SIMD(winograd_scratch)(const Winograd *c) {
+    SIMD(Scratch) s;
+    REAL origin[1];
+    return SIMD(cut)(&s, c, origin);
+}
+
+/* What is transformed: the input, or the gradient to the output. */
+typedef struct {
+    int spread;         /* the gradient */
+    ptrdiff_t size[3];  /* of the array */
+    ptrdiff_t first[3]; /* its position at the block's first row */
+    ptrdiff_t region[3];
+    ptrdiff_t step[3]; /* positions from one tile to the next */
+    ptrdiff_t line[3]; /* positions of a tile */
+    ptrdiff_t tiles[3];
+    ptrdiff_t number[3]; /* from one tile to the next in the result */
+    ptrdiff_t tiles_in_all;
+} SIMD(View);
+
+static SIMD(View) SIMD(view)(const Winograd *c, const Tiles *t, int spread) {
+    SIMD(View) v = {.spread = spread, .tiles_in_all = spread ? t->tiles_in_all : t->grid_tiles};
+    for (int i = 0; i < 3; i++) {
+        const WinogradAxis *a = c->axis + i;
+        v.size[i] = spread ? a->count : a->size;
+        v.step[i] = a->tile, v.line[i] = spread ? a->tile : a->points;
+        v.first[i] = spread ? t->first[i] * a->tile
+                            : t->first[i] * (is_summed(a) ? a->step : a->tile) - a->padding;
+        v.region[i] = spread ? t->tiles[i] * a->tile : t->region[i];
+        v.tiles[i] = spread ? t->tiles[i] : t->grid[i];
+        v.number[i] = spread ? t->out[i] : t->in[i];
+    }
+    return v;
+}
+
+/* The rows that a block reads of one sample's vector of channels, transformed along W. */
+static void SIMD(fetch_rows)(const Winograd *c, const SIMD(View) * v, const REAL *x,
+                             ptrdiff_t channels, SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *w = c->axis + 2;
+    ptrdiff_t line = v->tiles[2] * w->points * L, channel = v->size[0] * v->size[1] * v->size[2];
+    SIMD(Steps) from = {L, 0, v->step[2] * L}, to = {L, 0, w->points * L};
+    REAL *target = s->rows;
+    for (ptrdiff_t z = v->first[0]; z < v->first[0] + v->region[0]; z++)
+        for (ptrdiff_t y = v->first[1]; y < v->first[1] + v->region[1]; y++, target += line) {
+            if (z < 0 || z >= v->size[0] || y < 0 || y >= v->size[1]) {
+                memset(target, 0, (size_t)line * sizeof(REAL));
+                continue;
+            }
+            SIMD(fetch_row)(x + (z * v->size[1] + y) * v->size[2], channel, channels, v->size[2],
+                            v->first[2], v->region[2], s->row);
+            SIMD(transform_lines_in)(w, v->spread, 1, v->tiles[2], s->row, from, target, to);
+        }
+}
+
+/* The other two axes, to [point][tile][lane]: one vector of channels of one sample. */
+static void SIMD(transform_tiles)(const Winograd *c, const SIMD(View) * v, SIMD(Scratch) * s,
+                                  REAL *result) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *d = c->axis, *h = d + 1, *w = d + 2;
+    ptrdiff_t face = w->points * L, line = v->tiles[2] * face, plane = v->region[1] * line;
+    ptrdiff_t point = v->tiles_in_all * L, across = h->points * face;
+    SIMD(Steps) rows = {line, plane, L}, middle = {face, across, L}, depth = {across, 0, L};
+    SIMD(Steps) from_rows = {plane, 0, L}, flat = {w->points * point, 0, point};
+    SIMD(Steps) deep = {h->points * w->points * point, 0, point};
+    for (ptrdiff_t z = 0; z < v->tiles[0]; z++)
+        for (ptrdiff_t y = 0; y < v->tiles[1]; y++)
+            for (ptrdiff_t x = 0; x < v->tiles[2]; x++) {
+                const REAL *from =
+                    s->rows + z * v->step[0] * plane + y * v->step[1] * line + x * face;
+                REAL *to = result + (z * v->number[0] + y * v->number[1] + x * v->number[2]) * L;
+                if (is_summed(d))
+                    SIMD(transform_lines_in)(h, v->spread, 1, w->points, from, rows, to, flat);
+                else if (is_summed(h))
+                    SIMD(transform_lines_in)(d, v->spread, 1, w->points, from, from_rows, to, deep);
+                else {
+                    SIMD(transform_lines_in)(h, v->spread, v->line[0], w->points, from, rows,
+                                             s->tile, middle);
+                    SIMD(transform_lines_in)(d, v->spread, 1, h->points * w->points, s->tile, depth,
+                                             to, deep);
+                }
+            }
+}
+
+/* Products of one point: R tiles by C vectors of output channels, summed over `terms` channels of
+   each of the taps; R*C sums in registers. */
+FORCE_INLINE void SIMD(products)(const int R, const int C, const Winograd *c, const Tiles *t,
+                                 const ptrdiff_t *tap, const REAL *in, const REAL *weight,
+                                 REAL *RESTRICT out, ptrdiff_t out_half) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t step = c->points * t->grid_tiles * L;
+    for (ptrdiff_t k = 0, fresh = 1; k < c->taps; k++)
+        for (ptrdiff_t first = 0; first < c->inputs; first += BLOCK, fresh = 0) {
+            ptrdiff_t end = smaller(c->inputs, first + BLOCK);
+            SIMD(vec) sum[14][2];
+            EACH(r, R)
+                EACH(v, C) sum[r][v] = SIMD(all)(0);
+            for (ptrdiff_t i = first; i < end; i += L) {
+                const REAL *p = in + tap[k] + i / L * step, *stop = p + smaller(L, end - i);
+                for (; p < stop; p++, weight += C * L) {
+                    EACH(v, C) PREFETCH(weight + v * L + AHEAD);
+                    SIMD(vec) u[2];
+                    EACH(v, C) u[v] = SIMD(load)(weight + v * L);
+                    EACH(r, R) {
+                        SIMD(vec) x = SIMD(all)(p[r * L]);
+                        EACH(v, C) sum[r][v] = SIMD(fma)(x, u[v], sum[r][v]);
+                    }
+                }
+            }
+            EACH(r, R)
+                EACH(v, C) {
+                    REAL *q = out + r * L + v * out_half;
+                    SIMD(store)(q, fresh ? sum[r][v] : SIMD(add)(sum[r][v], SIMD(load)(q)));
+                }
+        }
+}
+
+#define PRODUCTS(R)                                                                                \
+    case R:                                                                                        \
+        if (columns == 2) SIMD(products)(R, 2, c, t, tap, in, weight, out, out_half);              \
+        else SIMD(products)(R, 1, c, t, tap, in, weight, out, out_half);                           \
+        break;
+/* 2*R sums, 2 weights and an input (and a product, where it is not fused) fit the registers. */
+#if SIMD_REGISTERS == 32
+#define ROWS 14
+#elif defined(SIMD_UNFUSED)
+#define ROWS 5
+#else
+#define ROWS 6
+#endif
+static void SIMD(product_rows)(ptrdiff_t rows, int columns, const Winograd *c, const Tiles *t,
+                               const ptrdiff_t *tap, const REAL *in, const REAL *weight, REAL *out,
+                               ptrdiff_t out_half) {
+    switch (rows) {
+#if ROWS == 14
+        PRODUCTS(14)
+        PRODUCTS(13)
+        PRODUCTS(12)
+        PRODUCTS(11)
+        PRODUCTS(10)
+        PRODUCTS(9)
+        PRODUCTS(8) PRODUCTS(7)
+#endif
+#if ROWS >= 6
+            PRODUCTS(6)
+#endif
+                PRODUCTS(5) PRODUCTS(4) PRODUCTS(3) PRODUCTS(2) PRODUCTS(1)
+    }
+}
+#undef PRODUCTS
+
+/* From a tile of V to the one that each tap reads, in elements. */
+static void SIMD(find_taps)(const Winograd *c, const Tiles *t, ptrdiff_t *tap) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t n[3];
+    for (int i = 0; i < 3; i++) n[i] = is_summed(a + i) ? a[i].taps : 1;
+    for (ptrdiff_t k = 0; k < c->taps; k++) {
+        ptrdiff_t z = k / (n[1] * n[2]), y = k / n[2] % n[1], x = k % n[2];
+        tap[k] = (z * a[0].dilation * t->in[0] + y * a[1].dilation * t->in[1] +
+                  x * a[2].dilation * t->in[2]) *
+                 L;
+    }
+}
+
+/* The tile of V at which the `index`-th run of inner tiles starts. */
+static ptrdiff_t SIMD(outer_tile)(const WinogradAxis *a, const Tiles *t, ptrdiff_t index) {
+    ptrdiff_t tile = 0;
+    for (int i = 2; i >= 0; i--)
+        if (is_outer(a + i)) {
+            tile += index % t->tiles[i] * a[i].step * t->in[i];
+            index /= t->tiles[i];
+        }
+    return tile;
+}
+
+/* All products of a block with up to two vectors of output channels. */
+static void SIMD(multiply)(const Winograd *c, const Tiles *t, const REAL *weight, int columns,
+                           SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t count = t->tiles_in_all / t->inner, out_half = c->points * t->tiles_in_all * L;
+    ptrdiff_t pieces = ceil_div(t->inner, ROWS);
+    SIMD(find_taps)(c, t, s->tap);
+    for (ptrdiff_t p = 0; p < c->points; p++, weight += c->taps * c->inputs * columns * L)
+        for (ptrdiff_t o = 0; o < count; o++) {
+            const REAL *in = s->in + (p * t->grid_tiles + SIMD(outer_tile)(c->axis, t, o)) * L;
+            REAL *out = s->product + (p * t->tiles_in_all + o * t->inner) * L;
+            for (ptrdiff_t i = 0; i < pieces; i++) {
+                ptrdiff_t first = t->inner * i / pieces, end = t->inner * (i + 1) / pieces;
+                SIMD(product_rows)(end - first, columns, c, t, s->tap, in + first * L, weight,
+                                   out + first * L, out_half);
+            }
+        }
+}
+
+/* Transform the products of one tile back along D and H, to [tile][tile][points]. */
+static void SIMD(transform_back)(const Winograd *c, const Tiles *t, const REAL *product,
+                                 SIMD(Scratch) * s, REAL *to) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *d = c->axis, *h = d + 1, *w = d + 2;
+    ptrdiff_t point = t->tiles_in_all * L, face = w->points * L, across = h->points * face;
+    SIMD(Steps) deep = {h->points * w->points * point, 0, point}, depth = {across, 0, L};
+    SIMD(Steps) flat = {w->points * point, 0, point}, middle = {face, across, L};
+    SIMD(Steps) rows = {face, h->tile * face, L};
+    if (is_summed(d)) SIMD(transform_lines_out)(h, 1, w->points, product, flat, to, rows);
+    else if (is_summed(h)) SIMD(transform_lines_out)(d, 1, w->points, product, deep, to, depth);
+    else {
+        SIMD(transform_lines_out)(d, 1, h->points * w->points, product, deep, s->tile, depth);
+        SIMD(transform_lines_out)(h, d->tile, w->points, s->tile, middle, to, rows);
+    }
+}
+
+/* Add the bias and apply the activation to a row; `check` becomes NaN if a sum is not finite. */
+static void SIMD(finish)(const Winograd *c, SIMD(vec) bias, REAL *row, ptrdiff_t n,
+                         SIMD(vec) * check) {
+    enum { L = SIMD(lanes) };
+    const SIMD(vec) zero = SIMD(all)(0), slope = SIMD(all)((REAL)c->slope);
+    SIMD(vec) all_zero = *check;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        SIMD(vec) y = SIMD(add)(SIMD(load)(row + i * L), bias);
+        all_zero = SIMD(fma)(y, zero, all_zero);
+        if (c->activation) {
+            SIMD(vec) above = SIMD(larger)(y, zero);
+            y = SIMD(fma)(slope, SIMD(sub)(y, above), above);
+        }
+        SIMD(store)(row + i * L, y);
+    }
+    *check = all_zero;
+}
+
+/* The outputs of a block for one vector of output channels, the first of them `first`. */
+static void SIMD(deliver)(const Winograd *c, const Tiles *t, const REAL *product, ptrdiff_t first,
+                          SIMD(Scratch) * s, SIMD(vec) * check) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *d = c->axis, *h = d + 1, *w = d + 2;
+    ptrdiff_t channel = d->count * h->count * w->count, face = w->points * L;
+    ptrdiff_t channels = smaller(L, c->outputs - first), tile = d->tile * h->tile * face;
+    ptrdiff_t x = t->first[2] * w->tile, count = smaller(t->tiles[2] * w->tile, w->count - x);
+    SIMD(Steps) from = {L, 0, tile}, to = {L, 0, w->tile * L};
+    SIMD(vec) bias = SIMD(all)(0);
+    first += t->group * c->outputs;
+    if (c->bias) bias = SIMD(load_first)((const REAL *)c->bias + first, channels);
+    for (ptrdiff_t i = 0; i < t->samples * t->tiles[0] * t->tiles[1]; i++) {
+        ptrdiff_t n = i / (t->tiles[0] * t->tiles[1]), td = i / t->tiles[1] % t->tiles[0];
+        ptrdiff_t th = i % t->tiles[1];
+        for (ptrdiff_t tw = 0; tw < t->tiles[2]; tw++) {
+            ptrdiff_t number = n * t->out_sample + td * t->out[0] + th * t->out[1] + tw * t->out[2];
+            SIMD(transform_back)(c, t, product + number * L, s, s->back + tw * tile);
+        }
+        REAL *out =
+            (REAL *)c->out + ((t->sample + n) * c->groups * c->outputs + first) * channel + x;
+        for (ptrdiff_t j = 0; j < d->tile * h->tile; j++) {
+            ptrdiff_t z = (t->first[0] + td) * d->tile + j / h->tile;
+            ptrdiff_t y = (t->first[1] + th) * h->tile + j % h->tile;
+            if (z >= d->count || y >= h->count) continue;
+            SIMD(transform_lines_out)(w, 1, t->tiles[2], s->back + j * face, from, s->row, to);
+            SIMD(finish)(c, bias, s->row, count, check);
+            SIMD(deliver_row)(s->row, count, channels, out + (z * h->count + y) * w->count,
+                              channel);
+        }
+    }
+}
+
+/* Compute one work item: a block of tiles of a chunk of channels. Returns 1 if a result is not
+   finite: then some are wrong, as a tile is not finite where one of its inputs is not. */
+static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
+    SIMD(Scratch) s;
+    SIMD(vec) check = SIMD(all)(0);
+    Tiles t = find_tiles(c, index);
+    SIMD(View) view = SIMD(view)(c, &t, 0);
+    SIMD(cut)(&s, c, scratch);
+    for (ptrdiff_t i = 0; i < c->inputs; i += L)
+        for (ptrdiff_t n = 0; n < t.samples; n++) {
+            const REAL *x = (const REAL *)c->x +
+                            (((t.sample + n) * c->groups + t.group) * c->inputs + i) * volume;
+            SIMD(fetch_rows)(c, &view, x, smaller(L, c->inputs - i), &s);
+            SIMD(transform_tiles)(c, &view, &s,
+                                  s.in + (i * c->points * t.grid_tiles + n * t.in_sample * L));
+        }
+    ptrdiff_t first = t.chunk * c->chunk, end = smaller(first + c->chunk, c->outputs);
+    ptrdiff_t terms = c->points * c->taps * c->inputs;
+    const REAL *weight =
+        (const REAL *)c->weight + (t.group * ceil_div(c->outputs, L) * L + first) * terms;
+    for (; first < end; first += 2 * L, weight += 2 * L * terms) {
+        int columns = c->outputs - first > L ? 2 : 1;
+        SIMD(multiply)(c, &t, weight, columns, &s);
+        for (int i = 0; i < columns; i++)
+            SIMD(deliver)(c, &t, s.product + i * c->points * t.tiles_in_all * L, first + i * L, &s,
+                          &check);
+    }
+    REAL total = SIMD(total)(check);
+    return total != total;
+}
+
+/* Elements of the transformed weights. */
+static ptrdiff_t SIMD(winograd_packed)(const Winograd *c) {
+    enum { L = SIMD(lanes) };
+    return c->groups * ceil_div(c->outputs, L) * L * c->inputs * c->points * c->taps;
+}
+
+/* G w of a line of `taps` vectors. */
+FORCE_INLINE void SIMD(line_weights)(const int taps, ptrdiff_t points, const REAL *g,
+                                     const REAL *from, ptrdiff_t from_line, REAL *to,
+                                     ptrdiff_t to_line) {
+    SIMD(vec) w[MOST_POINTS];
+    EACH(k, taps) w[k] = SIMD(load)(from + k * from_line);
+    for (ptrdiff_t p = 0; p < points; p++, g += taps) {
+        SIMD(vec) sum = SIMD(mul)(SIMD(all)(g[0]), w[0]);
+        EACH(k, taps)
+            if (k > 0) sum = SIMD(fma)(SIMD(all)(g[k]), w[k], sum);
+        SIMD(store)(to + p * to_line, sum);
+    }
+}
+
+/* The same for any axis; one that is summed directly keeps its taps. */
+static void SIMD(transform_weights)(const WinogradAxis *a, const REAL *g, const REAL *from,
+                                    ptrdiff_t from_line, REAL *to, ptrdiff_t to_line) {
+    enum { L = SIMD(lanes) };
+    if (is_summed(a)) {
+        for (ptrdiff_t k = 0; k < a->taps; k++)
+            SIMD(store)(to + k * to_line, SIMD(load)(from + k * from_line));
+        return;
+    }
+    switch (a->taps) {
+    case 2: SIMD(line_weights)(2, a->points, g, from, from_line, to, to_line); break;
+    case 3: SIMD(line_weights)(3, a->points, g, from, from_line, to, to_line); break;
+    case 4: SIMD(line_weights)(4, a->points, g, from, from_line, to, to_line); break;
+    case 5: SIMD(line_weights)(5, a->points, g, from, from_line, to, to_line);
+    }
+}
+
+enum { SIMD(PACKED) = 8 }; /* input channels that a work item of packing transforms */
+
+/* What an axis has after the transform of the weights. */
+static ptrdiff_t SIMD(transformed)(const WinogradAxis *a) {
+    return is_summed(a) ? a->taps : a->points;
+}
+
+/* Scratch elements of packing: the kernels of some pairs of channels, transformed along D and H,
+   and one of them on its way there. */
+static ptrdiff_t SIMD(pack_scratch)(const Winograd *c) {
+    ptrdiff_t size = SIMD(lanes) * c->axis[2].taps;
+    for (int i = 0; i < 2; i++) {
+        const WinogradAxis *a = c->axis + i;
+        size *= a->points > a->taps ? a->points : a->taps;
+    }
+    return (2 * SIMD(PACKED) + 2) * size;
+}
+
+static ptrdiff_t SIMD(pack_items)(const Winograd *c) {
+    return c->groups * ceil_div(c->outputs, 2 * SIMD(lanes)) * ceil_div(c->inputs, SIMD(PACKED));
+}
+
+/* Kernels of a vector of output channels and one input channel, transformed along D and H. */
+static void SIMD(pack_kernel)(const Winograd *c, const REAL *weight, ptrdiff_t outputs,
+                              ptrdiff_t input, REAL *g[3], REAL *memory, REAL *to) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, row = c->inputs * taps;
+    ptrdiff_t plane = a[1].taps * a[2].taps * L, line = a[2].taps * L;
+    REAL *kernel = memory, *deep = memory + SIMD(pack_scratch)(c) / (2 * SIMD(PACKED) + 2);
+    SIMD(fetch_row)(weight, row, outputs, row, input * taps, taps, kernel);
+    for (ptrdiff_t j = 0; j < plane; j += L)
+        SIMD(transform_weights)(a, g[0], kernel + j, plane, deep + j, plane);
+    for (ptrdiff_t z = 0; z < SIMD(transformed)(a); z++)
+        for (ptrdiff_t j = 0; j < line; j += L)
+            SIMD(transform_weights)(a + 1, g[1], deep + z * plane + j, line,
+                                    to + z * SIMD(transformed)(a + 1) * line + j, line);
+}
+
+/* The matrices G in the type of the loops. */
+static void SIMD(weight_matrices)(const Winograd *c, REAL *g[3]) {
+    for (int i = 0; i < 3; i++) {
+        const WinogradAxis *a = c->axis + i;
+        double exact[MOST_POINTS * MOST_POINTS];
+        if (is_summed(a)) continue;
+        weight_matrix(a->points, a->taps, exact);
+        for (int j = 0; j < a->points * a->taps; j++) g[i][j] = (REAL)exact[j];
+    }
+}
+
+/* Transform the kernels of a few input channels and two vectors of output channels into
+   U[outputs][point][tap][channel][lane]. */
+static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weight, REAL *packed,
+                            REAL *scratch) {
+    enum { L = SIMD(lanes), K = SIMD(PACKED) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t blocks = ceil_div(c->inputs, K), vectors = ceil_div(c->outputs, L);
+    ptrdiff_t first = index % blocks * K, end = smaller(first + K, c->inputs);
+    ptrdiff_t vector = index / blocks % ceil_div(vectors, 2) * 2;
+    ptrdiff_t group = index / blocks / ceil_div(vectors, 2), columns = smaller(2, vectors - vector);
+    ptrdiff_t row = c->inputs * a[0].taps * a[1].taps * a[2].taps, line = a[2].taps * L;
+    ptrdiff_t size = SIMD(pack_scratch)(c) / (2 * K + 2), point = c->taps * c->inputs * columns * L;
+    REAL matrix[3][MOST_POINTS * MOST_POINTS], *g[3] = {matrix[0], matrix[1], matrix[2]};
+    SIMD(weight_matrices)(c, g);
+    weight += (group * c->outputs + vector * L) * row;
+    for (ptrdiff_t i = 0; i < (end - first) * columns; i++)
+        SIMD(pack_kernel)(c, weight + i % columns * L * row,
+                          smaller(L, c->outputs - (vector + i % columns) * L), first + i / columns,
+                          g, scratch, scratch + (2 + i) * size);
+    packed += (group * vectors + vector) * L * c->inputs * c->points * c->taps;
+    packed += first * columns * L;
+    for (ptrdiff_t z = 0; z < SIMD(transformed)(a); z++)
+        for (ptrdiff_t y = 0; y < SIMD(transformed)(a + 1); y++) {
+            ptrdiff_t number = 0, tap = 0, at[2] = {z, y};
+            for (int i = 0; i < 2; i++) {
+                if (is_summed(a + i)) tap = tap * a[i].taps + at[i];
+                else number = number * a[i].points + at[i];
+            }
+            if (is_summed(a + 2)) tap *= a[2].taps;
+            else number *= a[2].points;
+            const REAL *from = scratch + 2 * size + (z * SIMD(transformed)(a + 1) + y) * line;
+            REAL *to = packed + number * point + tap * c->inputs * columns * L;
+            ptrdiff_t step = is_summed(a + 2) ? c->inputs * columns * L : point;
+            for (ptrdiff_t i = 0; i < (end - first) * columns; i++)
+                SIMD(transform_weights)(a + 2, g[2], from + i * size, L, to + i * L, step);
+        }
+}
+
+/* The gradient of the weights: products of one point, R input channels by C vectors of output
+   channels, summed over the tiles of a block. */
+FORCE_INLINE void SIMD(gradient_products)(const int R, const int C, const REAL *in,
+                                          const REAL *grad, ptrdiff_t half, ptrdiff_t tiles,
+                                          REAL *RESTRICT sum, ptrdiff_t sum_half) {
+    enum { L = SIMD(lanes) };
+    SIMD(vec) part[8][2];
+    EACH(r, R)
+        EACH(v, C) part[r][v] = SIMD(all)(0);
+    for (ptrdiff_t i = 0; i < tiles; i++, in += L, grad += L) {
+        SIMD(vec) g[2];
+        EACH(v, C) g[v] = SIMD(load)(grad + v * half);
+        EACH(r, R) {
+            SIMD(vec) x = SIMD(all)(in[r]);
+            EACH(v, C) part[r][v] = SIMD(fma)(x, g[v], part[r][v]);
+        }
+    }
+    EACH(r, R)
+        EACH(v, C) {
+            REAL *q = sum + r * L + v * sum_half;
+            SIMD(store)(q, SIMD(add)(SIMD(load)(q), part[r][v]));
+        }
+}
+
+#if SIMD_REGISTERS == 32
+#define CHANNELS 8
+#else
+#define CHANNELS 4
+#endif
+/* Every channel of a lane block by one or two vectors of output channels. */
+static void SIMD(gradient_block)(int columns, const REAL *in, const REAL *grad, ptrdiff_t half,
+                                 ptrdiff_t tiles, REAL *sum, ptrdiff_t sum_half) {
+    enum { L = SIMD(lanes), R = L < CHANNELS ? L : CHANNELS };
+    for (int i = 0; i < L; i += R, in += R, sum += R * L) {
+        if (columns == 2) SIMD(gradient_products)(R, 2, in, grad, half, tiles, sum, sum_half);
+        else SIMD(gradient_products)(R, 1, in, grad, half, tiles, sum, sum_half);
+    }
+}
+#undef CHANNELS
+
+/* A task's part of the gradient of the transformed weights is sum[outputs][point][tap][channel]
+   [lane]; add a block of tiles to it. */
+static void SIMD(add_gradient)(const Winograd *c, const Tiles *t, ptrdiff_t inputs,
+                               ptrdiff_t outputs, SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t in_block = c->points * t->grid_tiles * L, half = c->points * t->tiles_in_all * L;
+    ptrdiff_t rows = ceil_div(inputs, L) * L, sum_half = c->points * c->taps * rows * L;
+    ptrdiff_t outer = t->tiles_in_all / t->inner;
+    SIMD(find_taps)(c, t, s->tap);
+    for (ptrdiff_t o = 0; o < outputs; o += 2 * L)
+        for (ptrdiff_t p = 0; p < c->points; p++)
+            for (ptrdiff_t k = 0; k < c->taps; k++)
+                for (ptrdiff_t i = 0; i < rows; i += L)
+                    for (ptrdiff_t j = 0; j < outer; j++) {
+                        const REAL *in = s->in + i / L * in_block + s->tap[k] +
+                                         (p * t->grid_tiles + SIMD(outer_tile)(a, t, j)) * L;
+                        const REAL *grad =
+                            s->product + o / L * half + (p * t->tiles_in_all + j * t->inner) * L;
+                        REAL *sum = s->sum + o / L * sum_half + ((p * c->taps + k) * rows + i) * L;
+                        SIMD(gradient_block)(outputs - o > L ? 2 : 1, in, grad, half, t->inner, sum,
+                                             sum_half);
+                    }
+}
+
+/* G^T u along a line: `points` vectors to `taps`. */
+static void SIMD(transform_back_weights)(const WinogradAxis *a, const REAL *g, const REAL *from,
+                                         ptrdiff_t from_line, REAL *to, ptrdiff_t to_line) {
+    for (ptrdiff_t k = 0; k < a->taps; k++) {
+        SIMD(vec) sum = SIMD(load)(from + (is_summed(a) ? k : 0) * from_line);
+        if (!is_summed(a)) {
+            sum = SIMD(mul)(SIMD(all)(g[k]), sum);
+            for (ptrdiff_t p = 1; p < a->points; p++)
+                sum =
+                    SIMD(fma)(SIMD(all)(g[p * a->taps + k]), SIMD(load)(from + p * from_line), sum);
+        }
+        SIMD(store)(to + k * to_line, sum);
+    }
+}
+
+/* One kernel of a vector of output channels: sum + [point][tap] steps of `step`, to [kernel]. */
+static void SIMD(unpack_kernel)(const Winograd *c, REAL *g[3], const REAL *sum, ptrdiff_t step,
+                                REAL *memory, REAL *to) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t n[3] = {SIMD(transformed)(a), SIMD(transformed)(a + 1), SIMD(transformed)(a + 2)};
+    ptrdiff_t plane = n[1] * n[2] * L, line = n[2] * L, taps = a[1].taps * a[2].taps * L;
+    REAL *whole = memory, *deep = memory + n[0] * plane;
+    for (ptrdiff_t i = 0; i < n[0] * n[1] * n[2]; i++) {
+        ptrdiff_t at[3] = {i / (n[1] * n[2]), i / n[2] % n[1], i % n[2]}, point = 0, tap = 0;
+        for (int j = 0; j < 3; j++) {
+            if (is_summed(a + j)) tap = tap * n[j] + at[j];
+            else point = point * n[j] + at[j];
+        }
+        SIMD(store)(whole + i * L, SIMD(load)(sum + (point * c->taps + tap) * step));
+    }
+    for (ptrdiff_t j = 0; j < plane; j += L)
+        SIMD(transform_back_weights)(a, g[0], whole + j, plane, deep + j, plane);
+    for (ptrdiff_t z = 0; z < a[0].taps; z++) {
+        REAL *face = whole + z * a[1].taps * line;
+        for (ptrdiff_t j = 0; j < line; j += L)
+            SIMD(transform_back_weights)(a + 1, g[1], deep + z * plane + j, line, face + j, line);
+        for (ptrdiff_t y = 0; y < a[1].taps; y++)
+            SIMD(transform_back_weights)(a + 2, g[2], face + y * line, L,
+                                         to + z * taps + y * a[2].taps * L, L);
+    }
+}
+
+/* Transform a task's sums back and write them to its part of `out`. */
+static int SIMD(deliver_gradient)(const Winograd *c, ptrdiff_t group, ptrdiff_t first_in,
+                                  ptrdiff_t inputs, ptrdiff_t first_out, ptrdiff_t outputs,
+                                  REAL *out, SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, rows = ceil_div(inputs, L) * L;
+    ptrdiff_t step = rows * L, half = c->points * c->taps * step;
+    REAL matrix[3][MOST_POINTS * MOST_POINTS], *g[3] = {matrix[0], matrix[1], matrix[2]};
+    SIMD(vec) check = SIMD(all)(0);
+    SIMD(weight_matrices)(c, g);
+    for (ptrdiff_t o = 0; o < outputs; o += L)
+        for (ptrdiff_t i = 0; i < inputs; i++) {
+            SIMD(unpack_kernel)(c, g, s->sum + o / L * half + i * L, step, s->unpack, s->kernel);
+            for (ptrdiff_t k = 0; k < taps; k++)
+                check = SIMD(fma)(SIMD(load)(s->kernel + k * L), SIMD(all)(0), check);
+            SIMD(deliver_row)(
+                s->kernel, taps, smaller(L, outputs - o),
+                out + ((group * c->outputs + first_out + o) * c->inputs + first_in + i) * taps,
+                c->inputs * taps);
+        }
+    REAL total = SIMD(total)(check);
+    return total != total;
+}
+
+/* Compute one work item of the gradient of the weights: those between `c->chunk_in` input and
+   `c->chunk` output channels, over all tiles in order. Returns 1 if one is not finite. */
+static int SIMD(gradient_item)(const Winograd *c, ptrdiff_t index, const REAL *grad, REAL *out,
+                               REAL *scratch) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
+    ptrdiff_t count = a[0].count * a[1].count * a[2].count;
+    ptrdiff_t blocks = c->batch_blocks * a[0].blocks * a[1].blocks * a[2].blocks;
+    ptrdiff_t in_chunks = ceil_div(c->inputs, c->chunk_in);
+    ptrdiff_t out_chunks = ceil_div(c->outputs, c->chunk);
+    ptrdiff_t first_out = index % out_chunks * c->chunk;
+    ptrdiff_t first_in = index / out_chunks % in_chunks * c->chunk_in;
+    ptrdiff_t group = index / out_chunks / in_chunks;
+    ptrdiff_t inputs = smaller(c->chunk_in, c->inputs - first_in);
+    ptrdiff_t outputs = smaller(c->chunk, c->outputs - first_out);
+    ptrdiff_t rows = ceil_div(inputs, L) * L, sums = ceil_div(outputs, L) * c->points * c->taps;
+    SIMD(Scratch) s;
+    SIMD(cut)(&s, c, scratch);
+    memset(s.sum, 0, (size_t)(sums * rows * L) * sizeof(REAL));
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        Tiles t = find_tiles(c, group * blocks + b);
+        SIMD(View) input = SIMD(view)(c, &t, 0), gradient = SIMD(view)(c, &t, 1);
+        for (ptrdiff_t n = 0; n < t.samples; n++) {
+            ptrdiff_t sample = (t.sample + n) * c->groups + group;
+            for (ptrdiff_t i = 0; i < inputs; i += L) {
+                const REAL *x = (const REAL *)c->x + (sample * c->inputs + first_in + i) * volume;
+                SIMD(fetch_rows)(c, &input, x, smaller(L, inputs - i), &s);
+                SIMD(transform_tiles)(c, &input, &s,
+                                      s.in + (i * c->points * t.grid_tiles + n * t.in_sample * L));
+            }
+            for (ptrdiff_t o = 0; o < outputs; o += L) {
+                const REAL *g = grad + (sample * c->outputs + first_out + o) * count;
+                SIMD(fetch_rows)(c, &gradient, g, smaller(L, outputs - o), &s);
+                SIMD(transform_tiles)(c, &gradient, &s,
+                                      s.product +
+                                          (o * c->points * t.tiles_in_all + n * t.out_sample * L));
+            }
+        }
+        SIMD(add_gradient)(c, &t, inputs, outputs, &s);
+    }
+    return SIMD(deliver_gradient)(c, group, first_in, inputs, first_out, outputs, out, &s);
+}
+
+/* The matrices A^T, B^T and G as the loops apply them, column by column: for a test. */
+static void SIMD(winograd_matrices)(ptrdiff_t points, ptrdiff_t tile, double *output, double *input,
+                                    double *weight) {
+    enum { L = SIMD(lanes) };
+    WinogradAxis a = {.points = points, .tile = tile};
+    SIMD(Steps) one = {L, 0, 0};
+    for (ptrdiff_t j = 0; j < points; j++) {
+        REAL unit[MOST_POINTS * L] = {0}, result[MOST_POINTS * L] = {0};
+        for (int k = 0; k < L; k++) unit[j * L + k] = 1;
+        SIMD(transform_lines_in)(&a, 0, 1, 1, unit, one, result, one);
+        for (ptrdiff_t i = 0; i < points; i++) input[i * points + j] = result[i * L];
+        SIMD(transform_lines_out)(&a, 1, 1, unit, one, result, one);
+        for (ptrdiff_t i = 0; i < tile; i++) output[i * points + j] = result[i * L];
+    }
+    weight_matrix(points, points - tile + 1, weight);
+}
+#undef ROWS
+#undef BLOCK
+#undef AHEAD
