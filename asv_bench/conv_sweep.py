@@ -96,20 +96,20 @@ def numbers(layer):
 
 def kind(direction, layer):
     """Class of a shape: what a kernel would ask first."""
-    few = min(layer.x[1], layer.outputs) // layer.groups <= 4
-    words = [direction] if direction != "forward" else []
-    words += [f"{layer.axes}-D"]
+    edges = set(layer.kernel)
     if layer.groups > 1:
-        words += ["depthwise" if layer.groups == layer.x[1] == layer.outputs else "grouped"]
-    elif set(layer.kernel) == {1}:
-        words += ["pointwise"]
+        word = "depthwise" if layer.groups == layer.x[1] == layer.outputs else "grouped"
+    elif edges == {1}:
+        word = "pointwise"
+    elif edges == {layer.stride}:
+        word = "patches"
     else:
-        edges = set(layer.kernel)
-        words += [f"kernel {edges.pop()}" if len(edges) == 1 else "mixed kernel"]
-        words += ["few channels"] if few else []
-    words += [f"stride {layer.stride}"] if layer.stride > 1 else []
-    words += [f"dilation {layer.dilation}"] if layer.dilation > 1 else []
-    return " ".join(words)
+        word = "few channels" if min(layer.x[1], layer.outputs) <= 4 else "many channels"
+        word += ", kernel 3" if edges == {3} else ""
+    word += ", strided" if layer.stride > 1 and word != "patches" else ""
+    word += ", dilated" if layer.dilation > 1 and edges != {1} else ""
+    word += ", narrow" if layer.x[-1] < 12 else ""
+    return f"{direction}: {word}"
 
 
 def measured(seed, index, seconds):
@@ -121,7 +121,7 @@ def measured(seed, index, seconds):
     del contenders["NumPy"]
     taken = timing.turns(contenders, seconds / len(contenders) / 2, timing.clock(1))
     best = {name: min(times) * 1e3 for name, times in taken.items()}
-    row = {"seed": seed, "index": index, "kind": kind(direction, layer), "direction": direction}
+    row = {"seed": seed, "index": index, "direction": direction}
     return row | {"layer": layer._asdict(), "work": work(layer, direction), "ms": best}
 
 
@@ -153,7 +153,7 @@ def summary(rows):
     """Every class with its geometric means, then each shape that loses, worst class first."""
     classes = {}
     for row in rows:
-        classes.setdefault(row["kind"], []).append(row)
+        classes.setdefault(kind(row["direction"], Layer(**row["layer"])), []).append(row)
     lines = []
     for name, members in classes.items():
         means = {}

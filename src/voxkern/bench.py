@@ -4,20 +4,15 @@ Contenders of a case take turns, so that a busy moment hits all of them. ``out=`
 contender has it; "fresh" marks a call that allocates its result.
 """
 
-import contextlib
-import importlib
-import importlib.metadata
-import math
 import statistics
-import time
 from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
 
 import voxkern
-from voxkern import reference
-from voxkern.facts import cpu_model
+from voxkern import bench_conv, reference, timing
+from voxkern.timing import normal, onnxruntime, optional, per_axis
 
 
 class Case(NamedTuple):
@@ -27,43 +22,6 @@ class Case(NamedTuple):
     work: float
     unit: str
     contenders: dict
-
-
-def conv(shape, channels, kernel, stride, padding, groups):
-    """Convolution; the work is that of the direct sum."""
-    axes = len(shape) - 2
-    kernel = (kernel,) * axes if isinstance(kernel, int) else kernel
-    x = normal(shape)
-    weight = normal((channels, shape[1] // groups, *kernel)) / math.sqrt(math.prod(kernel))
-    window = {"stride": stride, "padding": padding, "groups": groups}
-    ours, oracle = (getattr(m, f"conv{axes}d") for m in (voxkern, reference))
-    out = ours(x, weight, **window)
-    contenders = {
-        "voxkern": lambda: ours(x, weight, **window, out=out),
-        "voxkern, fresh": lambda: ours(x, weight, **window),
-        "NumPy oracle": lambda: oracle(x, weight, **window),
-    }
-    if torch := optional("torch"):
-        theirs = getattr(torch.nn.functional, f"conv{axes}d")
-        tensors = torch.from_numpy(x), torch.from_numpy(weight)
-        contenders["torch, fresh"] = lambda: theirs(*tensors, **window)
-    contenders |= onnxruntime(
-        "Conv",
-        {"x": x, "w": weight},
-        out.shape,
-        strides=per_axis(stride, axes),
-        pads=per_axis(padding, axes) * 2,
-        group=groups,
-    )
-    ndimage = optional("scipy.ndimage")
-    if ndimage and x.ndim == 5 and shape[:2] == (1, 1) and channels == 1:
-        single = np.empty_like(x[0, 0])
-        contenders["SciPy correlate"] = lambda: ndimage.correlate(
-            x[0, 0], weight[0, 0], output=single, mode="constant"
-        )
-    label = f"{dims(shape)} -> {channels}, kernel {dims(kernel)}, stride {dims(stride)}"
-    label += f", {groups} groups" if groups > 1 else ""
-    return Case(label, 2 * out.size * weight[0].size, "GFLOP/s", contenders)
 
 
 def im2col(shape, kernel):
@@ -79,7 +37,7 @@ def im2col(shape, kernel):
         columns = torch.ops.aten.im2col.out
         two = [[kernel] * 2, [1, 1], [1, 1], [1, 1]]
         contenders["torch"] = lambda: columns(given, *two, out=taken)
-    return Case(f"{dims(shape)}, kernel {kernel}", x.nbytes + out.nbytes, "GB/s", contenders)
+    return Case(f"{timing.dims(shape)}, kernel {kernel}", x.nbytes + out.nbytes, "GB/s", contenders)
 
 
 def pool(kind, shape, kernel, stride, padding):
@@ -112,7 +70,7 @@ def pool(kind, shape, kernel, stride, padding):
         pads=per_axis(padding, axes) * 2,
         **attributes,
     )
-    label = f"{kind} {dims(shape)}, kernel {kernel}, stride {stride}, padding {padding}"
+    label = f"{kind} {timing.dims(shape)}, kernel {kernel}, stride {stride}, padding {padding}"
     return Case(label, x.nbytes + out.nbytes, "GB/s", contenders)
 
 
@@ -138,7 +96,7 @@ def batchnorm(shape, training):
     if not training:
         inputs = {"x": x, "scale": weight, "b": bias, "mean": mean, "var": var}
         contenders |= onnxruntime("BatchNormalization", inputs, shape, epsilon=1e-5)
-    label = f"{'training' if training else 'inference'} {dims(shape)}"
+    label = f"{'training' if training else 'inference'} {timing.dims(shape)}"
     return Case(label, 2 * x.nbytes, "GB/s", contenders)
 
 
@@ -177,34 +135,10 @@ def flash(count, height, width, content):
     return Case(label, frames.nbytes, "GB/s", contenders)
 
 
-PEERS = "torch", "onnxruntime", "onnx", "scipy"
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
+OPERATIONS = "conv", "im2col", "pool", "batchnorm", "flash"
 # operation: (function that makes a case, arguments of its cases, and of the quick ones)
 CASES = {
-    "conv": (
-        conv,
-        [
-            ((1, 3, 16, 112, 112), 64, 3, 1, 1, 1),
-            ((1, 3, 16, 112, 112), 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), 1),
-            (VOLUMES, 64, 3, 1, 1, 1),
-            (VOLUMES, 128, 3, 2, 1, 1),
-            ((1, 128, 8, 28, 28), 128, 3, 1, 1, 1),
-            ((1, 256, 4, 14, 14), 256, 3, 1, 1, 1),
-            ((1, 512, 2, 7, 7), 512, 3, 1, 1, 1),
-            ((1, 1, 128, 128, 128), 32, 3, 1, 1, 1),
-            ((1, 1, 128, 128, 128), 1, 3, 1, 1, 1),
-            ((1, 32, 64, 64, 64), 32, 3, 1, 1, 1),
-            (VOLUMES, 256, 1, 1, 0, 1),
-            ((1, 32, 96, 96, 96), 4, 1, 1, 0, 1),
-            ((1, 54, 16, 56, 56), 54, 3, 1, 1, 54),
-            ((1, 16, 48, 48, 48), 16, 5, 1, 0, 1),
-            ((1, 64, 56, 56), 64, 3, 1, 1, 1),
-            ((1, 256, 14, 14), 256, 3, 1, 1, 1),
-            ((1, 3, 224, 224), 64, 7, 2, 3, 1),
-            ((1, 512, 28, 28), 128, 1, 1, 0, 1),
-        ],
-        [((1, 4, 5, 13, 11), 6, 3, 2, 1, 2), ((1, 1, 13, 12, 11), 1, 3, 1, 1, 1)],
-    ),
     "im2col": (im2col, [(VOLUMES, 3), (IMAGES, 3)], [((1, 2, 5, 7, 11), 3), ((2, 3, 7, 11), 3)]),
     "pool": (
         pool,
@@ -230,35 +164,37 @@ CASES = {
 
 
 def report(console, operations, threads=1, quick=False):
-    """Run the cases of `operations` and print a table of each."""
-    with limited(threads) as note:
-        console.print(f"{cpu_model()}; {peaks(quick)}; threads: {threads}{note}", soft_wrap=True)
-        console.print("peers: " + ", ".join(map(version, PEERS)), soft_wrap=True)
-        if quick:
-            console.print("quick: the shapes are too small for the ratios to mean anything")
+    """Run the cases of `operations`, print tables of them and return what was measured."""
+    clock, records = timing.clock(threads), []
+    with timing.limited(threads) as note:
+        timing.heading(console, threads, note, quick)
         for operation in operations:
-            make, full, small = CASES[operation]
             console.print(f"\n[bold]{operation}[/]")
-            ratios = {}
-            for arguments in small if quick else full:
-                case = make(*arguments)
-                console.print(case.label, markup=False, soft_wrap=True)
-                medians = show(console, case, measure(case.contenders, quick))
-                for name in peers(medians):
-                    ratio = medians[name] / medians[same_terms(name, medians)]
-                    ratios.setdefault(name, []).append(ratio)
-            for name, values in ratios.items():
-                mean = statistics.geometric_mean(values)
-                console.print(f"{name}: {mean:.2f}x, geometric mean of {len(values)}")
-    console.print("\nratio: time over that of voxkern; of a fresh result over voxkern's fresh one")
+            if operation == "conv":
+                records += bench_conv.report(console, threads, quick, clock)
+            else:
+                records += tables(console, operation, quick, clock)
+    return records
 
 
-def version(package):
-    """Name and version of a peer; onnxruntime needs onnx to be given a model."""
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{package} missing"
+def tables(console, operation, quick, clock):
+    """Run the cases of one operation, a table for each."""
+    make, full, small = CASES[operation]
+    ratios, records = {}, []
+    for arguments in small if quick else full:
+        case = make(*arguments)
+        console.print(case.label, markup=False, soft_wrap=True)
+        seconds = timing.measure(case.contenders, 0.01 if quick else 1.0, clock)
+        records.append(timing.record(operation, case.label, case.work, seconds))
+        medians = show(console, case, seconds)
+        for name in peers(medians):
+            ratio = medians[name] / medians[same_terms(name, medians)]
+            ratios.setdefault(name, []).append(ratio)
+    for name, values in ratios.items():
+        mean = statistics.geometric_mean(values)
+        console.print(f"{name}: {mean:.2f}x, geometric mean of {len(values)}")
+    console.print("ratio: time over that of voxkern; of a fresh result over voxkern's fresh one")
+    return records
 
 
 def show(console, case, seconds):

@@ -1,12 +1,54 @@
-"""Time contenders in turns, and build those that are not this library."""
+"""Time contenders in turns, and what they are compared with: other libraries, the machine."""
 
 import contextlib
 import importlib
+import importlib.metadata
+import os
+import statistics
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
 import voxkern
+from voxkern import _dispatch
+from voxkern.facts import cpu_model
+
+PEERS = "torch", "onnxruntime", "onnx", "ncnn", "scipy"
+# What holds this library and torch to AVX2; the other peers know no such switch and are left out.
+AVX2 = {"VOXKERN_CPU_LEVEL": "v3", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+HELD = os.environ.get("ONEDNN_MAX_CPU_ISA")
+
+# Ten chains of dependent FMAs: more than the latency times the units of any CPU known to us.
+FMA = """
+#include <stdio.h>
+#include <time.h>
+typedef float vec __attribute__((vector_size(BYTES)));
+#define EACH(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9)
+int main(void) {
+    volatile float one = 1.0f;
+    vec half = {0}, best_sum = {0};
+    double best = 1e9;
+    half += 0.5f * one;
+#define START(i) vec a##i = half + i * one;
+    EACH(START)
+    for (int round = 0; round < 20; round++) {
+        clock_t begin = clock();
+        for (int n = 0; n < 2000000; n++) {
+#define STEP(i) a##i = a##i * half + half;
+            EACH(STEP)
+        }
+        double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+        best = seconds < best ? seconds : best;
+    }
+#define SUM(i) best_sum += a##i;
+    EACH(SUM)
+    printf("%g %g\\n", 2e-9 * 2000000 * 10 * (BYTES / sizeof(float)) / best, best_sum[0]);
+    return 0;
+}
+"""
 
 
 def measure(contenders, budget, clock=time.perf_counter):
@@ -71,15 +113,57 @@ def limited(threads):
         voxkern.set_num_threads(before)
 
 
+def heading(console, threads, note, quick):
+    """Say what is compared with what, on which machine."""
+    level = f"CPU level {_dispatch.cpu_level}"
+    console.print(f"{cpu_model()}, {level}; {peaks(quick)}", soft_wrap=True)
+    console.print("peers: " + ", ".join(map(version, PEERS)), soft_wrap=True)
+    if HELD:
+        console.print(f"torch is held to {HELD}; onnxruntime and ncnn cannot be and are left out")
+    how = "CPU time of the calling thread" if threads == 1 else "wall time"
+    console.print(f"threads: {threads}{note}; {how}")
+    if quick:
+        console.print("quick: the shapes are too small for the ratios to mean anything")
+
+
+def version(package):
+    """Name and version of a peer; onnxruntime needs onnx to be given a model."""
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{package} missing"
+
+
 def peaks(quick):
-    """What the machine gives just now: the rate of a matrix product and of a copy."""
+    """What a core gives just now: the rates of FMAs, of a matrix product and of a copy."""
     side, length = (200, 1 << 20) if quick else (1500, 1 << 26)
     a, product = normal((side, side)), np.empty((side, side), np.float32)
     source, target = np.ones(length, np.uint8), np.zeros(length, np.uint8)
     calls = {"product": lambda: np.matmul(a, a, out=product), "copy": lambda: copy(target, source)}
     best = {name: min(times) for name, times in turns(calls, 0.1).items()}
     flops, moved = 2 * side**3 / best["product"] / 1e9, 2 * length / best["copy"] / 1e9
-    return f"matmul {flops:.0f} GFLOP/s, copy {moved:.0f} GB/s read and written"
+    rest = f"matmul {flops:.0f} GFLOP/s, copy {moved:.0f} GB/s read and written"
+    peak = None if quick else fma_peak()
+    return f"peak of a core {peak:.0f} GFLOP/s float32 (FMA loop), {rest}" if peak else rest
+
+
+def fma_peak(level=None):
+    """GFLOP/s of float32 FMAs on one core at a CPU level; None without gcc or clang."""
+    level = level or _dispatch.cpu_level
+    width = {"v4": 64, "v3": 32}.get(level, 16)
+    march = {"v4": ["-march=x86-64-v4"], "v3": ["-march=x86-64-v3"]}.get(level, [])
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder, "fma.c"), Path(folder, "fma")
+        source.write_text(FMA)
+        flags = ["-O3", "-ffp-contract=fast", f"-DBYTES={width}", *march]
+        try:
+            subprocess.run(
+                ["cc", *flags, str(source), "-o", str(program)], check=True, capture_output=True
+            )
+            ran = subprocess.run([str(program)], check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    return float(ran.stdout.split()[0])
 
 
 def clock(threads):
@@ -87,6 +171,12 @@ def clock(threads):
     do not count; wall time for more threads.
     """
     return time.thread_time if threads == 1 else time.perf_counter
+
+
+def record(group, label, work, seconds):
+    """One case as JSON can hold it: the median and the least seconds of every contender."""
+    spans = {name: [statistics.median(times), min(times)] for name, times in seconds.items()}
+    return {"group": group, "label": label, "work": work, "seconds": spans}
 
 
 def copy(target, source):
@@ -97,7 +187,7 @@ def copy(target, source):
 def onnxruntime(operator, inputs, shape, **attributes):
     """The contender that runs one ONNX operator into a bound output; empty where not installed."""
     runtime, onnx = optional("onnxruntime"), optional("onnx")
-    if not (runtime and onnx):
+    if HELD or not (runtime and onnx):
         return {}
     helper, single = onnx.helper, onnx.TensorProto.FLOAT
     node = helper.make_node(operator, list(inputs), ["y"], **attributes)
