@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from voxkern import bench_conv, facts, timing
+from voxkern import facts, layers, timing
 from voxkern.layers import Layer
 
 CALLS = {
-    "forward": bench_conv.forward,
-    "backward": bench_conv.backward,
-    "transposed": bench_conv.transposed,
+    "forward": layers.forward,
+    "backward": layers.backward,
+    "transposed": layers.transposed,
 }
 ROUND = (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512)
 LONGEST = {1: 20000, 2: 256, 3: 96}
@@ -131,8 +131,11 @@ def ratios(row):
     found = {}
     if "torch" in best:
         found["call"] = best["torch"] / best["call"]
-    peers = [best[peer] / best[terms] for peer, terms in bench_conv.SAME_TERMS.items()
-             if peer in best and terms in best]
+    peers = [
+        best[peer] / best[terms]
+        for peer, terms in layers.SAME_TERMS.items()
+        if peer in best and terms in best
+    ]
     if peers:
         found["plan"] = min(peers)
     return found

@@ -224,5 +224,3 @@ def same_terms(name, names):
     """Which of this library's calls a contender is measured against: fresh against fresh."""
     fresh = "voxkern, fresh"
     return fresh if fresh in names and ("fresh" in name or "voxkern" not in names) else "voxkern"
-
-

@@ -1,27 +1,28 @@
-"""`voxkern bench conv`: the layers of `layers.py` beside torch, onnxruntime and ncnn.
-
-A plan is measured as its users pay it: weights packed before, the result in `out`; onnxruntime has
-the same. torch has no `out=` for convolution and ncnn returns its own array: a plan that allocates
-is measured against them.
-"""
+"""`voxkern bench conv`: the layers of `layers.py` beside torch, onnxruntime and ncnn."""
 
 import concurrent.futures
+import functools
 import math
 import statistics
-import tempfile
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from rich.table import Table
 
 import voxkern
-from voxkern import _dispatch, layers, reference, timing, window
-from voxkern.timing import normal, optional, per_axis
+from voxkern import _dispatch, layers, timing, window
 
-# The contender of ours that does as much as a peer: a fresh result, or one in place.
-SAME_TERMS = {"torch": "plan, fresh", "onnxruntime": "plan", "ncnn": "plan, fresh"}
 SHOWN = "call", "plan", "NumPy", "torch", "onnxruntime", "ncnn"
+GROUPS = {
+    "video, MRI, images": (layers.forward, layers.VIDEO),
+    "segmentation": (layers.forward, layers.SEGMENTATION),
+    "2-D, kernel 3": (layers.with_ncnn, layers.IMAGES),
+    "others": (layers.forward, layers.OTHER),
+    "transposed": (layers.transposed, layers.TRANSPOSED),
+    "backward": (layers.backward, layers.CUBED),
+}
+QUICK = {name: (make, layers.SMALL) for name, (make, _) in GROUPS.items()}
+QUICK["2-D, kernel 3"] = layers.with_ncnn, [layers.SMALL[2]]
+QUICK["backward"] = layers.backward, layers.SMALL[:3]
 
 
 class Result(NamedTuple):
@@ -37,9 +38,12 @@ class Result(NamedTuple):
 
     def best(self, pick=statistics.median):
         """Time of the best peer over that of a plan, or of the call where there are no plans."""
-        ours = {peer: terms if terms in self.seconds else "call" for peer, terms in SAME_TERMS.items()}
-        found = [self.ratio(peer, ours[peer], pick) for peer in SAME_TERMS if peer in self.seconds]
-        return min(found, default=math.nan)
+        ratios = [
+            self.ratio(peer, terms if terms in self.seconds else "call", pick)
+            for peer, terms in layers.SAME_TERMS.items()
+            if peer in self.seconds
+        ]
+        return min(ratios, default=math.nan)
 
 
 def report(console, threads, quick, clock):
@@ -64,10 +68,7 @@ def report(console, threads, quick, clock):
 def show(console, name, results):
     """Table of one group: GFLOP/s by the medians, the best peer's time over ours."""
     names = [name for name in SHOWN if any(name in r.seconds for r in results)]
-    table = Table(title=f"{name}, GFLOP/s of the direct sum", title_justify="left", box=None)
-    table.add_column("layer", no_wrap=True)
-    for column in (*names, "best peer / ours", "of minima"):
-        table.add_column(column, justify="right")
+    table = grid(f"{name}, GFLOP/s of the direct sum", *names, "best/ours", "of minima")
     for result in results:
         rates = [
             f"{result.work / statistics.median(result.seconds[name]) / 1e9:.1f}"
@@ -75,9 +76,7 @@ def show(console, name, results):
             else ""
             for name in names
         ]
-        table.add_row(
-            result.layer.name, *rates, f"{result.best():.2f}", f"{result.best(min):.2f}"
-        )
+        table.add_row(result.layer.name, *rates, f"{result.best():.2f}", f"{result.best(min):.2f}")
     console.print("", table)
 
 
@@ -98,10 +97,8 @@ def summary(console, results):
         ("three gradients beside torch: 3x3x3", results["backward"], ("torch", "call")),
         ("transposed beside torch: kernels 2 and 4", transposed, ("torch", "call")),
     ]
-    table = Table(title="time of the peer, or of the best one, over ours", box=None)
-    table.add_column("", no_wrap=True)
-    for column in ("layers", "geometric mean", "of minima", "worst"):
-        table.add_column(column, justify="right")
+    table = grid("time of the peer, or of the best one, over ours", "layers", "mean", "of minima")
+    table.add_column("worst", justify="right")
     table.add_column("which")
     for name, members, pair in lines:
         members = [r for r in members if (pair[0] in r.seconds if pair else r.best() > 0)]
@@ -111,18 +108,28 @@ def summary(console, results):
             [r.ratio(*pair, pick) if pair else r.best(pick) for r in members]
             for pick in (statistics.median, min)
         )
-        means = f"{statistics.geometric_mean(medians):.2f}", f"{statistics.geometric_mean(minima):.2f}"
+        means = (f"{statistics.geometric_mean(ratios):.2f}" for ratios in (medians, minima))
         worst = min(range(len(members)), key=medians.__getitem__)
-        cells = f"{medians[worst]:.2f}", members[worst].layer.name
-        table.add_row(name, str(len(members)), *means, *cells)
+        which = f"{medians[worst]:.2f}", members[worst].layer.name
+        table.add_row(name, str(len(members)), *means, *which)
     console.print("", table)
+    console.print("mean: geometric, of the medians' ratios")
+
+
+def grid(title, *columns):
+    """An empty table: a column of names, columns of numbers."""
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
 
 
 def tiny(console, budget, clock):
     """Microseconds of a tiny call, and of its kernel alone: the rest is overhead."""
     layer = layers.TINY
-    work, contenders = forward(layer)
-    x, weight = operands(layer)
+    _, contenders = layers.forward(layer)
+    x, weight = layers.operands(layer)
     rest = None, layer.stride, layer.padding
     out = voxkern.conv3d(x, weight, *rest)
     kernel = _dispatch.kernel("conv").conv
@@ -135,9 +142,8 @@ def tiny(console, budget, clock):
         **{name: call for name, call in contenders.items() if name not in ("call", "NumPy")},
     }
     seconds = timing.turns({n: hundred(call) for n, call in contenders.items()}, budget, clock)
-    table = Table(title=f"a tiny call ({layer.name}), microseconds", title_justify="left", box=None)
-    for column in ("", "median", "min", "above the kernel"):
-        table.add_column(column, justify="right" if column else "left")
+    title = f"a tiny call ({layer.name}), microseconds"
+    table = grid(title, "median", "min", "above the kernel")
     for name, times in seconds.items():
         above = statistics.median(times) - statistics.median(seconds["kernel"])
         cells = statistics.median(times), min(times), above
@@ -156,162 +162,41 @@ def hundred(call):
 
 
 def scaling(console, threads, members, budget):
-    """One call on all threads, and as many calls at once on one each: what the cores can give."""
-    table = Table(title=f"{threads} threads beside one, wall time", title_justify="left", box=None)
-    table.add_column("layer", no_wrap=True)
-    for column in ("plan", f"{threads} plans at once", "torch"):
-        table.add_column(column, justify="right")
+    """One call on all threads; as many calls at once on one each show what the cores can give."""
+    title = f"{threads} threads beside one, wall time"
+    table = grid(title, "plan", f"{threads} plans at once", "torch")
     for layer in members:
-        _, contenders = forward(layer)
-        plan, torch = contenders["plan, fresh"], contenders.get("torch")
+        _, contenders = layers.forward(layer)
+        calls = {}
+        for name, limit in (("plan, fresh", voxkern.set_num_threads), ("torch", torch_threads)):
+            if name in contenders:
+                calls[name, 1] = functools.partial(limited, limit, 1, contenders[name])
+                calls[name, threads] = functools.partial(limited, limit, threads, contenders[name])
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            calls = {
-                "one": using(voxkern.set_num_threads, 1, plan),
-                "all": using(voxkern.set_num_threads, threads, plan),
-                "each": using(
-                    voxkern.set_num_threads,
-                    1,
-                    lambda: list(pool.map(lambda _: plan(), range(threads))),
-                ),
-            }
-            if torch:
-                limit = optional("torch").set_num_threads
-                calls |= {"torch one": using(limit, 1, torch)}
-                calls |= {"torch all": using(limit, threads, torch)}
+            copies = functools.partial(at_once, pool, threads, contenders["plan, fresh"])
+            calls["copies"] = functools.partial(limited, voxkern.set_num_threads, 1, copies)
             seconds = timing.turns(calls, budget)
-        best = {name: statistics.median(times) for name, times in seconds.items()}
-        ratios = [best["one"] / best["all"], threads * best["one"] / best["each"]]
-        ratios += [best["torch one"] / best["torch all"]] if torch else []
+        spans = {name: statistics.median(times) for name, times in seconds.items()}
+        ratios = [spans["plan, fresh", 1] / spans["plan, fresh", threads]]
+        ratios += [threads * spans["plan, fresh", 1] / spans["copies"]]
+        ratios += [spans["torch", 1] / spans["torch", threads]] if "torch" in contenders else []
         table.add_row(layer.name, *(f"{ratio:.2f}" for ratio in ratios))
     voxkern.set_num_threads(threads)
     console.print("", table)
 
 
-def using(limit, threads, call):
-    """A call that first sets a number of threads."""
-
-    def limited():
-        limit(threads)
-        return call()
-
-    return limited
+def limited(limit, threads, call):
+    """Call with a number of threads set before."""
+    limit(threads)
+    return call()
 
 
-def forward(layer):
-    """Floating-point operations of a layer's direct sum, and the contenders that compute it."""
-    ours, oracle = (getattr(m, f"conv{layer.axes}d") for m in (voxkern, reference))
-    x, weight = operands(layer)
-    rest = None, layer.stride, layer.padding, layer.dilation, layer.groups
-    out = ours(x, weight, *rest)
-    plan = planned(weight, *rest)
-    contenders = {
-        "plan": lambda: plan(x, out=out),
-        "plan, fresh": lambda: plan(x),
-        "call": lambda: ours(x, weight, *rest),
-        "NumPy": lambda: oracle(x, weight, *rest),
-    }
-    if torch := optional("torch"):
-        theirs = getattr(torch.nn.functional, f"conv{layer.axes}d")
-        tensors = torch.from_numpy(x), torch.from_numpy(weight)
-        contenders["torch"] = lambda: theirs(*tensors, *rest)
-    contenders |= timing.onnxruntime(
-        "Conv",
-        {"x": x, "w": weight},
-        out.shape,
-        strides=per_axis(layer.stride, layer.axes),
-        pads=per_axis(layer.padding, layer.axes) * 2,
-        dilations=per_axis(layer.dilation, layer.axes),
-        group=layer.groups,
-    )
-    return 2 * out.size * weight[0].size, contenders
+def torch_threads(threads):
+    """Bound torch's threads."""
+    timing.optional("torch").set_num_threads(threads)
 
 
-def with_ncnn(layer):
-    """`forward`, and ncnn where it is installed, its conversions of input and output counted."""
-    work, contenders = forward(layer)
-    if ncnn := optional("ncnn"):
-        x, weight = operands(layer)
-        net = ncnn.Net()
-        net.opt.num_threads = voxkern.get_num_threads()
-        for shorter in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
-            setattr(net.opt, f"use_{shorter}", False)
-        with tempfile.TemporaryDirectory() as folder:
-            graph, weights = Path(folder, "net.param"), Path(folder, "net.bin")
-            numbers = {0: len(weight), 1: layer.kernel[0], 3: layer.stride, 4: layer.padding}
-            numbers |= {5: 0, 6: weight.size}
-            numbers = " ".join(f"{key}={value}" for key, value in numbers.items())
-            graph.write_text(f"7767517\n2 2\nInput x 0 1 x\nConvolution y 1 1 x y {numbers}\n")
-            weights.write_bytes(bytes(4) + weight.tobytes())  # 4 bytes: float32
-            net.load_param(str(graph))
-            net.load_model(str(weights))
-
-        def call():
-            extractor = net.create_extractor()
-            extractor.input("x", ncnn.Mat(x[0]))
-            return np.array(extractor.extract("y")[1])[None]
-
-        contenders["ncnn"] = call
-    return work, contenders
-
-
-def transposed(layer):
-    """Work and contenders of a transposed convolution."""
-    ours, oracle = (getattr(m, f"conv_transpose{layer.axes}d") for m in (voxkern, reference))
-    x = normal(layer.x)
-    weight = normal((layer.x[1], layer.outputs // layer.groups, *layer.kernel))
-    rest = None, layer.stride, layer.padding, 0, layer.groups, layer.dilation
-    contenders = {
-        "call": lambda: ours(x, weight, *rest),
-        "NumPy": lambda: oracle(x, weight, *rest),
-    }
-    if torch := optional("torch"):
-        theirs = getattr(torch.nn.functional, f"conv_transpose{layer.axes}d")
-        tensors = torch.from_numpy(x), torch.from_numpy(weight)
-        contenders["torch"] = lambda: theirs(*tensors, *rest)
-    return 2 * x.size * weight[0].size, contenders
-
-
-def backward(layer):
-    """Work and contenders of all three gradients; torch's are what its autograd calls."""
-    ours, oracle = (getattr(m, f"conv{layer.axes}d_backward") for m in (voxkern, reference))
-    x, weight = operands(layer)
-    window = layer.stride, layer.padding, layer.dilation, layer.groups
-    shape = getattr(voxkern, f"conv{layer.axes}d")(x, weight, None, *window).shape
-    grad = normal(shape)
-    contenders = {
-        "call": lambda: ours(grad, x, weight, *window),
-        "NumPy": lambda: oracle(grad, x, weight, *window),
-    }
-    if torch := optional("torch"):
-        tensors = [torch.from_numpy(a) for a in (grad, x, weight)]
-        rest = [per_axis(size, layer.axes) for size in window[:3]]
-        rest += [False, [0] * layer.axes, layer.groups, [True] * 3]
-        theirs = torch.ops.aten.convolution_backward
-        contenders["torch"] = lambda: theirs(*tensors, [layer.outputs], *rest)
-    return 4 * grad.size * weight[0].size, contenders
-
-
-def operands(layer):
-    """Input and weights of a layer, the outputs near 1."""
-    weight = normal((layer.outputs, layer.x[1] // layer.groups, *layer.kernel))
-    return normal(layer.x), weight / np.float32(math.sqrt(weight[0].size))
-
-
-def planned(weight, *rest):
-    if hasattr(voxkern, "ConvPlan"):
-        return voxkern.ConvPlan(weight, *rest)
-    ours = getattr(voxkern, f"conv{weight.ndim - 2}d")
-    return lambda x, out=None: ours(x, weight, *rest, out=out)
-
-
-GROUPS = {
-    "video, MRI, images": (forward, layers.VIDEO),
-    "segmentation": (forward, layers.SEGMENTATION),
-    "2-D, kernel 3": (with_ncnn, layers.IMAGES),
-    "others": (forward, layers.OTHER),
-    "transposed": (transposed, layers.TRANSPOSED),
-    "backward": (backward, layers.CUBED),
-}
-QUICK = {name: (make, layers.SMALL) for name, (make, _) in GROUPS.items()}
-QUICK["2-D, kernel 3"] = with_ncnn, [layers.SMALL[2]]
-QUICK["backward"] = backward, layers.SMALL[:3]
+def at_once(pool, count, call):
+    """Several calls at the same time."""
+    for done in [pool.submit(call) for _ in range(count)]:
+        done.result()

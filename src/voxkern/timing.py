@@ -116,7 +116,7 @@ def limited(threads):
 def heading(console, threads, note, quick):
     """Say what is compared with what, on which machine."""
     level = f"CPU level {_dispatch.cpu_level}"
-    console.print(f"{cpu_model()}, {level}; {peaks(quick)}", soft_wrap=True)
+    console.print(f"{cpu_model()}, {level}; {peaks(quick, clock(threads))}", soft_wrap=True)
     console.print("peers: " + ", ".join(map(version, PEERS)), soft_wrap=True)
     if HELD:
         console.print(f"torch is held to {HELD}; onnxruntime and ncnn cannot be and are left out")
@@ -134,13 +134,13 @@ def version(package):
         return f"{package} missing"
 
 
-def peaks(quick):
+def peaks(quick, clock=time.thread_time):
     """What a core gives just now: the rates of FMAs, of a matrix product and of a copy."""
     side, length = (200, 1 << 20) if quick else (1500, 1 << 26)
     a, product = normal((side, side)), np.empty((side, side), np.float32)
     source, target = np.ones(length, np.uint8), np.zeros(length, np.uint8)
     calls = {"product": lambda: np.matmul(a, a, out=product), "copy": lambda: copy(target, source)}
-    best = {name: min(times) for name, times in turns(calls, 0.1).items()}
+    best = {name: min(times) for name, times in turns(calls, 0.1, clock).items()}
     flops, moved = 2 * side**3 / best["product"] / 1e9, 2 * length / best["copy"] / 1e9
     rest = f"matmul {flops:.0f} GFLOP/s, copy {moved:.0f} GB/s read and written"
     peak = None if quick else fma_peak()
