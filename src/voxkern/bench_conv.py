@@ -77,7 +77,7 @@ def show(console, name, results):
             for name in names
         ]
         table.add_row(result.layer.name, *rates, f"{result.best():.2f}", f"{result.best(min):.2f}")
-    console.print("", table)
+    put(console, table)
 
 
 def summary(console, results):
@@ -99,7 +99,7 @@ def summary(console, results):
     ]
     table = grid("time of the peer, or of the best one, over ours", "layers", "mean", "of minima")
     table.add_column("worst", justify="right")
-    table.add_column("which")
+    table.add_column("which", no_wrap=True)
     for name, members, pair in lines:
         members = [r for r in members if (pair[0] in r.seconds if pair else r.best() > 0)]
         if not members:
@@ -112,8 +112,13 @@ def summary(console, results):
         worst = min(range(len(members)), key=medians.__getitem__)
         which = f"{medians[worst]:.2f}", members[worst].layer.name
         table.add_row(name, str(len(members)), *means, *which)
-    console.print("", table)
+    put(console, table)
     console.print("mean: geometric, of the medians' ratios")
+
+
+def put(console, table):
+    """Print a table whole, in a pipe too."""
+    console.print("", table, width=max(console.width, 110), crop=False)
 
 
 def grid(title, *columns):
@@ -148,7 +153,7 @@ def tiny(console, budget, clock):
         above = statistics.median(times) - statistics.median(seconds["kernel"])
         cells = statistics.median(times), min(times), above
         table.add_row(name, *(f"{cell * 1e4:.2f}" for cell in cells))
-    console.print("", table)
+    put(console, table)
 
 
 def hundred(call):
@@ -182,7 +187,7 @@ def scaling(console, threads, members, budget):
         ratios += [spans["torch", 1] / spans["torch", threads]] if "torch" in contenders else []
         table.add_row(layer.name, *(f"{ratio:.2f}" for ratio in ratios))
     voxkern.set_num_threads(threads)
-    console.print("", table)
+    put(console, table)
 
 
 def limited(limit, threads, call):

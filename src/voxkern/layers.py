@@ -151,7 +151,7 @@ def forward(layer):
 def with_ncnn(layer):
     """`forward`, and ncnn where it is installed, its conversions of input and output counted."""
     work, contenders = forward(layer)
-    if ncnn := optional("ncnn"):
+    if not timing.HELD and (ncnn := optional("ncnn")):
         x, weight = operands(layer)
         net = ncnn.Net()
         net.opt.num_threads = voxkern.get_num_threads()
