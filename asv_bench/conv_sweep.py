@@ -13,8 +13,9 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
-from voxkern import facts, layers, timing
+from voxkern import layers, timing
 from voxkern.layers import Layer
 
 CALLS = {
@@ -191,7 +192,7 @@ def main():
         rows = map(json.loads, given.results.read_text().splitlines())
         known = {row["index"]: row for row in rows if row["seed"] == given.seed}
     with timing.limited(1):
-        print(f"{facts.cpu_model()}; {timing.peaks(quick=False)}; one thread", flush=True)
+        timing.heading(Console(highlight=False), 1, "", quick=False)
         for index in given.only or range(given.count):
             if given.direction and draw(given.seed, index)[0] != given.direction:
                 continue

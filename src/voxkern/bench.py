@@ -167,14 +167,14 @@ def report(console, operations, threads=1, quick=False):
     """Run the cases of `operations`, print tables of them and return what was measured."""
     clock, records = timing.clock(threads), []
     with timing.limited(threads) as note:
-        timing.heading(console, threads, note, quick)
+        found = timing.heading(console, threads, note, quick)
         for operation in operations:
             console.print(f"\n[bold]{operation}[/]")
             if operation == "conv":
                 records += bench_conv.report(console, threads, quick, clock)
             else:
                 records += tables(console, operation, quick, clock)
-    return records
+    return found | {"records": records}
 
 
 def tables(console, operation, quick, clock):

@@ -58,11 +58,11 @@ def report(console, threads, quick, clock):
             results[name].append(Result(layer, work, seconds))
             records.append(timing.record(f"conv {name}", layer.name, work, seconds))
         show(console, name, results[name])
-    tiny(console, budget, clock)
+    records.append(tiny(console, budget, clock))
     if threads > 1:
-        scaling(console, threads, layers.SMALL[:1] if quick else layers.CUBED, budget)
-    summary(console, results)
-    return records
+        members = layers.SMALL[:1] if quick else layers.CUBED
+        records += scaling(console, threads, members, budget)
+    return records + summary(console, results)
 
 
 def show(console, name, results):
@@ -77,11 +77,11 @@ def show(console, name, results):
             for name in names
         ]
         table.add_row(result.layer.name, *rates, f"{result.best():.2f}", f"{result.best(min):.2f}")
-    put(console, table)
+    console.print("", table)
 
 
 def summary(console, results):
-    """Geometric means and worst cases over the groups."""
+    """Print geometric means and worst cases over the groups, and return them."""
     video, segmentation = results["video, MRI, images"], results["segmentation"]
     both = video + segmentation
     transposed = [r for r in results["transposed"] if 3 not in r.layer.kernel]
@@ -100,25 +100,34 @@ def summary(console, results):
     table = grid("time of the peer, or of the best one, over ours", "layers", "mean", "of minima")
     table.add_column("worst", justify="right")
     table.add_column("which", no_wrap=True)
-    for name, members, pair in lines:
-        members = [r for r in members if (pair[0] in r.seconds if pair else r.best() > 0)]
-        if not members:
-            continue
-        medians, minima = (
-            [r.ratio(*pair, pick) if pair else r.best(pick) for r in members]
-            for pick in (statistics.median, min)
-        )
-        means = (f"{statistics.geometric_mean(ratios):.2f}" for ratios in (medians, minima))
-        worst = min(range(len(members)), key=medians.__getitem__)
-        which = f"{medians[worst]:.2f}", members[worst].layer.name
-        table.add_row(name, str(len(members)), *means, *which)
-    put(console, table)
+    claims = [claim(*line) for line in lines]
+    claims = [found for found in claims if found]
+    for found in claims:
+        name, count, mean, minima, worst, which = found.values()
+        table.add_row(name, str(count), *(f"{v:.2f}" for v in (mean, minima, worst)), which)
+    console.print("", table)
     console.print("mean: geometric, of the medians' ratios")
+    return claims
 
 
-def put(console, table):
-    """Print a table whole, in a pipe too."""
-    console.print("", table, width=max(console.width, 110), crop=False)
+def claim(name, results, pair):
+    """One line of the summary; None where no peer is installed."""
+    results = [r for r in results if (pair[0] in r.seconds if pair else r.best() > 0)]
+    if not results:
+        return None
+    medians, minima = (
+        [r.ratio(*pair, pick) if pair else r.best(pick) for r in results]
+        for pick in (statistics.median, min)
+    )
+    worst = min(range(len(results)), key=medians.__getitem__)
+    return {
+        "claim": name,
+        "layers": len(results),
+        "mean": statistics.geometric_mean(medians),
+        "minima": statistics.geometric_mean(minima),
+        "worst": medians[worst],
+        "which": results[worst].layer.name,
+    }
 
 
 def grid(title, *columns):
@@ -133,7 +142,7 @@ def grid(title, *columns):
 def tiny(console, budget, clock):
     """Microseconds of a tiny call, and of its kernel alone: the rest is overhead."""
     layer = layers.TINY
-    _, contenders = layers.forward(layer)
+    work, contenders = layers.forward(layer)
     x, weight = layers.operands(layer)
     rest = None, layer.stride, layer.padding
     out = voxkern.conv3d(x, weight, *rest)
@@ -153,7 +162,8 @@ def tiny(console, budget, clock):
         above = statistics.median(times) - statistics.median(seconds["kernel"])
         cells = statistics.median(times), min(times), above
         table.add_row(name, *(f"{cell * 1e4:.2f}" for cell in cells))
-    put(console, table)
+    console.print("", table)
+    return timing.record("conv tiny, a hundred calls", layer.name, 100 * work, seconds)
 
 
 def hundred(call):
@@ -170,24 +180,29 @@ def scaling(console, threads, members, budget):
     """One call on all threads; as many calls at once on one each show what the cores can give."""
     title = f"{threads} threads beside one, wall time"
     table = grid(title, "plan", f"{threads} plans at once", "torch")
+    records = []
     for layer in members:
-        _, contenders = layers.forward(layer)
+        work, contenders = layers.forward(layer)
         calls = {}
         for name, limit in (("plan, fresh", voxkern.set_num_threads), ("torch", torch_threads)):
             if name in contenders:
-                calls[name, 1] = functools.partial(limited, limit, 1, contenders[name])
-                calls[name, threads] = functools.partial(limited, limit, threads, contenders[name])
+                for count in (1, threads):
+                    call = functools.partial(limited, limit, count, contenders[name])
+                    calls[f"{name} on {count}"] = call
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             copies = functools.partial(at_once, pool, threads, contenders["plan, fresh"])
             calls["copies"] = functools.partial(limited, voxkern.set_num_threads, 1, copies)
             seconds = timing.turns(calls, budget)
+        records.append(timing.record(f"conv {threads} threads", layer.name, work, seconds))
         spans = {name: statistics.median(times) for name, times in seconds.items()}
-        ratios = [spans["plan, fresh", 1] / spans["plan, fresh", threads]]
-        ratios += [threads * spans["plan, fresh", 1] / spans["copies"]]
-        ratios += [spans["torch", 1] / spans["torch", threads]] if "torch" in contenders else []
+        one = spans["plan, fresh on 1"]
+        ratios = [one / spans[f"plan, fresh on {threads}"], threads * one / spans["copies"]]
+        if "torch" in contenders:
+            ratios += [spans["torch on 1"] / spans[f"torch on {threads}"]]
         table.add_row(layer.name, *(f"{ratio:.2f}" for ratio in ratios))
     voxkern.set_num_threads(threads)
-    put(console, table)
+    console.print("", table)
+    return records
 
 
 def limited(limit, threads, call):

@@ -299,10 +299,11 @@ def bench(
         command = [sys.executable, "-m", "voxkern", "bench", *words]
         raise typer.Exit(subprocess.run(command, env=os.environ | benches.timing.AVX2).returncode)
     names = [operation] if operation else benches.OPERATIONS
-    records = benches.report(console, names, threads, quick)
+    wide = console if console.is_terminal else Console(highlight=False, width=120)
+    measured = benches.report(wide, names, threads, quick)
     if json_file:
         with naming("output"):
-            write({json_file: (json.dumps(records, indent=1) + "\n").encode()})
+            write({json_file: (json.dumps(measured, indent=1) + "\n").encode()})
 
 
 @app.command()

@@ -101,8 +101,9 @@ def agree(results):
 @contextlib.contextmanager
 def limited(threads):
     """Bound every contender's threads; gives a remark where that is not possible."""
-    before = voxkern.get_num_threads()
     pools, torch = optional("threadpoolctl"), optional("torch")
+    before = voxkern.get_num_threads()
+    torch_before = torch.get_num_threads() if torch else None
     if torch:
         torch.set_num_threads(threads)
     voxkern.set_num_threads(threads)
@@ -110,20 +111,28 @@ def limited(threads):
         with pools.threadpool_limits(threads) if pools else contextlib.nullcontext():
             yield "" if pools else " (NumPy's BLAS has its own: threadpoolctl is not installed)"
     finally:
+        if torch:  # it shares our OpenMP runtime where both were built with the system's
+            torch.set_num_threads(torch_before)
         voxkern.set_num_threads(before)
 
 
 def heading(console, threads, note, quick):
-    """Say what is compared with what, on which machine."""
-    level = f"CPU level {_dispatch.cpu_level}"
-    console.print(f"{cpu_model()}, {level}; {peaks(quick, clock(threads))}", soft_wrap=True)
-    console.print("peers: " + ", ".join(map(version, PEERS)), soft_wrap=True)
+    """Print what is compared with what on which machine, and return it."""
+    rates = peaks(quick, clock(threads))
+    given = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
+    lines = [
+        f"{cpu_model()}, CPU level {_dispatch.cpu_level}: {given}",
+        "peers: " + ", ".join(map(version, PEERS)),
+        f"threads: {threads}{note}; "
+        + ("CPU time of the calling thread" if threads == 1 else "wall time"),
+    ]
     if HELD:
-        console.print(f"torch is held to {HELD}; onnxruntime and ncnn cannot be and are left out")
-    how = "CPU time of the calling thread" if threads == 1 else "wall time"
-    console.print(f"threads: {threads}{note}; {how}")
+        lines.append(f"torch is held to {HELD}; onnxruntime and ncnn cannot be and are left out")
+    for line in lines:
+        console.print(line, soft_wrap=True)
     if quick:
         console.print("quick: the shapes are too small for the ratios to mean anything")
+    return {"heading": lines, "threads": threads, "peaks": rates}
 
 
 def version(package):
@@ -135,16 +144,18 @@ def version(package):
 
 
 def peaks(quick, clock=time.thread_time):
-    """What a core gives just now: the rates of FMAs, of a matrix product and of a copy."""
+    """What the machine gives just now: rates of FMAs, of a matrix product and of a copy."""
     side, length = (200, 1 << 20) if quick else (1500, 1 << 26)
     a, product = normal((side, side)), np.empty((side, side), np.float32)
     source, target = np.ones(length, np.uint8), np.zeros(length, np.uint8)
     calls = {"product": lambda: np.matmul(a, a, out=product), "copy": lambda: copy(target, source)}
     best = {name: min(times) for name, times in turns(calls, 0.1, clock).items()}
-    flops, moved = 2 * side**3 / best["product"] / 1e9, 2 * length / best["copy"] / 1e9
-    rest = f"matmul {flops:.0f} GFLOP/s, copy {moved:.0f} GB/s read and written"
-    peak = None if quick else fma_peak()
-    return f"peak of a core {peak:.0f} GFLOP/s float32 (FMA loop), {rest}" if peak else rest
+    rates = {
+        "GFLOP/s of float32 FMAs on a core": None if quick else fma_peak(),
+        "GFLOP/s of NumPy's matmul": 2 * side**3 / best["product"] / 1e9,
+        "GB/s of a copy, read and written": 2 * length / best["copy"] / 1e9,
+    }
+    return {name: rate for name, rate in rates.items() if rate}
 
 
 def fma_peak(level=None):
