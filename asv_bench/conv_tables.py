@@ -17,7 +17,7 @@ SHOWN = "call", "plan", "torch", "onnxruntime", "ncnn"
 def claims(measured):
     """The summary of a run."""
     lines = ["the peer's time over ours, or the better peer's | layers | mean | worst |"]
-    lines += ["---|---|---|---|"]
+    lines += ["---|---:|---:|---|"]
     for row in measured["records"]:
         if "claim" in row:
             lines += [
@@ -29,7 +29,7 @@ def claims(measured):
 
 def rates(measured):
     """GFLOP/s of every layer."""
-    lines = [f"layer | {' | '.join(SHOWN)} |", "---|" * (len(SHOWN) + 1)]
+    lines = [f"layer | {' | '.join(SHOWN)} |", "---|" + "---:|" * len(SHOWN)]
     group = None
     for row in measured["records"]:
         if "work" not in row or "threads" in row["group"] or "tiny" in row["group"]:
@@ -48,7 +48,7 @@ def rates(measured):
 def threads(measured):
     """The time of one thread over that of all."""
     count = measured["threads"]
-    lines = [f"layer | plan, {count} threads | {count} plans at once | torch |", "---|---|---|---|"]
+    lines = [f"layer | plan, {count} threads | {count} plans at once | torch |", "---|---:|---:|---:|"]
     for row in measured["records"]:
         if row.get("group") == f"conv {count} threads":
             span = {name: pair[0] for name, pair in row["seconds"].items()}
@@ -62,7 +62,7 @@ def threads(measured):
 
 def tiny(measured):
     """Microseconds of tiny calls."""
-    lines = ["(1, 1, 8, 8, 8), kernel 3 | microseconds |", "---|---|"]
+    lines = ["(1, 1, 8, 8, 8), kernel 3 | microseconds |", "---|---:|"]
     for row in measured["records"]:
         if "tiny" in row.get("group", ""):
             lines += [f"{name} | {pair[0] * 1e4:.1f} |" for name, pair in row["seconds"].items()]

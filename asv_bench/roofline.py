@@ -48,7 +48,7 @@ def draw(measured):
     top = max(rate for name, rate in peaks.items() if "GFLOP" in name)
     x = np.array([0.5, top / moved])
     axes.plot(x, x * moved, color="0.35", lw=1.2)
-    axes.annotate(f"{moved:.0f} GB/s, a copy", (0.55, 0.62 * moved), fontsize=8, rotation=38)
+    axes.annotate(f"{moved:.0f} GB/s, a copy", (0.9, 1.05 * moved), ha="right", fontsize=8)
     rows = [row for row in measured["records"] if row.get("group") in GROUPS]
     for name, (label, colour, marker) in STYLES.items():
         rows_of = [row for row in rows if name in row["seconds"]]
