@@ -48,7 +48,8 @@ def rates(measured):
 def threads(measured):
     """The time of one thread over that of all."""
     count = measured["threads"]
-    lines = [f"layer | plan, {count} threads | {count} plans at once | torch |", "---|---:|---:|---:|"]
+    lines = [f"layer | plan, {count} threads | {count} plans at once | torch |"]
+    lines += ["---|---:|---:|---:|"]
     for row in measured["records"]:
         if row.get("group") == f"conv {count} threads":
             span = {name: pair[0] for name, pair in row["seconds"].items()}
