@@ -4,20 +4,13 @@ A ratio is taken in one process, the two sides in turns, each side's best of man
 machine that is the figure to read.
 """
 
-import timeit
+from voxkern import timing
 
 
 def ratio(ours, peer, seconds=0.5):
     """The best time of `peer` over the best of `ours`: above 1, ours is faster."""
-    best = [float("inf"), float("inf")]
-    ours(), peer()
-    spent = 0.0
-    while spent < seconds:
-        for side, call in enumerate((ours, peer)):
-            taken = timeit.timeit(call, number=1)
-            best[side] = min(best[side], taken)
-            spent += taken
-    return best[1] / best[0]
+    taken = timing.turns({"ours": ours, "peer": peer}, seconds / 2, timing.clock(1))
+    return min(taken["peer"]) / min(taken["ours"])
 
 
 def installed_torch():

@@ -4,20 +4,15 @@ Contenders of a case take turns, so that a busy moment hits all of them. ``out=`
 contender has it; "fresh" marks a call that allocates its result.
 """
 
-import contextlib
-import importlib
-import importlib.metadata
-import math
 import statistics
-import time
 from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
 
 import voxkern
-from voxkern import reference
-from voxkern.facts import cpu_model
+from voxkern import bench_conv, reference, timing
+from voxkern.timing import normal, onnxruntime, optional, per_axis
 
 
 class Case(NamedTuple):
@@ -27,43 +22,6 @@ class Case(NamedTuple):
     work: float
     unit: str
     contenders: dict
-
-
-def conv(shape, channels, kernel, stride, padding, groups):
-    """Convolution; the work is that of the direct sum."""
-    axes = len(shape) - 2
-    kernel = (kernel,) * axes if isinstance(kernel, int) else kernel
-    x = normal(shape)
-    weight = normal((channels, shape[1] // groups, *kernel)) / math.sqrt(math.prod(kernel))
-    window = {"stride": stride, "padding": padding, "groups": groups}
-    ours, oracle = (getattr(m, f"conv{axes}d") for m in (voxkern, reference))
-    out = ours(x, weight, **window)
-    contenders = {
-        "voxkern": lambda: ours(x, weight, **window, out=out),
-        "voxkern, fresh": lambda: ours(x, weight, **window),
-        "NumPy oracle": lambda: oracle(x, weight, **window),
-    }
-    if torch := optional("torch"):
-        theirs = getattr(torch.nn.functional, f"conv{axes}d")
-        tensors = torch.from_numpy(x), torch.from_numpy(weight)
-        contenders["torch, fresh"] = lambda: theirs(*tensors, **window)
-    contenders |= onnxruntime(
-        "Conv",
-        {"x": x, "w": weight},
-        out.shape,
-        strides=per_axis(stride, axes),
-        pads=per_axis(padding, axes) * 2,
-        group=groups,
-    )
-    ndimage = optional("scipy.ndimage")
-    if ndimage and x.ndim == 5 and shape[:2] == (1, 1) and channels == 1:
-        single = np.empty_like(x[0, 0])
-        contenders["SciPy correlate"] = lambda: ndimage.correlate(
-            x[0, 0], weight[0, 0], output=single, mode="constant"
-        )
-    label = f"{dims(shape)} -> {channels}, kernel {dims(kernel)}, stride {dims(stride)}"
-    label += f", {groups} groups" if groups > 1 else ""
-    return Case(label, 2 * out.size * weight[0].size, "GFLOP/s", contenders)
 
 
 def im2col(shape, kernel):
@@ -79,7 +37,7 @@ def im2col(shape, kernel):
         columns = torch.ops.aten.im2col.out
         two = [[kernel] * 2, [1, 1], [1, 1], [1, 1]]
         contenders["torch"] = lambda: columns(given, *two, out=taken)
-    return Case(f"{dims(shape)}, kernel {kernel}", x.nbytes + out.nbytes, "GB/s", contenders)
+    return Case(f"{timing.dims(shape)}, kernel {kernel}", x.nbytes + out.nbytes, "GB/s", contenders)
 
 
 def pool(kind, shape, kernel, stride, padding):
@@ -112,7 +70,7 @@ def pool(kind, shape, kernel, stride, padding):
         pads=per_axis(padding, axes) * 2,
         **attributes,
     )
-    label = f"{kind} {dims(shape)}, kernel {kernel}, stride {stride}, padding {padding}"
+    label = f"{kind} {timing.dims(shape)}, kernel {kernel}, stride {stride}, padding {padding}"
     return Case(label, x.nbytes + out.nbytes, "GB/s", contenders)
 
 
@@ -138,7 +96,7 @@ def batchnorm(shape, training):
     if not training:
         inputs = {"x": x, "scale": weight, "b": bias, "mean": mean, "var": var}
         contenders |= onnxruntime("BatchNormalization", inputs, shape, epsilon=1e-5)
-    label = f"{'training' if training else 'inference'} {dims(shape)}"
+    label = f"{'training' if training else 'inference'} {timing.dims(shape)}"
     return Case(label, 2 * x.nbytes, "GB/s", contenders)
 
 
@@ -177,34 +135,10 @@ def flash(count, height, width, content):
     return Case(label, frames.nbytes, "GB/s", contenders)
 
 
-PEERS = "torch", "onnxruntime", "onnx", "scipy"
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
+OPERATIONS = "conv", "im2col", "pool", "batchnorm", "flash"
 # operation: (function that makes a case, arguments of its cases, and of the quick ones)
 CASES = {
-    "conv": (
-        conv,
-        [
-            ((1, 3, 16, 112, 112), 64, 3, 1, 1, 1),
-            ((1, 3, 16, 112, 112), 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), 1),
-            (VOLUMES, 64, 3, 1, 1, 1),
-            (VOLUMES, 128, 3, 2, 1, 1),
-            ((1, 128, 8, 28, 28), 128, 3, 1, 1, 1),
-            ((1, 256, 4, 14, 14), 256, 3, 1, 1, 1),
-            ((1, 512, 2, 7, 7), 512, 3, 1, 1, 1),
-            ((1, 1, 128, 128, 128), 32, 3, 1, 1, 1),
-            ((1, 1, 128, 128, 128), 1, 3, 1, 1, 1),
-            ((1, 32, 64, 64, 64), 32, 3, 1, 1, 1),
-            (VOLUMES, 256, 1, 1, 0, 1),
-            ((1, 32, 96, 96, 96), 4, 1, 1, 0, 1),
-            ((1, 54, 16, 56, 56), 54, 3, 1, 1, 54),
-            ((1, 16, 48, 48, 48), 16, 5, 1, 0, 1),
-            ((1, 64, 56, 56), 64, 3, 1, 1, 1),
-            ((1, 256, 14, 14), 256, 3, 1, 1, 1),
-            ((1, 3, 224, 224), 64, 7, 2, 3, 1),
-            ((1, 512, 28, 28), 128, 1, 1, 0, 1),
-        ],
-        [((1, 4, 5, 13, 11), 6, 3, 2, 1, 2), ((1, 1, 13, 12, 11), 1, 3, 1, 1, 1)],
-    ),
     "im2col": (im2col, [(VOLUMES, 3), (IMAGES, 3)], [((1, 2, 5, 7, 11), 3), ((2, 3, 7, 11), 3)]),
     "pool": (
         pool,
@@ -230,35 +164,37 @@ CASES = {
 
 
 def report(console, operations, threads=1, quick=False):
-    """Run the cases of `operations` and print a table of each."""
-    with limited(threads) as note:
-        console.print(f"{cpu_model()}; {peaks(quick)}; threads: {threads}{note}", soft_wrap=True)
-        console.print("peers: " + ", ".join(map(version, PEERS)), soft_wrap=True)
-        if quick:
-            console.print("quick: the shapes are too small for the ratios to mean anything")
+    """Run the cases of `operations`, print tables of them and return what was measured."""
+    clock, records = timing.clock(threads), []
+    with timing.limited(threads) as note:
+        found = timing.heading(console, threads, note, quick)
         for operation in operations:
-            make, full, small = CASES[operation]
             console.print(f"\n[bold]{operation}[/]")
-            ratios = {}
-            for arguments in small if quick else full:
-                case = make(*arguments)
-                console.print(case.label, markup=False, soft_wrap=True)
-                medians = show(console, case, measure(case.contenders, quick))
-                for name in peers(medians):
-                    ratio = medians[name] / medians[same_terms(name, medians)]
-                    ratios.setdefault(name, []).append(ratio)
-            for name, values in ratios.items():
-                mean = statistics.geometric_mean(values)
-                console.print(f"{name}: {mean:.2f}x, geometric mean of {len(values)}")
-    console.print("\nratio: time over that of voxkern; of a fresh result over voxkern's fresh one")
+            if operation == "conv":
+                records += bench_conv.report(console, threads, quick, clock)
+            else:
+                records += tables(console, operation, quick, clock)
+    return found | {"records": records}
 
 
-def version(package):
-    """Name and version of a peer; onnxruntime needs onnx to be given a model."""
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{package} missing"
+def tables(console, operation, quick, clock):
+    """Run the cases of one operation, a table for each."""
+    make, full, small = CASES[operation]
+    ratios, records = {}, []
+    for arguments in small if quick else full:
+        case = make(*arguments)
+        console.print(case.label, markup=False, soft_wrap=True)
+        seconds = timing.measure(case.contenders, 0.01 if quick else 1.0, clock)
+        records.append(timing.record(operation, case.label, case.work, seconds))
+        medians = show(console, case, seconds)
+        for name in peers(medians):
+            ratio = medians[name] / medians[same_terms(name, medians)]
+            ratios.setdefault(name, []).append(ratio)
+    for name, values in ratios.items():
+        mean = statistics.geometric_mean(values)
+        console.print(f"{name}: {mean:.2f}x, geometric mean of {len(values)}")
+    console.print("ratio: time over that of voxkern; of a fresh result over voxkern's fresh one")
+    return records
 
 
 def show(console, case, seconds):
@@ -288,141 +224,3 @@ def same_terms(name, names):
     """Which of this library's calls a contender is measured against: fresh against fresh."""
     fresh = "voxkern, fresh"
     return fresh if fresh in names and ("fresh" in name or "voxkern" not in names) else "voxkern"
-
-
-def measure(contenders, quick):
-    """Seconds of every call, after a first round whose results are compared."""
-    budget = 0.01 if quick else 1.0
-    seconds, results = {}, {}
-    for name, call in contenders.items():
-        begin = time.perf_counter()
-        results[name] = array(call())
-        seconds[name] = [time.perf_counter() - begin]
-    agree(results)
-    # The first calls pay for fresh pages and are dropped, but for those of many seconds.
-    fast = {name: call for name, call in contenders.items() if seconds[name][0] < 5}
-    return seconds | turns(fast, budget)
-
-
-def turns(calls, budget):
-    """Seconds of every call, A B A B, 3 times and until each has used `budget` seconds or 100.
-
-    At its turn a contender is called twice and the second call is timed: the first one finds
-    caches as its neighbour left them, which was worth 10 to 20 % to whoever came after its own kin.
-    """
-    seconds = {name: [] for name in calls}
-    pending = list(calls)
-    while pending:
-        for name in pending:
-            calls[name]()
-            begin = time.perf_counter()
-            calls[name]()
-            seconds[name].append(time.perf_counter() - begin)
-        pending = [name for name in pending if not enough(seconds[name], budget)]
-    return seconds
-
-
-def enough(times, budget):
-    """Whether a contender has had its turns."""
-    return len(times) >= 3 and (sum(times) >= budget or len(times) >= 100)
-
-
-def agree(results):
-    """Raise where a contender computes something else: its time would mean nothing."""
-    (_, ours), *others = results.items()
-    for name, theirs in others:
-        error = np.abs(theirs.reshape(ours.shape) - ours).max() / np.abs(ours).max()
-        if not error < 1e-3:
-            raise RuntimeError(f"{name} differs by {error:.1e} of the largest value")
-
-
-@contextlib.contextmanager
-def limited(threads):
-    """Bound every contender's threads; gives a remark where that is not possible."""
-    before = voxkern.get_num_threads()
-    pools, torch = optional("threadpoolctl"), optional("torch")
-    if torch:
-        torch.set_num_threads(threads)
-    voxkern.set_num_threads(threads)
-    try:
-        with pools.threadpool_limits(threads) if pools else contextlib.nullcontext():
-            yield "" if pools else " (NumPy's BLAS has its own: threadpoolctl is not installed)"
-    finally:
-        voxkern.set_num_threads(before)
-
-
-def peaks(quick):
-    """What the machine gives just now: the rate of a matrix product and of a copy."""
-    side, length = (200, 1 << 20) if quick else (1500, 1 << 26)
-    a, product = normal((side, side)), np.empty((side, side), np.float32)
-    source, target = np.ones(length, np.uint8), np.zeros(length, np.uint8)
-    calls = {"product": lambda: np.matmul(a, a, out=product), "copy": lambda: copy(target, source)}
-    best = {name: min(times) for name, times in turns(calls, 0.1).items()}
-    flops, moved = 2 * side**3 / best["product"] / 1e9, 2 * length / best["copy"] / 1e9
-    return f"matmul {flops:.0f} GFLOP/s, copy {moved:.0f} GB/s read and written"
-
-
-def copy(target, source):
-    """Copy in place."""
-    target[...] = source
-
-
-def onnxruntime(operator, inputs, shape, **attributes):
-    """The contender that runs one ONNX operator into a bound output; empty where not installed."""
-    runtime, onnx = optional("onnxruntime"), optional("onnx")
-    if not (runtime and onnx):
-        return {}
-    helper, single = onnx.helper, onnx.TensorProto.FLOAT
-    node = helper.make_node(operator, list(inputs), ["y"], **attributes)
-    first, *rest = inputs
-    graph = helper.make_graph(
-        [node],
-        "bench",
-        [helper.make_tensor_value_info(first, single, inputs[first].shape)],
-        [helper.make_tensor_value_info("y", single, shape)],
-        # Weights are part of the model: onnxruntime packs them once, as a user's model would.
-        [onnx.numpy_helper.from_array(inputs[name], name) for name in rest],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = voxkern.get_num_threads()
-    session = runtime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    binding, out = session.io_binding(), np.empty(shape, np.float32)
-    binding.bind_ortvalue_input(first, runtime.OrtValue.ortvalue_from_numpy(inputs[first]))
-    binding.bind_ortvalue_output("y", runtime.OrtValue.ortvalue_from_numpy(out))
-
-    def call():
-        session.run_with_iobinding(binding)
-        return binding.get_outputs()[0]
-
-    return {"onnxruntime": call}
-
-
-def optional(name):
-    """The module, or None where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        return None
-
-
-def array(result):
-    """A contender's result as a NumPy array of its own."""
-    return np.array(result.numpy() if hasattr(result, "numpy") else result)
-
-
-def normal(shape):
-    """Standard normal float32, the same at every run."""
-    return np.random.default_rng(7).standard_normal(shape, np.float32)
-
-
-def per_axis(value, axes):
-    """A number as one per axis, for ONNX."""
-    return [value] * axes if isinstance(value, int) else list(value)
-
-
-def dims(value):
-    """3 or (3, 7, 7) as text."""
-    return str(value) if isinstance(value, int) else "x".join(map(str, value))

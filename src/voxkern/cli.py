@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -279,16 +280,30 @@ def bench(
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of every contender.", min=1)] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Small shapes, few rounds.")] = False,
+    avx2: Annotated[bool, typer.Option("--avx2", help="Hold voxkern and torch to AVX2.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was timed.")] = None,
 ):
     """Time every operation beside its peers.
 
-    They are the NumPy oracle, and torch, onnxruntime and SciPy where these are installed.
+    They are the NumPy oracle, and torch, onnxruntime, ncnn and SciPy where these are installed.
     """
     benches = importlib.import_module("voxkern.bench")
-    names = list(benches.CASES)
-    if operation and operation not in names:
-        fail(f"OP is {operation!r}; it may be {', '.join(names)}")
-    benches.report(console, [operation] if operation else names, threads, quick)
+    if operation and operation not in benches.OPERATIONS:
+        fail(f"OP is {operation!r}; it may be {', '.join(benches.OPERATIONS)}")
+    if json_file:
+        check_outputs({"--json": json_file})
+    if avx2:  # both libraries choose once, when they are loaded
+        words = [operation] if operation else []
+        words += ["--threads", str(threads), *(["--quick"] if quick else [])]
+        words += ["--json", str(json_file)] if json_file else []
+        command = [sys.executable, "-m", "voxkern", "bench", *words]
+        raise typer.Exit(subprocess.run(command, env=os.environ | benches.timing.AVX2).returncode)
+    names = [operation] if operation else benches.OPERATIONS
+    wide = console if console.is_terminal else Console(highlight=False, width=120)
+    measured = benches.report(wide, names, threads, quick)
+    if json_file:
+        with naming("output"):
+            write({json_file: (json.dumps(measured, indent=1) + "\n").encode()})
 
 
 @app.command()

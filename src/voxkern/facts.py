@@ -26,6 +26,7 @@ PACKAGES = {
     "onnx": "onnx",
     "onnxruntime": "bench",
     "scipy": "bench",
+    "ncnn": None,
     "torch": None,
     "threadpoolctl": "test",
 }
