@@ -63,7 +63,8 @@ typedef struct {
     ptrdiff_t in[3], in_sample;   /* from one tile of V to the next */
     ptrdiff_t out[3], out_sample; /* from one tile of M to the next */
     ptrdiff_t inner;              /* tiles that follow one another in V and M alike */
-    ptrdiff_t grid_tiles, tiles_in_all;
+    ptrdiff_t runs;               /* of inner tiles, in M */
+    ptrdiff_t in_room, out_room;  /* tiles that V and M have room for at each point */
 } Tiles;
 
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
@@ -89,12 +90,15 @@ static void number_tiles(const Winograd *c, Tiles *t) {
     for (int i = 2; i >= 0; i--)
         if (!is_outer(c->axis + i)) t->in[i] = t->out[i] = n, n *= t->tiles[i];
     t->in_sample = t->out_sample = n;
-    t->inner = t->grid_tiles = t->tiles_in_all = n * t->samples;
+    t->inner = t->in_room = t->out_room = n * t->samples;
     for (int i = 2; i >= 0; i--)
         if (is_outer(c->axis + i)) {
-            t->in[i] = t->grid_tiles, t->grid_tiles *= t->grid[i];
-            t->out[i] = t->tiles_in_all, t->tiles_in_all *= t->tiles[i];
+            t->in[i] = t->in_room, t->in_room *= t->grid[i];
+            t->out[i] = t->out_room, t->out_room *= t->tiles[i];
         }
+    t->runs = t->out_room / t->inner;
+    /* Odd: points a power of two apart would share few sets of the cache. */
+    t->in_room |= 1, t->out_room |= 1;
 }
 
 /* Which tiles a work item is about. */
@@ -130,7 +134,7 @@ static void plan_blocks(Winograd *c, ptrdiff_t most) {
     set_block(c->batch, smaller(c->batch, most), &c->batch_block, &c->batch_blocks);
     Tiles t = {.samples = c->batch_block, .tiles = {a[0].block, a[1].block, a[2].block}};
     number_tiles(c, &t);
-    c->grid = t.grid_tiles, c->tiles = t.tiles_in_all;
+    c->grid = t.in_room, c->tiles = t.out_room;
     c->rows = t.region[0] * t.region[1] * t.grid[2] * a[2].points;
 }
 

@@ -260,11 +260,11 @@ typedef struct {
     ptrdiff_t line[3]; /* positions of a tile */
     ptrdiff_t tiles[3];
     ptrdiff_t number[3]; /* from one tile to the next in the result */
-    ptrdiff_t tiles_in_all;
+    ptrdiff_t room;      /* tiles at each point of the result */
 } SIMD(View);
 
 static SIMD(View) SIMD(view)(const Winograd *c, const Tiles *t, int spread) {
-    SIMD(View) v = {.spread = spread, .tiles_in_all = spread ? t->tiles_in_all : t->grid_tiles};
+    SIMD(View) v = {.spread = spread, .room = spread ? t->out_room : t->in_room};
     for (int i = 0; i < 3; i++) {
         const WinogradAxis *a = c->axis + i;
         v.size[i] = spread ? a->count : a->size;
@@ -304,7 +304,7 @@ static void SIMD(transform_tiles)(const Winograd *c, const SIMD(View) * v, SIMD(
     enum { L = SIMD(lanes) };
     const WinogradAxis *d = c->axis, *h = d + 1, *w = d + 2;
     ptrdiff_t face = w->points * L, line = v->tiles[2] * face, plane = v->region[1] * line;
-    ptrdiff_t point = v->tiles_in_all * L, across = h->points * face;
+    ptrdiff_t point = v->room * L, across = h->points * face;
     SIMD(Steps) rows = {line, plane, L}, middle = {face, across, L}, depth = {across, 0, L};
     SIMD(Steps) from_rows = {plane, 0, L}, flat = {w->points * point, 0, point};
     SIMD(Steps) deep = {h->points * w->points * point, 0, point};
@@ -333,7 +333,7 @@ FORCE_INLINE void SIMD(products)(const int R, const int C, const Winograd *c, co
                                  const ptrdiff_t *tap, const REAL *in, const REAL *weight,
                                  REAL *RESTRICT out, ptrdiff_t out_half) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t step = c->points * t->grid_tiles * L;
+    ptrdiff_t step = c->points * t->in_room * L;
     for (ptrdiff_t k = 0, fresh = 1; k < c->taps; k++)
         for (ptrdiff_t first = 0; first < c->inputs; first += BLOCK, fresh = 0) {
             ptrdiff_t end = smaller(c->inputs, first + BLOCK);
@@ -388,9 +388,9 @@ static void SIMD(product_rows)(ptrdiff_t rows, int columns, const Winograd *c, c
         PRODUCTS(7)
 #endif
 #if ROWS >= 6
-            PRODUCTS(6)
+        PRODUCTS(6)
 #endif
-                PRODUCTS(5) PRODUCTS(4) PRODUCTS(3) PRODUCTS(2) PRODUCTS(1)
+        PRODUCTS(5) PRODUCTS(4) PRODUCTS(3) PRODUCTS(2) PRODUCTS(1)
     }
 }
 #undef PRODUCTS
@@ -424,13 +424,13 @@ static ptrdiff_t SIMD(outer_tile)(const WinogradAxis *a, const Tiles *t, ptrdiff
 static void SIMD(multiply)(const Winograd *c, const Tiles *t, const REAL *weight, int columns,
                            SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t count = t->tiles_in_all / t->inner, out_half = c->points * t->tiles_in_all * L;
+    ptrdiff_t count = t->runs, out_half = c->points * t->out_room * L;
     ptrdiff_t pieces = ceil_div(t->inner, ROWS);
     SIMD(find_taps)(c, t, s->tap);
     for (ptrdiff_t p = 0; p < c->points; p++, weight += c->taps * c->inputs * columns * L)
         for (ptrdiff_t o = 0; o < count; o++) {
-            const REAL *in = s->in + (p * t->grid_tiles + SIMD(outer_tile)(c->axis, t, o)) * L;
-            REAL *out = s->product + (p * t->tiles_in_all + o * t->inner) * L;
+            const REAL *in = s->in + (p * t->in_room + SIMD(outer_tile)(c->axis, t, o)) * L;
+            REAL *out = s->product + (p * t->out_room + o * t->inner) * L;
             for (ptrdiff_t i = 0; i < pieces; i++) {
                 ptrdiff_t first = t->inner * i / pieces, end = t->inner * (i + 1) / pieces;
                 SIMD(product_rows)(end - first, columns, c, t, s->tap, in + first * L, weight,
@@ -444,7 +444,7 @@ static void SIMD(transform_back)(const Winograd *c, const Tiles *t, const REAL *
                                  SIMD(Scratch) * s, REAL *to) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *d = c->axis, *h = d + 1, *w = d + 2;
-    ptrdiff_t point = t->tiles_in_all * L, face = w->points * L, across = h->points * face;
+    ptrdiff_t point = t->out_room * L, face = w->points * L, across = h->points * face;
     SIMD(Steps) deep = {h->points * w->points * point, 0, point}, depth = {across, 0, L};
     SIMD(Steps) flat = {w->points * point, 0, point}, middle = {face, across, L};
     SIMD(Steps) rows = {face, h->tile * face, L};
@@ -524,7 +524,7 @@ static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch
                             (((t.sample + n) * c->groups + t.group) * c->inputs + i) * volume;
             SIMD(fetch_rows)(c, &view, x, smaller(L, c->inputs - i), &s);
             SIMD(transform_tiles)(c, &view, &s,
-                                  s.in + (i * c->points * t.grid_tiles + n * t.in_sample * L));
+                                  s.in + (i * c->points * t.in_room + n * t.in_sample * L));
         }
     ptrdiff_t first = t.chunk * c->chunk, end = smaller(first + c->chunk, c->outputs);
     ptrdiff_t terms = c->points * c->taps * c->inputs;
@@ -534,7 +534,7 @@ static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch
         int columns = c->outputs - first > L ? 2 : 1;
         SIMD(multiply)(c, &t, weight, columns, &s);
         for (int i = 0; i < columns; i++)
-            SIMD(deliver)(c, &t, s.product + i * c->points * t.tiles_in_all * L, first + i * L, &s,
+            SIMD(deliver)(c, &t, s.product + i * c->points * t.out_room * L, first + i * L, &s,
                           &check);
     }
     REAL total = SIMD(total)(check);
@@ -712,9 +712,9 @@ static void SIMD(add_gradient)(const Winograd *c, const Tiles *t, ptrdiff_t inpu
                                ptrdiff_t outputs, SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
-    ptrdiff_t in_block = c->points * t->grid_tiles * L, half = c->points * t->tiles_in_all * L;
+    ptrdiff_t in_block = c->points * t->in_room * L, half = c->points * t->out_room * L;
     ptrdiff_t rows = ceil_div(inputs, L) * L, sum_half = c->points * c->taps * rows * L;
-    ptrdiff_t outer = t->tiles_in_all / t->inner;
+    ptrdiff_t outer = t->runs;
     SIMD(find_taps)(c, t, s->tap);
     for (ptrdiff_t o = 0; o < outputs; o += 2 * L)
         for (ptrdiff_t p = 0; p < c->points; p++)
@@ -722,9 +722,9 @@ static void SIMD(add_gradient)(const Winograd *c, const Tiles *t, ptrdiff_t inpu
                 for (ptrdiff_t i = 0; i < rows; i += L)
                     for (ptrdiff_t j = 0; j < outer; j++) {
                         const REAL *in = s->in + i / L * in_block + s->tap[k] +
-                                         (p * t->grid_tiles + SIMD(outer_tile)(a, t, j)) * L;
+                                         (p * t->in_room + SIMD(outer_tile)(a, t, j)) * L;
                         const REAL *grad =
-                            s->product + o / L * half + (p * t->tiles_in_all + j * t->inner) * L;
+                            s->product + o / L * half + (p * t->out_room + j * t->inner) * L;
                         REAL *sum = s->sum + o / L * sum_half + ((p * c->taps + k) * rows + i) * L;
                         SIMD(gradient_block)(outputs - o > L ? 2 : 1, in, grad, half, t->inner, sum,
                                              sum_half);
@@ -828,14 +828,14 @@ static int SIMD(gradient_item)(const Winograd *c, ptrdiff_t index, const REAL *g
                 const REAL *x = (const REAL *)c->x + (sample * c->inputs + first_in + i) * volume;
                 SIMD(fetch_rows)(c, &input, x, smaller(L, inputs - i), &s);
                 SIMD(transform_tiles)(c, &input, &s,
-                                      s.in + (i * c->points * t.grid_tiles + n * t.in_sample * L));
+                                      s.in + (i * c->points * t.in_room + n * t.in_sample * L));
             }
             for (ptrdiff_t o = 0; o < outputs; o += L) {
                 const REAL *g = grad + (sample * c->outputs + first_out + o) * count;
                 SIMD(fetch_rows)(c, &gradient, g, smaller(L, outputs - o), &s);
                 SIMD(transform_tiles)(c, &gradient, &s,
                                       s.product +
-                                          (o * c->points * t.tiles_in_all + n * t.out_sample * L));
+                                          (o * c->points * t.out_room + n * t.out_sample * L));
             }
         }
         SIMD(add_gradient)(c, &t, inputs, outputs, &s);
