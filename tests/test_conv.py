@@ -1,5 +1,7 @@
 """Convolution, its transpose and its gradients, against loops, a matrix product and calculus."""
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -201,7 +203,7 @@ def test_sizes_around_the_vectors_of_channels(backend, rng, outputs, width, wind
     x = hostile.normal(rng, (2, 2 * 43, 7, width + 2), dtype)
     weight = hostile.normal(rng, (2 * outputs, 43, 3, 3), dtype)
     bias = hostile.normal(rng, (2 * outputs,), dtype)
-    got = voxkern.conv2d(x, weight, bias, groups=2, **window)
+    got = voxkern.conv2d(x, weight, bias, groups=2, algorithm="direct", **window)
     want = reference.conv2d(*widened(x, weight, bias), groups=2, **window)
     assert_close(got, want, length=9 * 43, scale=8)
 
@@ -234,7 +236,7 @@ def test_outputs_larger_than_the_cache(backend, rng, width, kernel):
     weight = hostile.with_ties(rng, (9, 2, *kernel)).astype("float32")
     shift = np.zeros(9 * 523 * width + 1, "float32")
     out = shift[1:].reshape(1, 9, 523, width)
-    voxkern.conv2d(x, weight, padding="same", out=out)
+    voxkern.conv2d(x, weight, padding="same", algorithm="direct", out=out)
     padded = np.pad(x, [(0, 0)] * 3 + [(kernel[1] // 2,) * 2])
     want = sum(
         np.einsum("oc,nchw->nohw", weight[:, :, 0, k], padded[..., k : k + width])
@@ -258,6 +260,22 @@ def test_the_rectifier_is_applied_on_the_way_out(backend, rng, slope, outputs, s
     assert_exact(got, np.where(want < 0, slope * want if slope else 0, want))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("outputs", [5, 24, 67])
+def test_weights_packed_beforehand_change_nothing(rng, outputs, stride):
+    native = importlib.import_module("voxkern.kernels.native.conv")
+    x = hostile.normal(rng, (2, 6, 5, 11, 23), "float32")
+    weight = hostile.normal(rng, (2 * outputs, 3, 3, 2, 3), "float32")
+    window = (stride,) * 3, ((1, 1),) * 3, (1,) * 3, 2
+    want = voxkern.conv3d(x, weight, None, stride, 1, 1, 2, algorithm="direct")
+    packed = native.pack(x.shape, weight, want.shape, *window, algorithm="direct")
+    got = [np.empty_like(want) for _ in range(2)]
+    native.conv(x, weight, None, *window, algorithm="direct", slope=None, out=got[0])
+    native.conv(x, weight, None, *window, algorithm="direct", slope=None, out=got[1], packed=packed)
+    assert_exact(got[1], got[0])
+    assert_close(got[1], want, length=54, scale=8)
+
+
 @np.errstate(invalid="ignore")
 @pytest.mark.parametrize("outputs", [5, 24])
 @pytest.mark.parametrize("stride", [1, 2])
@@ -266,7 +284,7 @@ def test_nan_and_inf_stay_in_the_windows_that_hold_them(backend, rng, outputs, s
     for place, value in (((0, 0, 0, 0), np.inf), ((0, 2, 8, 16), np.nan), ((1, 1, 0, 16), -np.inf)):
         x[place] = value
     weight = hostile.normal(rng, (outputs, 3, 3, 3))
-    got = voxkern.conv2d(x, weight, padding=2, stride=stride, dilation=2)
+    got = voxkern.conv2d(x, weight, padding=2, stride=stride, dilation=2, algorithm="direct")
     want = reference.conv2d(x, weight, padding=2, stride=stride, dilation=2)
     assert_close(got, want, length=27, scale=8)
 
