@@ -1,12 +1,14 @@
 """Convolution, its transpose and its gradients, against loops, a matrix product and calculus."""
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import voxkern
-from voxkern import reference
+from voxkern import _dispatch, reference
 from voxkern.reference.conv import conv_loops
 
 import hostile
@@ -181,6 +183,110 @@ def test_sizes_around_the_blocks(backend, rng, channels, outputs, width):
     want = reference.conv2d_backward(*widened(grad, x, weight), padding=1)
     for g, w in zip(got, want):
         assert_close(g, w, length=3 * width + 9 * outputs, scale=8)
+
+
+# Tiles of vectors of output channels: strides and short rows choose them.
+@pytest.mark.parametrize("outputs", [16, 17, 67])
+@pytest.mark.parametrize("width", [1, 5, 14, 29])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"stride": 2, "padding": (1, 2)},
+        {"stride": (3, 2)},
+        {"stride": (1, 4), "padding": 2, "dilation": (2, 1)},
+        {"padding": (0, 2)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sizes_around_the_vectors_of_channels(backend, rng, outputs, width, window, dtype):
+    x = hostile.normal(rng, (2, 2 * 43, 7, width + 2), dtype)
+    weight = hostile.normal(rng, (2 * outputs, 43, 3, 3), dtype)
+    bias = hostile.normal(rng, (2 * outputs,), dtype)
+    got = voxkern.conv2d(x, weight, bias, groups=2, algorithm="direct", **window)
+    want = reference.conv2d(*widened(x, weight, bias), groups=2, **window)
+    assert_close(got, want, length=9 * 43, scale=8)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("outputs", [1, 3, 19])
+def test_a_stride_of_the_kernel_size_is_a_matrix_product(backend, rng, size, outputs):
+    x = hostile.normal(rng, (2, 3, 2 * size, 3 * size, 11 * size), "float32")
+    weight = hostile.normal(rng, (outputs, 3, size, size, size), "float32")
+    patches = x.reshape(2, 3, 2, size, 3, size, 11, size).astype("float64")
+    want = np.einsum("ncdahbwe,ocabe->nodhw", patches, weight)
+    assert_close(voxkern.conv3d(x, weight, stride=size), want, length=weight[0].size, scale=8)
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 49, 129, 4099])
+@pytest.mark.parametrize("outputs", [1, 3, 8, 13, 29])
+def test_pointwise_reads_its_input_alone(backend, rng, width, outputs):
+    around = np.full(5 * width + 64, np.nan, "float32")
+    x = around[32 : 32 + 5 * width].reshape(1, 5, width)
+    x[:] = hostile.normal(rng, x.shape)
+    weight = hostile.normal(rng, (outputs, 5, 1), "float32")
+    want = np.einsum("oc,ncw->now", weight[..., 0].astype("float64"), x)
+    assert_close(voxkern.conv1d(x, weight), want, length=5, scale=8)
+
+
+@pytest.mark.parametrize("width", [1024, 1003])
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 3)])
+def test_outputs_larger_than_the_cache(backend, rng, width, kernel):
+    x = hostile.with_ties(rng, (1, 2, 523, width)).astype("float32")
+    weight = hostile.with_ties(rng, (9, 2, *kernel)).astype("float32")
+    shift = np.zeros(9 * 523 * width + 1, "float32")
+    out = shift[1:].reshape(1, 9, 523, width)
+    voxkern.conv2d(x, weight, padding="same", algorithm="direct", out=out)
+    padded = np.pad(x, [(0, 0)] * 3 + [(kernel[1] // 2,) * 2])
+    want = sum(
+        np.einsum("oc,nchw->nohw", weight[:, :, 0, k], padded[..., k : k + width])
+        for k in range(kernel[1])
+    )
+    assert_exact(out, want)
+
+
+@np.errstate(invalid="ignore")
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+@pytest.mark.parametrize(("outputs", "stride"), [(5, 1), (24, 2)])
+def test_the_rectifier_is_applied_on_the_way_out(backend, rng, slope, outputs, stride):
+    x = hostile.with_nonfinite(hostile.normal(rng, (1, 3, 1, 11, 23)), rng)
+    weight = hostile.normal(rng, (outputs, 3, 1, 3, 3))
+    bias = hostile.normal(rng, (outputs,))
+    want = voxkern.conv3d(x, weight, bias, stride=stride)
+    got = np.empty_like(want)
+    window = (stride,) * 3, ((0, 0),) * 3, (1,) * 3
+    kernel = _dispatch.kernel(OPERATION)
+    kernel.conv(x, weight, bias, *window, 1, algorithm="auto", slope=slope, out=got)
+    assert_exact(got, np.where(want < 0, slope * want if slope else 0, want))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("outputs", [5, 24, 67])
+def test_weights_packed_beforehand_change_nothing(rng, outputs, stride):
+    native = importlib.import_module("voxkern.kernels.native.conv")
+    x = hostile.normal(rng, (2, 6, 5, 11, 23), "float32")
+    weight = hostile.normal(rng, (2 * outputs, 3, 3, 2, 3), "float32")
+    window = (stride,) * 3, ((1, 1),) * 3, (1,) * 3, 2
+    want = voxkern.conv3d(x, weight, None, stride, 1, 1, 2, algorithm="direct")
+    packed = native.pack(x.shape, weight, want.shape, *window, algorithm="direct")
+    got = [np.empty_like(want) for _ in range(2)]
+    native.conv(x, weight, None, *window, algorithm="direct", slope=None, out=got[0])
+    native.conv(x, weight, None, *window, algorithm="direct", slope=None, out=got[1], packed=packed)
+    assert_exact(got[1], got[0])
+    assert_close(got[1], want, length=54, scale=8)
+
+
+@np.errstate(invalid="ignore")
+@pytest.mark.parametrize("outputs", [5, 24])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_nan_and_inf_stay_in_the_windows_that_hold_them(backend, rng, outputs, stride):
+    x = hostile.normal(rng, (2, 3, 9, 17))
+    for place, value in (((0, 0, 0, 0), np.inf), ((0, 2, 8, 16), np.nan), ((1, 1, 0, 16), -np.inf)):
+        x[place] = value
+    weight = hostile.normal(rng, (outputs, 3, 3, 3))
+    got = voxkern.conv2d(x, weight, padding=2, stride=stride, dilation=2, algorithm="direct")
+    want = reference.conv2d(x, weight, padding=2, stride=stride, dilation=2)
+    assert_close(got, want, length=27, scale=8)
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "im2col"])

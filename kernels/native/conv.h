@@ -15,10 +15,18 @@
 #include "simd.h"
 #include "stream.h"
 
+/* The largest tiles: ROWS output channels, STRETCH vectors of outputs; tall ones: TALL outputs, two
+   vectors of channels. A PANEL of weights stays in
+   the second-level cache beside a slab. */
+#define ROWS (SIMD_REGISTERS == 32 ? 8 : 4)
+#define TALL (SIMD_REGISTERS == 32 ? 14 : 6)
+enum { STRETCH = 8, PANEL = 64 * 1024, LANES = lanes_float };
+
 typedef struct {
     ptrdiff_t size;     /* of the input */
     ptrdiff_t count;    /* of the output */
     ptrdiff_t step;     /* input elements from one output to the next */
+    ptrdiff_t spread;   /* slab elements from one output to the next: 1, or step if not split */
     ptrdiff_t out_step; /* elements of `out` from one output to the next */
     ptrdiff_t taps;
     ptrdiff_t *offset; /* [taps] input position of each tap at output 0 */
@@ -29,64 +37,93 @@ typedef struct {
     ptrdiff_t span;    /* the largest shift */
     ptrdiff_t block;   /* outputs per block */
     ptrdiff_t blocks;
-    ptrdiff_t length; /* block + span: elements of a plane */
+    ptrdiff_t length; /* elements of a plane */
 } Axis;
 
 typedef struct {
     Axis axis[3];
     ptrdiff_t batch, groups;
-    ptrdiff_t inputs, outputs;      /* channels per group */
-    ptrdiff_t taps, terms;          /* of the kernel; inputs * taps */
-    ptrdiff_t chunk, chunks;        /* output channels of a work item, and items per block */
-    ptrdiff_t *offset;              /* [terms] */
-    ptrdiff_t plane_size;           /* slab elements of one plane along D: its H and W planes */
-    ptrdiff_t slab_size, line_size; /* elements of a slab; of a line of outputs, whole vectors */
-    const void *x, *weight, *bias;
+    ptrdiff_t inputs, outputs;       /* channels per group */
+    ptrdiff_t taps, terms;           /* of the kernel; inputs * taps */
+    ptrdiff_t rows, row_blocks;      /* the most channels of a tile; the tiles of a group's */
+    ptrdiff_t least_rows, more_rows; /* the fewest; how many tiles have one more */
+    ptrdiff_t chunk, chunks;         /* blocks of rows of a work item, and items per block */
+    ptrdiff_t panel;                 /* blocks of rows whose weights stay in the cache together */
+    ptrdiff_t block;                 /* terms per partial sum */
+    ptrdiff_t *offset;               /* [terms] */
+    ptrdiff_t plane_size;            /* slab elements of one plane along D: its H and W planes */
+    ptrdiff_t slab_size, line_size;  /* elements of a slab; of a line of outputs, whole vectors */
+    const void *x, *bias;
+    const void *weight; /* [channel][term] */
+    const void *packed; /* the same as the tiles read them */
     void *out;
     ptrdiff_t out_batch, out_channel;
     int activation; /* apply the leaky rectifier of this slope to the outputs */
     double slope;
     int past_cache; /* write `out` around the cache */
+    int in_place;   /* read `x` itself, not a slab */
+    int tall;       /* tiles of vectors of channels, not of outputs */
 } Conv;
 
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 
 static ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
 
-/* Lay an axis out in planes: one per residue in use, or one per tap. */
-static void plan_axis(Axis *a, int expand) {
-    ptrdiff_t lowest = floor_div(a->offset[0], a->step);
+/* How an axis is laid out in the slab: as it is, split in planes, one per residue in use, or a plane
+   per tap. */
+enum { WHOLE, SPLIT, PER_TAP };
+
+static void plan_axis(Axis *a, int layout) {
+    a->spread = layout == WHOLE ? a->step : 1;
+    ptrdiff_t unit = a->step / a->spread, lowest = floor_div(a->offset[0], unit);
     for (ptrdiff_t t = 1; t < a->taps; t++) {
-        ptrdiff_t q = floor_div(a->offset[t], a->step);
+        ptrdiff_t q = floor_div(a->offset[t], unit);
         if (q < lowest) lowest = q;
     }
     a->planes = a->span = 0;
     for (ptrdiff_t t = 0; t < a->taps; t++) {
-        ptrdiff_t q = floor_div(a->offset[t], a->step);
-        ptrdiff_t origin = expand ? a->offset[t] : a->offset[t] - (q - lowest) * a->step, p = 0;
-        if (expand) p = a->planes;
-        else
-            while (p < a->planes && a->origin[p] != origin) p++;
+        ptrdiff_t shift = layout == PER_TAP ? 0 : floor_div(a->offset[t], unit) - lowest;
+        ptrdiff_t origin = a->offset[t] - shift * unit, p = 0;
+        while (layout != PER_TAP && p < a->planes && a->origin[p] != origin) p++;
+        if (layout == PER_TAP) p = a->planes;
         if (p == a->planes) a->origin[a->planes++] = origin;
         a->plane[t] = p;
-        a->shift[t] = expand ? 0 : q - lowest;
-        if (a->shift[t] > a->span) a->span = a->shift[t];
+        a->shift[t] = shift;
+        if (shift > a->span) a->span = shift;
     }
+}
+
+/* Elements of a plane for `block` outputs. */
+static ptrdiff_t plane_length(const Axis *a, ptrdiff_t block) {
+    return (block - 1) * a->spread + 1 + a->span;
 }
 
 static ptrdiff_t slab_elements(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x) {
     const Axis *a = c->axis;
-    return c->inputs * a[0].planes * (z + a[0].span) * a[1].planes * (y + a[1].span) * a[2].planes *
-           (x + a[2].span);
+    return c->inputs * a[0].planes * plane_length(a, z) * a[1].planes * plane_length(a + 1, y) *
+           a[2].planes * plane_length(a + 2, x);
 }
 
-/* Cycles per output of a block: half a cycle per element packed, a vector multiply-add per half
-   cycle. Only the order of the costs matters. */
+/* Cycles per output position of a block, roughly: only the order of the costs matters. A vector
+   multiply-add takes half a cycle; packing an element a sixth, or most of one if it is gathered. */
 static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, ptrdiff_t lanes) {
-    double line = (double)ceil_div((y - 1) * (x + c->axis[2].span) + x, lanes);
-    double packed = 0.5 * (double)slab_elements(c, z, y, x);
-    double products = 0.5 * (double)z * line * (double)c->terms * (double)c->outputs;
-    return (packed + products) / ((double)z * (double)y * (double)x);
+    const Axis *w = c->axis + 2;
+    double elements = (double)slab_elements(c, z, y, x);
+    double packed =
+        elements * ((w->step == w->spread ? 0.15 : 0.7) + 8.0 / (double)plane_length(w, x));
+    double positions = (double)y * (double)x, outputs = (double)c->outputs,
+           terms = (double)c->terms;
+    if (c->tall) {
+        ptrdiff_t run = w->spread == 1 && w->span == 0 ? y * x : x, tiles = ceil_div(run, TALL);
+        double rows = (double)run / (double)tiles, vectors = (double)ceil_div(c->outputs, lanes);
+        double loads = vectors < 2 ? 1 + 1 / rows : 1, latency = 8 / (rows * (vectors < 2 ? 1 : 2));
+        double products = 0.5 * vectors * terms * (loads > latency ? loads : latency);
+        return packed / (positions * (double)z) + products + 0.7 * outputs;
+    }
+    double line = (double)ceil_div((y - 1) * (x + w->span) + x, lanes);
+    /* Rows that do not follow one another are written in pieces: past the cache, in broken lines. */
+    double pieces = w->span ? (c->past_cache ? 1 : 0.3) * outputs : 0;
+    return packed / (positions * (double)z) + 0.5 * line * terms * outputs / positions + pieces;
 }
 
 static int is_trivial(const Axis *a) {
@@ -106,7 +143,7 @@ static void merge_axes(Axis *a) {
 static void set_block(Axis *a, ptrdiff_t block) {
     a->blocks = ceil_div(a->count, block);
     a->block = ceil_div(a->count, a->blocks);
-    a->length = a->block + a->span;
+    a->length = plane_length(a, a->block);
 }
 
 /* Choose the cheapest block whose slab has at most `budget` elements; one output if none has. */
@@ -128,33 +165,75 @@ static double plan_blocks(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
 static void size_slab(Conv *c, ptrdiff_t lanes) {
     const Axis *a = c->axis;
     c->plane_size = a[1].planes * a[2].planes * a[1].length * a[2].length;
-    ptrdiff_t line = (a[1].block - 1) * a[2].length + a[2].block;
+    /* An odd number of vectors: planes must not fall on the same few sets of the cache. */
+    if (c->plane_size >= 16 * lanes) c->plane_size = ((c->plane_size / lanes + 1) | 1) * lanes;
+    ptrdiff_t line = (a[1].block - 1) * a[2].length + plane_length(a + 2, a[2].block);
     c->line_size = ceil_div(line, lanes) * lanes;
     /* The last vector may reach past the end. */
-    c->slab_size = c->inputs * a[0].planes * a[0].length * c->plane_size + lanes;
+    c->slab_size =
+        ceil_div(c->inputs * a[0].planes * a[0].length * c->plane_size, lanes) * lanes + lanes;
 }
 
-/* Everything that depends on the shapes alone. `expand` < 0 leaves the layout along W to the cost;
-   0 makes no axis a plane per tap, 1 makes all three (im2col in blocks). */
-static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int expand) {
+/* Output channel of a group at which a block of rows begins. Blocks of rows differ by one at most;
+   tall ones are whole vectors, but for the last. */
+static ptrdiff_t first_row(const Conv *c, ptrdiff_t block) {
+    ptrdiff_t o = block * c->least_rows + (block < c->more_rows ? block : c->more_rows);
+    return o < c->outputs ? o : c->outputs;
+}
+
+/* Terms per partial sum. Each block of terms is summed on its own and added to the total: the
+   rounding error stops growing with the number of channels. Its input for a stretch stays in the
+   first-level cache, 32 kB or more; taps along W share it. */
+static void plan_rows(Conv *c, ptrdiff_t lanes) {
+    ptrdiff_t most = !c->tall ? ROWS : c->outputs > lanes ? 2 * lanes : lanes;
+    c->row_blocks = ceil_div(c->outputs, most);
+    c->rows = c->tall ? most : ceil_div(c->outputs, c->row_blocks);
+    c->least_rows = c->tall ? most : c->outputs / c->row_blocks;
+    c->more_rows = c->tall ? 0 : c->outputs % c->row_blocks;
+    ptrdiff_t shared = c->axis[2].planes == 1 ? c->axis[2].taps : 1;
+    c->block = c->row_blocks == 1 || c->tall || shared > 3 ? 512 : 128 * shared;
+    c->panel = PANEL / (c->rows * c->terms);
+    if (c->panel > c->row_blocks) c->panel = c->row_blocks;
+    if (c->panel < 1) c->panel = 1;
+}
+
+/* Lay the axes out for a kind of tile. Rows that outputs of a line read are split from others; what
+   lies behind one another in memory is copied so where it can be. */
+static void set_layout(Conv *c, int layout, int tall) {
+    Axis *a = c->axis;
+    plan_axis(a, a[0].taps >= a[0].step ? WHOLE : SPLIT);
+    plan_axis(a + 1, layout == WHOLE && a[1].taps >= a[1].step ? WHOLE : SPLIT);
+    plan_axis(a + 2, layout);
+    c->tall = tall;
+}
+
+/* Everything that depends on the shapes alone. With `columns`, a plane per tap along every axis
+   (im2col in blocks); else the cheapest layout along W, and the cheaper kind of tile. */
+static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int columns) {
+    static const int layout[] = {SPLIT, PER_TAP, WHOLE, PER_TAP}, tall[] = {0, 0, 1, 1};
     Axis *a = c->axis;
     merge_axes(a);
-    for (int i = 0; i < 3; i++) plan_axis(a + i, expand > 0);
-    double cost = plan_blocks(c, lanes, budget);
-    if (expand < 0 && a[2].span) {
-        plan_axis(a + 2, 1);
-        if (plan_blocks(c, lanes, budget) >= cost) {
-            plan_axis(a + 2, 0);
-            plan_blocks(c, lanes, budget);
-        }
+    for (int i = 0; i < 3; i++) plan_axis(a + i, PER_TAP);
+    double cost[4];
+    int best = 0;
+    for (int i = 0; i < 4 && !columns; i++) {
+        set_layout(c, layout[i], tall[i]);
+        cost[i] = plan_blocks(c, lanes, budget);
+        if (cost[i] < cost[best]) best = i;
     }
+    if (!columns) set_layout(c, layout[best], tall[best]);
+    plan_blocks(c, lanes, budget);
     size_slab(c, lanes);
+    plan_rows(c, lanes);
+    c->in_place = !c->tall && is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2) &&
+                  a[0].size == 1 && a[1].size == 1 && a[2].size >= lanes && c->row_blocks <= 2;
+    if (c->in_place) c->slab_size = 0;
 }
 
 /* For the gradient of the weights: a plane per tap along W, so that rows of outputs are contiguous
    and no product is of something that is not an output. */
 static void plan_gradient(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
-    for (int i = 0; i < 3; i++) plan_axis(c->axis + i, i == 2);
+    for (int i = 0; i < 3; i++) plan_axis(c->axis + i, i == 2 ? PER_TAP : SPLIT);
     plan_blocks(c, lanes, budget);
     size_slab(c, lanes);
 }
@@ -162,7 +241,8 @@ static void plan_gradient(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
 /* The table: where each term of the sum lies in the slab, for output 0. */
 static void fill_offsets(const Conv *c) {
     const Axis *a = c->axis;
-    ptrdiff_t channel = a[0].planes * a[0].length * c->plane_size, *offset = c->offset;
+    ptrdiff_t channel = c->in_place ? a[2].size : a[0].planes * a[0].length * c->plane_size;
+    ptrdiff_t *offset = c->offset;
     for (ptrdiff_t i = 0; i < c->inputs; i++)
         for (ptrdiff_t d = 0; d < a[0].taps; d++)
             for (ptrdiff_t h = 0; h < a[1].taps; h++)
@@ -191,6 +271,72 @@ static Item find_item(const Conv *c, ptrdiff_t index) {
     }
     item.g = index % c->groups, item.n = index / c->groups;
     return item;
+}
+
+/* Outputs next to one another: `count` of a stretch, from its element `from`, belong at `to`. */
+typedef struct {
+    ptrdiff_t from, to, count;
+} Piece;
+
+/* Outputs of a line that one row of tiles computes: STRETCH vectors at most. */
+typedef struct {
+    ptrdiff_t start;          /* in the slab; it may lie before the outputs wanted */
+    ptrdiff_t count, vectors; /* of outputs */
+    int pieces;
+    Piece piece[STRETCH * LANES];
+} Stretch;
+
+/* Elements of a line from one row of outputs to the next. */
+static ptrdiff_t line_pitch(const Conv *c, const Item *item) {
+    const Axis *w = c->axis + 2;
+    return w->spread == 1 ? w->length : item->count[2];
+}
+
+/* List the places of outputs [v, v + n) of a line in a channel of `out`, `ahead` of them skipped. */
+static void find_pieces(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t n, ptrdiff_t from,
+                        Stretch *s) {
+    const Axis *h = c->axis + 1, *w = c->axis + 2;
+    ptrdiff_t pitch = line_pitch(c, item);
+    Piece *last = s->piece - 1;
+    for (ptrdiff_t y = v / pitch, x = v % pitch; n > 0; y++, x = 0) {
+        ptrdiff_t count = item->count[2] - x < n ? item->count[2] - x : n;
+        ptrdiff_t to = (item->start[1] + y) * h->out_step + (item->start[2] + x) * w->out_step;
+        if (count > 0 && last >= s->piece && last->from + last->count == from &&
+            last->to + last->count * w->out_step == to)
+            last->count += count;
+        else if (count > 0) *++last = (Piece){from, to, count};
+        from += pitch - x, n -= pitch - x;
+    }
+    s->pieces = (int)(last - s->piece) + 1;
+}
+
+/* The stretch at `v` of a line: its head (to which `out` is not aligned), `width` vectors, or 2 or
+   1 at the end. */
+static void find_wide(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t head,
+                      ptrdiff_t length, ptrdiff_t lanes, ptrdiff_t width, Stretch *s) {
+    ptrdiff_t vectors = ceil_div(length - v, lanes), over = 0;
+    s->vectors = v < head ? 1 : vectors >= width ? width : vectors >= 2 ? 2 : 1;
+    if (c->in_place && c->axis[2].size < s->vectors * lanes) s->vectors = 1;
+    if (v < head) length = head;
+    s->count = s->vectors * lanes < length - v ? s->vectors * lanes : length - v;
+    /* Nothing behind `x` is read. */
+    if (c->in_place) over = item->start[2] + v + s->vectors * lanes - c->axis[2].size;
+    if (over < 0) over = 0;
+    s->start = v - over;
+    find_pieces(c, item, v, s->count, over, s);
+}
+
+/* The same for tall tiles: even parts of a line, or of a row where rows do not follow one another. */
+static void find_tall(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t length,
+                      ptrdiff_t lanes, Stretch *s) {
+    const Axis *h = c->axis + 1, *w = c->axis + 2;
+    ptrdiff_t pitch = line_pitch(c, item), whole = w->spread == 1 && w->span == 0 && h->spread == 1;
+    ptrdiff_t left = whole ? length - v : item->count[2] - v % pitch;
+    s->start = v / pitch * h->spread * w->length + v % pitch * w->spread;
+    s->count = left > 0 ? ceil_div(left, ceil_div(left, TALL)) : pitch - v % pitch;
+    s->vectors = ceil_div(s->count, lanes);
+    s->pieces = 0;
+    if (left > 0) find_pieces(c, item, v, s->count, 0, s);
 }
 
 #define REAL float

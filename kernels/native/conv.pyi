@@ -14,7 +14,19 @@ def conv(
     algorithm: str,
     slope: float | None,
     out: np.ndarray,
+    packed: memoryview | None = None,
 ) -> None: ...
+def pack(
+    x_shape: Sequence[int],
+    weight: np.ndarray,
+    out_shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+    *,
+    algorithm: str,
+) -> memoryview: ...
 def workspace(
     x_shape: Sequence[int],
     weight_shape: Sequence[int],

@@ -16,20 +16,23 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t *shift
     ctypedef struct Conv:
         Axis axis[3]
-        Py_ssize_t batch, groups, inputs, outputs, taps, terms, chunk, chunks
+        Py_ssize_t batch, groups, inputs, outputs, taps, terms, rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel
         int activation, past_cache
         double slope
         const void *x
         const void *weight
+        const void *packed
         const void *bias
         void *out
-    void plan(Conv *c, Py_ssize_t lanes, Py_ssize_t budget, int expand)
+    void plan(Conv *c, Py_ssize_t lanes, Py_ssize_t budget, int columns)
     void plan_gradient(Conv *c, Py_ssize_t lanes, Py_ssize_t budget)
     void fill_offsets(const Conv *c)
     Py_ssize_t scratch_size_float(const Conv *c)
     Py_ssize_t scratch_size_double(const Conv *c)
+    void pack_weights_float(const Conv *c, Py_ssize_t block, float *packed)
+    void pack_weights_double(const Conv *c, Py_ssize_t block, double *packed)
     void conv_item_float(const Conv *c, Py_ssize_t index, float *scratch)
     void conv_item_double(const Conv *c, Py_ssize_t index, double *scratch)
     Py_ssize_t gradient_outputs_float()
@@ -43,6 +46,10 @@ cdef extern from "conv.h" nogil:
                                 Py_ssize_t inputs, Py_ssize_t all_inputs, Py_ssize_t first_output,
                                 Py_ssize_t outputs, const double *grad, double *out, double *scratch)
 
+cdef extern from "scratch.h" nogil:
+    void *take_scratch(size_t bytes)
+    void give_scratch(void *block)
+
 ctypedef fused real:
     float
     double
@@ -53,11 +60,6 @@ cdef enum:
     SLAB_BYTES = 512 * 1024
     CACHE_BYTES = 16 * 1024 * 1024
     PRODUCTS = 32  # done in the time of moving one element
-
-# Planes along W: as the costs say, or one per tap along every axis.
-cdef enum:
-    BY_COST = -1
-    PER_TAP = 1
 
 
 cdef int make_tables(Conv *c) except -1:
@@ -89,34 +91,54 @@ cdef Py_ssize_t work(Conv *c) noexcept:
             * c.terms // PRODUCTS)
 
 
-cdef Py_ssize_t plan_scratch(Conv *c, real sample, int expand) noexcept:
+cdef Py_ssize_t plan_scratch(Conv *c, real sample, int columns) noexcept:
     """Plan a convolution whose sizes are set; the elements of scratch that a thread needs."""
-    plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), expand)
+    c.past_cache = c.batch * c.out_batch * sizeof(real) > CACHE_BYTES
+    plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), columns)
     return scratch_size_float(c) if real is float else scratch_size_double(c)
 
 
-cdef int run(Conv *c, real sample, int expand) except -1:
+cdef Py_ssize_t packed_size(const Conv *c) noexcept:
+    return c.groups * c.row_blocks * c.rows * c.terms
+
+
+cdef void pack_all(const Conv *c, real *packed, int threads) noexcept:
+    cdef Py_ssize_t block
+    for block in prange(c.groups * c.row_blocks, nogil=True, num_threads=threads):
+        if real is float:
+            pack_weights_float(c, block, packed)
+        else:
+            pack_weights_double(c, block, packed)
+
+
+cdef int run(Conv *c, real sample, int columns) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
     cdef int threads = useful_threads(work(c))
-    cdef Py_ssize_t blocks, items, item, size = plan_scratch(c, sample, expand)
+    cdef Py_ssize_t blocks, items, item, size = plan_scratch(c, sample, columns), weights = 0
+    cdef const void *given = c.packed
     fill_offsets(c)
-    c.past_cache = c.batch * c.out_batch * sizeof(real) > CACHE_BYTES
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
-    # Few blocks: the threads share a block's output channels, in multiples of a tile's height.
-    c.chunk = c.outputs
+    # Few blocks: the threads share a block's output channels.
+    c.chunk = c.row_blocks
     if blocks < 4 * threads and threads > 1:
-        c.chunk = max(8, (c.outputs * blocks // (4 * threads) + 7) // 8 * 8)
-    c.chunks = (c.outputs + c.chunk - 1) // c.chunk
+        c.chunk = max(1, c.row_blocks * blocks // (4 * threads))
+    c.chunks = (c.row_blocks + c.chunk - 1) // c.chunk
     items = blocks * c.chunks
-    cdef real *scratch = <real *> calloc(threads * size, sizeof(real))
+    if given == NULL:
+        weights = packed_size(c)
+    cdef real *scratch = <real *> take_scratch((threads * size + weights) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
+    if given == NULL:
+        c.packed = scratch + threads * size
+        pack_all[real](c, scratch + threads * size, threads)
     for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
         if real is float:
             conv_item_float(c, item, scratch + threadid() * size)
         else:
             conv_item_double(c, item, scratch + threadid() * size)
-    free(scratch)
+    c.packed = given
+    give_scratch(scratch)
     return 0
 
 
@@ -143,10 +165,11 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope,
-         real[:, :, :, :, ::1] out):
+         real[:, :, :, :, ::1] out, const real[::1] packed=None):
     """out = the correlation of x with weight, plus bias where it is not None.
 
-    With a `slope`, negative results are multiplied by it (0 is relu).
+    With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made
+    of the weights for these shapes and this window.
     """
     cdef Conv c
     if out.size == 0:
@@ -160,7 +183,8 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
         c.out = <void *> &out[0, 0, 0, 0, 0]
         c.bias = <const void *> &bias[0] if bias is not None else NULL
-        run[real](&c, 0, PER_TAP if algorithm == "im2col" else BY_COST)
+        c.packed = <const void *> &packed[0] if packed is not None else NULL
+        run[real](&c, 0, algorithm == "im2col")
     finally:
         free_tables(&c)
 
@@ -173,7 +197,7 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     cdef Py_ssize_t x[5]
     cdef Py_ssize_t weight[5]
     cdef Py_ssize_t out[5]
-    cdef int expand = PER_TAP if algorithm == "im2col" else BY_COST
+    cdef int columns = algorithm == "im2col"
     x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
     if 0 in out_shape:
         return 0
@@ -182,11 +206,33 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
         set_sizes(&c, x, weight, out, stride, padding, dilation, groups)
         threads = min(threads, 1 + (work(&c) >> 15))  # as host.useful_threads
         if itemsize == sizeof(float):
-            size = plan_scratch[float](&c, 0, expand)
+            size = plan_scratch[float](&c, 0, columns)
         else:
-            size = plan_scratch[double](&c, 0, expand)
+            size = plan_scratch[double](&c, 0, columns)
         taps = c.axis[0].taps + c.axis[1].taps + c.axis[2].taps
-        return threads * size * itemsize + (c.terms + 4 * taps) * sizeof(Py_ssize_t)
+        size = threads * size + packed_size(&c)
+        return size * itemsize + (c.terms + 4 * taps) * sizeof(Py_ssize_t)
+    finally:
+        free_tables(&c)
+
+
+def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding, dilation,
+         Py_ssize_t groups, *, algorithm):
+    """The weights as `conv` reads them, for its `packed`, for arrays of these shapes."""
+    cdef Conv c
+    cdef real[::1] packed
+    cdef Py_ssize_t x[5]
+    cdef Py_ssize_t out[5]
+    x[:], out[:] = x_shape, out_shape
+    memset(&c, 0, sizeof(c))
+    try:
+        set_sizes(&c, x, weight.shape, out, stride, padding, dilation, groups)
+        c.weight = <const void *> &weight[0, 0, 0, 0, 0]
+        plan_scratch[real](&c, 0, algorithm == "im2col")
+        buffer = memoryview(bytearray(packed_size(&c) * sizeof(real)))
+        packed = buffer.cast("f" if real is float else "d")
+        pack_all[real](&c, &packed[0], useful_threads(packed.size))
+        return packed.base
     finally:
         free_tables(&c)
 
@@ -273,7 +319,7 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
             gather_weights(&c, weight, tap, packed)
             c.x = <const void *> &x[0, 0, 0, 0, 0]
             c.weight = packed
-            run[real](&c, 0, BY_COST)
+            run[real](&c, 0, False)
     finally:
         free_tables(&c)
         free(packed)

@@ -1,19 +1,12 @@
 /* The loops of conv.h for one type, REAL. */
 
-/* Terms per partial sum. Each block of terms is summed on its own and added to the total: the
-   rounding error stops growing with the number of channels, and the weights of a block stay in
-   the first-level cache while the outputs pass. */
-#define BLOCK 512
-#define AHEAD 64 /* terms that weights are fetched ahead */
-
 /* Copy a row: most are too short for the price of a call to memcpy. */
 FORCE_INLINE void SIMD(copy)(REAL *RESTRICT target, const REAL *RESTRICT source, ptrdiff_t n) {
     enum { L = SIMD(lanes) };
     ptrdiff_t i = 0;
     for (; i + L <= n; i += L) SIMD(store)(target + i, SIMD(load)(source + i));
     if (i < n && n >= L) SIMD(store)(target + n - L, SIMD(load)(source + n - L)); /* some twice */
-    else
-        for (; i < n; i++) target[i] = source[i];
+    else if (i < n) SIMD(store_first)(target + i, SIMD(load_first)(source + i, n - i), n - i);
 }
 
 /* The same past the cache: a large output would displace what is in use, and be read before it is
@@ -46,12 +39,12 @@ static void SIMD(copy_row)(const REAL *source, ptrdiff_t size, ptrdiff_t first, 
 static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels, const REAL *x,
                             REAL *slab) {
     const Axis *d = c->axis, *h = d + 1, *w = d + 2;
-    ptrdiff_t depth = item->count[0] + d->span, height = item->count[1] + h->span;
+    ptrdiff_t depth = plane_length(d, item->count[0]), height = plane_length(h, item->count[1]);
     for (ptrdiff_t i = 0; i < channels; i++, x += d->size * h->size * w->size)
         for (ptrdiff_t pd = 0; pd < d->planes; pd++)
             for (ptrdiff_t j = 0; j < d->length; j++, slab += c->plane_size) {
                 if (j >= depth) continue;
-                ptrdiff_t z = d->origin[pd] + (item->start[0] + j) * d->step;
+                ptrdiff_t z = d->origin[pd] + item->start[0] * d->step + j * (d->step / d->spread);
                 if (z < 0 || z >= d->size) {
                     memset(slab, 0, (size_t)c->plane_size * sizeof(REAL));
                     continue;
@@ -61,103 +54,196 @@ static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels,
                     for (ptrdiff_t pw = 0; pw < w->planes; pw++)
                         for (ptrdiff_t k = 0; k < h->length; k++, row += w->length) {
                             if (k >= height) continue;
-                            ptrdiff_t y = h->origin[ph] + (item->start[1] + k) * h->step;
+                            ptrdiff_t y = h->origin[ph] + item->start[1] * h->step +
+                                          k * (h->step / h->spread);
                             ptrdiff_t first = w->origin[pw] + item->start[2] * w->step;
                             if (y < 0 || y >= h->size)
                                 memset(row, 0, (size_t)w->length * sizeof(REAL));
                             else
                                 SIMD(copy_row)(x + (z * h->size + y) * w->size, w->size, first,
-                                               w->step, row, w->length);
+                                               w->step / w->spread, row, w->length);
                         }
             }
 }
 
-/* R output channels by V vectors of outputs, held in registers over `terms` terms; added to what
-   `out` holds unless `fresh`, when it is added to the bias. */
-FORCE_INLINE void SIMD(tile)(const int R, const int V, const REAL *RESTRICT in,
-                             const ptrdiff_t *RESTRICT offset, ptrdiff_t terms,
-                             const REAL *RESTRICT weight, ptrdiff_t weight_row, const REAL *bias,
-                             int fresh, REAL *RESTRICT out, ptrdiff_t out_row) {
+/* A square of vectors, in place: log2(L) rounds of interleaving. */
+FORCE_INLINE void SIMD(transpose)(SIMD(vec) * a) {
     enum { L = SIMD(lanes) };
+    UNROLL for (int n = 1; n < L; n *= 2) {
+        SIMD(vec) b[L];
+        EACH(i, L / 2) {
+            b[2 * i] = SIMD(zip_low)(a[i], a[i + L / 2]);
+            b[2 * i + 1] = SIMD(zip_high)(a[i], a[i + L / 2]);
+        }
+        EACH(i, L) a[i] = b[i];
+    }
+}
+
+/* to[j][i] = from[i][j] for `rows` x `n` elements, in squares; rows of `to` hold whole vectors, with
+   zeros behind. */
+static void SIMD(turn)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptrdiff_t from_row, REAL *to,
+                       ptrdiff_t to_row) {
+    enum { L = SIMD(lanes) };
+    for (ptrdiff_t i = 0; i < rows; i += L)
+        for (ptrdiff_t j = 0; j < n; j += L) {
+            ptrdiff_t height = rows - i < L ? rows - i : L, width = n - j < L ? n - j : L;
+            const REAL *p = from + i * from_row + j;
+            SIMD(vec) a[L];
+            if (height == L && width == L)
+                EACH(k, L) a[k] = SIMD(load)(p + k * from_row);
+            else
+                EACH(k, L)
+                    a[k] = k < height ? SIMD(load_first)(p + k * from_row, width) : SIMD(all)(0);
+            SIMD(transpose)(a);
+            for (ptrdiff_t k = 0; k < width; k++) SIMD(store)(to + (j + k) * to_row + i, a[k]);
+        }
+}
+
+/* The weights as the tiles read them: for each term, those of the channels of a block. */
+static void SIMD(pack_weights)(const Conv *c, ptrdiff_t block, REAL *packed) {
+    ptrdiff_t g = block / c->row_blocks, b = block % c->row_blocks;
+    ptrdiff_t first = first_row(c, b), rows = first_row(c, b + 1) - first;
+    const REAL *weight = (const REAL *)c->weight + (g * c->outputs + first) * c->terms;
+    packed += block * c->rows * c->terms;
+    if (c->tall) {
+        ptrdiff_t width = ceil_div(rows, SIMD(lanes)) * SIMD(lanes);
+        SIMD(turn)(rows, c->terms, weight, c->terms, packed, width);
+        return;
+    }
+    for (ptrdiff_t k = 0; k < c->terms; k++, packed += rows)
+        for (ptrdiff_t r = 0; r < rows; r++) packed[r] = weight[r * c->terms + k];
+}
+
+/* What a tile reads, and where its sums go. */
+typedef struct {
+    const REAL *in, *weight, *bias;
+    const ptrdiff_t *offset;
+    ptrdiff_t terms;
+    const REAL *partial; /* sums of the terms before */
+    REAL *to;
+    ptrdiff_t partial_row, to_row; /* from one channel to the next */
+    int stream;                    /* write past the caches, where aligned */
+    ptrdiff_t spread;              /* tall: input elements from one output to the next */
+} SIMD(Tile);
+
+/* R output channels by V vectors of outputs, held in registers over all the terms. */
+FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
+    enum { L = SIMD(lanes) };
+    const REAL *RESTRICT in = t->in, *RESTRICT weight = t->weight;
+    const ptrdiff_t *RESTRICT offset = t->offset;
+    ptrdiff_t terms = t->terms;
     SIMD(vec) sum[8][8];
     EACH(r, R)
         EACH(v, V) sum[r][v] = SIMD(all)(0);
-    for (ptrdiff_t k = 0; k < terms; k++) {
+    for (ptrdiff_t k = 0; k < terms; k++, weight += R) {
         const REAL *p = in + offset[k];
-        /* The weights are as many streams as rows, too many for the hardware: one row a step. */
-        if (R == 8 && V == 3) PREFETCH(weight + (k & 7) * weight_row + k + AHEAD);
         SIMD(vec) x[8];
         EACH(v, V) x[v] = SIMD(load)(p + v * L);
         EACH(r, R) {
-            SIMD(vec) w = SIMD(all)(weight[r * weight_row + k]);
+            SIMD(vec) w = SIMD(all)(weight[r]);
             EACH(v, V) sum[r][v] = SIMD(fma)(w, x[v], sum[r][v]);
         }
     }
+    if (t->partial)
+        EACH(r, R)
+            EACH(v, V)
+                sum[r][v] =
+                    SIMD(add)(sum[r][v], SIMD(load)(t->partial + r * t->partial_row + v * L));
+    if (t->bias)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(all)(t->bias[r]));
     EACH(r, R) {
-        SIMD(vec) b = SIMD(all)(bias ? bias[r] : 0);
-        EACH(v, V) {
-            REAL *p = out + r * out_row + v * L;
-            SIMD(store)(p, SIMD(add)(sum[r][v], fresh ? b : SIMD(load)(p)));
+        REAL *to = t->to + r * t->to_row;
+        if (t->stream && (size_t)to % (L * sizeof(REAL)) == 0)
+            EACH(v, V) SIMD(stream)(to + v * L, sum[r][v]);
+        else
+            EACH(v, V) SIMD(store)(to + v * L, sum[r][v]);
+    }
+}
+
+/* The shapes in use: WIDTH(rows) vectors, one row less in some blocks, and what a line leaves.
+   R*V sums, V inputs and a weight (and a product, where it is not fused) fit the registers. */
+#if SIMD_REGISTERS == 32
+#define WIDTH(rows) ((rows) > 4 ? 3 : (rows) > 2 ? 6 : 8)
+#define SHAPES(X)                                                                                  \
+    X(8, 3)                                                                                        \
+    X(7, 3)                                                                                        \
+    X(6, 3)                                                                                        \
+    X(5, 3) X(4, 3) X(4, 6) X(3, 6) X(2, 6) X(2, 8) X(1, 8) X(8, 2) X(7, 2) X(6, 2) X(5, 2)        \
+        X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1) X(4, 1) X(3, 1) X(2, 1)    \
+            X(1, 1)
+#elif defined(SIMD_UNFUSED)
+#define WIDTH(rows) ((rows) > 2 ? 2 : 4)
+#define SHAPES(X) X(2, 4) X(1, 4) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) X(3, 1) X(2, 1) X(1, 1)
+#else
+#define WIDTH(rows) ((rows) > 2 ? 3 : (rows) > 1 ? 4 : 8)
+#define SHAPES(X)                                                                                  \
+    X(4, 3)                                                                                        \
+    X(3, 3)                                                                                        \
+    X(2, 3) X(2, 4) X(1, 4) X(1, 8) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) X(3, 1) X(2, 1) X(1, 1)
+#endif
+#define DEFINE(R, V)                                                                               \
+    static void PASTE(PASTE(SIMD(tile), R), V)(const SIMD(Tile) * t) { SIMD(tile)(R, V, t); }
+SHAPES(DEFINE)
+#undef DEFINE
+
+#define CASE(R, V)                                                                                 \
+    case 16 * R + V: PASTE(PASTE(SIMD(tile), R), V)(t); break;
+static void SIMD(any_tile)(ptrdiff_t rows, ptrdiff_t vectors, const SIMD(Tile) * t) {
+    switch (16 * rows + vectors) { SHAPES(CASE) }
+}
+#undef CASE
+#undef SHAPES
+
+/* The transpose: V vectors of output channels by R outputs. It needs no outputs next to one another,
+   and no gathering of inputs for a stride. Sums lie output by output. */
+FORCE_INLINE void SIMD(tall)(const int R, const int V, const SIMD(Tile) * t) {
+    enum { L = SIMD(lanes) };
+    const REAL *RESTRICT in = t->in, *RESTRICT weight = t->weight;
+    const ptrdiff_t *RESTRICT offset = t->offset;
+    ptrdiff_t terms = t->terms, spread = t->spread;
+    SIMD(vec) sum[14][2];
+    EACH(r, R)
+        EACH(v, V) sum[r][v] = SIMD(all)(0);
+    for (ptrdiff_t k = 0; k < terms; k++, weight += V * L) {
+        const REAL *p = in + offset[k];
+        SIMD(vec) w[2];
+        EACH(v, V) w[v] = SIMD(load)(weight + v * L);
+        EACH(r, R) {
+            SIMD(vec) x = SIMD(all)(p[r * spread]);
+            EACH(v, V) sum[r][v] = SIMD(fma)(x, w[v], sum[r][v]);
         }
     }
+    if (t->partial)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->partial + (r * V + v) * L));
+    if (t->bias)
+        EACH(v, V) {
+            SIMD(vec) b = SIMD(load)(t->bias + v * L);
+            EACH(r, R) sum[r][v] = SIMD(add)(sum[r][v], b);
+        }
+    EACH(r, R)
+        EACH(v, V) SIMD(store)(t->to + (r * V + v) * L, sum[r][v]);
 }
 
-/* A line of outputs of R channels, V vectors at a time. */
-#define LINES(R, V)                                                                                \
-    static void PASTE(SIMD(line), R)(const REAL *in, const ptrdiff_t *offset, ptrdiff_t terms,     \
-                                     const REAL *weight, ptrdiff_t weight_row, const REAL *bias,   \
-                                     int fresh, REAL *out, ptrdiff_t length) {                     \
-        enum { L = SIMD(lanes) };                                                                  \
-        ptrdiff_t v = 0;                                                                           \
-        for (; v + V * L <= length; v += V * L)                                                    \
-            SIMD(tile)(R, V, in + v, offset, terms, weight, weight_row, bias, fresh, out + v,      \
-                       length);                                                                    \
-        for (; v + 2 * L <= length; v += 2 * L)                                                    \
-            SIMD(tile)(R, 2, in + v, offset, terms, weight, weight_row, bias, fresh, out + v,      \
-                       length);                                                                    \
-        for (; v < length; v += L)                                                                 \
-            SIMD(tile)(R, 1, in + v, offset, terms, weight, weight_row, bias, fresh, out + v,      \
-                       length);                                                                    \
-    }
-/* R*V sums, V inputs and a weight (and a product, where it is not fused) fit the registers. */
 #if SIMD_REGISTERS == 32
-#define ROWS 8
-LINES(8, 3)
-LINES(4, 6)
-#elif defined(SIMD_UNFUSED)
-#define ROWS 4
-LINES(4, 2)
+#define HEIGHTS(X) X(14) X(13) X(12) X(11) X(10) X(9) X(8) X(7) X(6) X(5) X(4) X(3) X(2) X(1)
 #else
-#define ROWS 4
-LINES(4, 3)
+#define HEIGHTS(X) X(6) X(5) X(4) X(3) X(2) X(1)
 #endif
-LINES(2, 4)
-LINES(1, 8)
-#undef LINES
-
-static void SIMD(line)(ptrdiff_t rows, const REAL *in, const ptrdiff_t *offset, ptrdiff_t terms,
-                       const REAL *weight, ptrdiff_t weight_row, const REAL *bias, int fresh,
-                       REAL *out, ptrdiff_t length) {
-    switch (rows) {
-#if ROWS == 8
-    case 8:
-        PASTE(SIMD(line), 8)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
-        break;
-#endif
-    case 4:
-        PASTE(SIMD(line), 4)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
-        break;
-    case 2:
-        PASTE(SIMD(line), 2)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
-        break;
-    default: PASTE(SIMD(line), 1)(in, offset, terms, weight, weight_row, bias, fresh, out, length);
-    }
+#define DEFINE(R)                                                                                  \
+    static void PASTE(SIMD(tall_1), R)(const SIMD(Tile) * t) { SIMD(tall)(R, 1, t); }              \
+    static void PASTE(SIMD(tall_2), R)(const SIMD(Tile) * t) { SIMD(tall)(R, 2, t); }
+HEIGHTS(DEFINE)
+#undef DEFINE
+#define CASE(R)                                                                                    \
+    case 2 * R + 1: PASTE(SIMD(tall_1), R)(t); break;                                              \
+    case 2 * R + 2: PASTE(SIMD(tall_2), R)(t); break;
+static void SIMD(any_tall)(ptrdiff_t rows, ptrdiff_t vectors, const SIMD(Tile) * t) {
+    switch (2 * rows + vectors) { HEIGHTS(CASE) }
 }
-
-/* The largest tile height that `left` channels fill. */
-static ptrdiff_t SIMD(rows)(ptrdiff_t left) {
-    return left >= ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-}
+#undef CASE
+#undef HEIGHTS
 
 /* max(v, 0) + slope*min(v, 0), in place; NaN stays. A slope of 0 is no product: -inf becomes 0. */
 static void SIMD(activate)(REAL slope, REAL *values, ptrdiff_t n) {
@@ -167,52 +253,113 @@ static void SIMD(activate)(REAL slope, REAL *values, ptrdiff_t n) {
         for (ptrdiff_t i = 0; i < n; i++) values[i] = values[i] < 0 ? slope * values[i] : values[i];
 }
 
-/* Copy a line of outputs, row by row, to their places. */
-static void SIMD(write_line)(const Conv *c, const Item *item, const REAL *line, REAL *out) {
-    const Axis *h = c->axis + 1, *w = c->axis + 2;
-    for (ptrdiff_t y = 0; y < item->count[1]; y++, line += w->length) {
-        REAL *row = out + (item->start[1] + y) * h->out_step + item->start[2] * w->out_step;
-        if (w->out_step == 1 && c->past_cache) SIMD(copy_past_cache)(row, line, item->count[2]);
-        else if (w->out_step == 1) SIMD(copy)(row, line, item->count[2]);
+/* Copy the pieces of one channel's sums to their places. */
+static void SIMD(write_pieces)(const Conv *c, const Piece *piece, int pieces, const REAL *sums,
+                               REAL *out) {
+    ptrdiff_t step = c->axis[2].out_step;
+    for (int i = 0; i < pieces; i++, piece++) {
+        const REAL *source = sums + piece->from;
+        REAL *target = out + piece->to;
+        if (step == 1 && c->past_cache) SIMD(copy_past_cache)(target, source, piece->count);
+        else if (step == 1) SIMD(copy)(target, source, piece->count);
         else
-            for (ptrdiff_t i = 0; i < item->count[2]; i++) row[i * w->out_step] = line[i];
+            for (ptrdiff_t j = 0; j < piece->count; j++) target[j * step] = source[j];
     }
 }
 
-/* Scratch elements that one item needs: a slab and ROWS lines. */
-static ptrdiff_t SIMD(scratch_size)(const Conv *c) { return c->slab_size + ROWS * c->line_size; }
+/* Sums of one block of rows for a stretch, at most. */
+enum { SIMD(sums) = (ROWS * STRETCH > 4 * TALL ? ROWS * STRETCH : 4 * TALL) * SIMD(lanes) };
+
+/* Scratch elements that one item needs: a slab, sums for a panel, and two blocks of rows. */
+static ptrdiff_t SIMD(scratch_size)(const Conv *c) {
+    return c->slab_size + (c->panel + 2) * SIMD(sums) + LINE / sizeof(REAL);
+}
+
+/* A stretch of a line, for some blocks of channels. All read the same input, which stays in the
+   first-level cache; the weights come from the second. */
+static void SIMD(stretch)(const Conv *c, ptrdiff_t g, ptrdiff_t block, ptrdiff_t end,
+                          const Stretch *s, const REAL *in, REAL *out, REAL *sums) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t n = s->vectors * L;
+    REAL *line = sums + c->panel * SIMD(sums), *turned = line + SIMD(sums);
+    int whole = s->pieces == 1 && s->piece->count == n && c->axis[2].out_step == 1 &&
+                !c->activation && !c->tall;
+    for (ptrdiff_t k = 0; k < c->terms; k += c->block) {
+        int last = k + c->block >= c->terms;
+        REAL *partial = sums;
+        for (ptrdiff_t b = block; b < end; b++, partial += SIMD(sums)) {
+            ptrdiff_t first = first_row(c, b), rows = first_row(c, b + 1) - first;
+            ptrdiff_t o = g * c->outputs + first;
+            ptrdiff_t width = c->tall ? ceil_div(rows, L) * L : rows;
+            REAL bias[ROWS + 2 * L];
+            SIMD(Tile)
+            t = {.in = in,
+                 .offset = c->offset + k,
+                 .spread = c->axis[2].spread,
+                 .weight = (const REAL *)c->packed + (g * c->row_blocks + b) * c->rows * c->terms +
+                           k * width,
+                 .terms = last ? c->terms - k : c->block,
+                 .partial = k ? partial : NULL,
+                 .to = last ? line : partial,
+                 .partial_row = n,
+                 .to_row = n};
+            if (last && c->bias) {
+                for (ptrdiff_t r = 0; r < ROWS + 2 * L; r++)
+                    bias[r] = r < rows ? ((const REAL *)c->bias)[o + r] : 0;
+                t.bias = bias;
+            }
+            if (last && whole) {
+                t.to = out + o * c->out_channel + s->piece->to;
+                t.to_row = c->out_channel, t.stream = c->past_cache;
+            }
+            if (c->tall) SIMD(any_tall)(s->count, width / L, &t);
+            else SIMD(any_tile)(rows, s->vectors, &t);
+            if (!last || whole) continue;
+            REAL *values = c->tall ? turned : line;
+            if (c->tall) SIMD(turn)(s->count, rows, line, width, turned, n);
+            if (c->activation) SIMD(activate)((REAL)c->slope, values, rows * n);
+            for (ptrdiff_t r = 0; r < rows; r++)
+                SIMD(write_pieces)(c, s->piece, s->pieces, values + r * n,
+                                   out + (o + r) * c->out_channel);
+        }
+    }
+}
+
+/* A plane along D of a block of outputs, for some blocks of channels. */
+static void SIMD(conv_plane)(const Conv *c, const Item *item, ptrdiff_t block, ptrdiff_t end,
+                             const REAL *in, REAL *out, REAL *sums) {
+    enum { L = SIMD(lanes) };
+    const Axis *h = c->axis + 1, *w = c->axis + 2;
+    ptrdiff_t length = (item->count[1] - 1) * line_pitch(c, item) + item->count[2];
+    const REAL *first = out + item->start[1] * h->out_step + item->start[2] * w->out_step;
+    ptrdiff_t head = c->past_cache ? (LINE - (size_t)first % LINE) % LINE / sizeof(REAL) : 0;
+    if (head > length) head = length;
+    Stretch s;
+    for (ptrdiff_t v = 0; v < length; v += s.count) {
+        if (c->tall) find_tall(c, item, v, length, L, &s);
+        else find_wide(c, item, v, head, length, L, WIDTH(c->rows), &s);
+        if (s.pieces) SIMD(stretch)(c, item->g, block, end, &s, in + s.start, out, sums);
+    }
+}
 
 /* Compute one work item: a block of outputs of a chunk of channels. */
 static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     Item item = find_item(c, index);
     const Axis *a = c->axis;
-    REAL *slab = scratch, *lines = scratch + c->slab_size;
+    scratch += (LINE - (size_t)scratch % LINE) % LINE / sizeof(REAL);
     const REAL *x = (const REAL *)c->x +
                     (item.n * c->groups + item.g) * c->inputs * a[0].size * a[1].size * a[2].size;
-    SIMD(pack_slab)(c, &item, c->inputs, x, slab);
-    ptrdiff_t length =
-        ceil_div((item.count[1] - 1) * a[2].length + item.count[2], SIMD(lanes)) * SIMD(lanes);
-    ptrdiff_t o = item.chunk * c->chunk,
-              end = o + c->chunk < c->outputs ? o + c->chunk : c->outputs, rows;
-    for (; o < end; o += rows) {
-        rows = SIMD(rows)(end - o);
-        ptrdiff_t channel = item.g * c->outputs + o;
-        const REAL *weight = (const REAL *)c->weight + channel * c->terms;
-        const REAL *bias = c->bias ? (const REAL *)c->bias + channel : NULL;
+    if (!c->in_place) SIMD(pack_slab)(c, &item, c->inputs, x, scratch);
+    const REAL *in = c->in_place ? x + item.start[2] : scratch;
+    ptrdiff_t b = item.chunk * c->chunk, end = b + c->chunk;
+    if (end > c->row_blocks) end = c->row_blocks;
+    for (; b < end; b += c->panel)
         for (ptrdiff_t z = 0; z < item.count[0]; z++) {
-            const REAL *in = slab + z * c->plane_size;
-            for (ptrdiff_t k = 0; k < c->terms; k += BLOCK) {
-                ptrdiff_t terms = k + BLOCK < c->terms ? BLOCK : c->terms - k;
-                SIMD(line)(rows, in, c->offset + k, terms, weight + k, c->terms, bias, k == 0,
-                           lines, length);
-            }
-            if (c->activation) SIMD(activate)((REAL)c->slope, lines, rows * length);
-            REAL *out = (REAL *)c->out + item.n * c->out_batch + channel * c->out_channel +
-                        (item.start[0] + z) * a[0].out_step;
-            for (ptrdiff_t r = 0; r < rows; r++)
-                SIMD(write_line)(c, &item, lines + r * length, out + r * c->out_channel);
+            REAL *out =
+                (REAL *)c->out + item.n * c->out_batch + (item.start[0] + z) * a[0].out_step;
+            SIMD(conv_plane)(c, &item, b, b + c->panel < end ? b + c->panel : end,
+                             in + z * a[0].spread * c->plane_size, out, scratch + c->slab_size);
         }
-    }
     if (c->past_cache) stream_end();
 }
 
@@ -379,7 +526,5 @@ static void SIMD(weight_gradient)(const Conv *c, ptrdiff_t group, ptrdiff_t firs
         for (ptrdiff_t k = 0; k < terms; k++)
             out[o * all_inputs * c->taps + k] = sum[k * sum_row + o];
 }
-#undef ROWS
 #undef VECTORS
-#undef BLOCK
-#undef AHEAD
+#undef WIDTH

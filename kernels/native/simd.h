@@ -1,6 +1,7 @@
 /* Vectors of floats and of doubles with one set of names: AVX-512, AVX2, NEON, SSE2, or a vector of
    one lane that leaves the rest to the compiler. `SIMD(load)` is load_float or load_double as REAL
    is. `larger` is NaN where either is, which x86's maximum is only where its second operand is.
+   `stream` stores past the caches, to an aligned address (see stream.h).
    `zip_low` and `zip_high` interleave the lanes of two vectors: the first half, the second. */
 #ifndef VOXKERN_SIMD_H
 #define VOXKERN_SIMD_H
@@ -47,6 +48,8 @@ FORCE_INLINE vec_float load_float(const float *p) { return _mm512_loadu_ps(p); }
 FORCE_INLINE vec_double load_double(const double *p) { return _mm512_loadu_pd(p); }
 FORCE_INLINE void store_float(float *p, vec_float v) { _mm512_storeu_ps(p, v); }
 FORCE_INLINE void store_double(double *p, vec_double v) { _mm512_storeu_pd(p, v); }
+FORCE_INLINE void stream_float(float *p, vec_float v) { _mm512_stream_ps(p, v); }
+FORCE_INLINE void stream_double(double *p, vec_double v) { _mm512_stream_pd(p, v); }
 FORCE_INLINE vec_float all_float(float s) { return _mm512_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm512_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm512_add_ps(a, b); }
@@ -113,6 +116,8 @@ FORCE_INLINE vec_float load_float(const float *p) { return _mm256_loadu_ps(p); }
 FORCE_INLINE vec_double load_double(const double *p) { return _mm256_loadu_pd(p); }
 FORCE_INLINE void store_float(float *p, vec_float v) { _mm256_storeu_ps(p, v); }
 FORCE_INLINE void store_double(double *p, vec_double v) { _mm256_storeu_pd(p, v); }
+FORCE_INLINE void stream_float(float *p, vec_float v) { _mm256_stream_ps(p, v); }
+FORCE_INLINE void stream_double(double *p, vec_double v) { _mm256_stream_pd(p, v); }
 FORCE_INLINE vec_float all_float(float s) { return _mm256_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm256_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm256_add_ps(a, b); }
@@ -176,6 +181,8 @@ FORCE_INLINE vec_float load_float(const float *p) { return vld1q_f32(p); }
 FORCE_INLINE vec_double load_double(const double *p) { return vld1q_f64(p); }
 FORCE_INLINE void store_float(float *p, vec_float v) { vst1q_f32(p, v); }
 FORCE_INLINE void store_double(double *p, vec_double v) { vst1q_f64(p, v); }
+FORCE_INLINE void stream_float(float *p, vec_float v) { vst1q_f32(p, v); }
+FORCE_INLINE void stream_double(double *p, vec_double v) { vst1q_f64(p, v); }
 FORCE_INLINE vec_float all_float(float s) { return vdupq_n_f32(s); }
 FORCE_INLINE vec_double all_double(double s) { return vdupq_n_f64(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return vaddq_f32(a, b); }
@@ -208,6 +215,8 @@ FORCE_INLINE vec_float load_float(const float *p) { return _mm_loadu_ps(p); }
 FORCE_INLINE vec_double load_double(const double *p) { return _mm_loadu_pd(p); }
 FORCE_INLINE void store_float(float *p, vec_float v) { _mm_storeu_ps(p, v); }
 FORCE_INLINE void store_double(double *p, vec_double v) { _mm_storeu_pd(p, v); }
+FORCE_INLINE void stream_float(float *p, vec_float v) { _mm_stream_ps(p, v); }
+FORCE_INLINE void stream_double(double *p, vec_double v) { _mm_stream_pd(p, v); }
 FORCE_INLINE vec_float all_float(float s) { return _mm_set1_ps(s); }
 FORCE_INLINE vec_double all_double(double s) { return _mm_set1_pd(s); }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return _mm_add_ps(a, b); }
@@ -245,6 +254,8 @@ FORCE_INLINE vec_float load_float(const float *p) { return *p; }
 FORCE_INLINE vec_double load_double(const double *p) { return *p; }
 FORCE_INLINE void store_float(float *p, vec_float v) { *p = v; }
 FORCE_INLINE void store_double(double *p, vec_double v) { *p = v; }
+FORCE_INLINE void stream_float(float *p, vec_float v) { *p = v; }
+FORCE_INLINE void stream_double(double *p, vec_double v) { *p = v; }
 FORCE_INLINE vec_float all_float(float s) { return s; }
 FORCE_INLINE vec_double all_double(double s) { return s; }
 FORCE_INLINE vec_float add_float(vec_float a, vec_float b) { return a + b; }
