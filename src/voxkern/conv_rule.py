@@ -9,6 +9,10 @@ ALGORITHMS = ("auto", "direct", "winograd", "fft", "im2col")
 
 def automatic(x, weight, out, stride, padding, dilation, groups):
     """What ``"auto"`` takes for these shapes of five axes and arguments of three."""
+    outputs, inputs, *kernel_size = weight
+    tile = winograd_tile(out[2:], kernel_size, stride, dilation)
+    if min(inputs, outputs // groups) >= 16 and sum(t > 1 for t in tile) >= 2:
+        return "winograd", tile
     return "direct", None
 
 
@@ -16,33 +20,33 @@ def check(algorithm, kernel_size, stride, dilation):
     """Raise unless there is an algorithm of that name and it can serve the arguments."""
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm is {algorithm!r}; it may be {', '.join(ALGORITHMS)}")
-    if algorithm not in ("winograd", "fft"):
-        return
-    served = [transformed(k) or algorithm == "fft" for k in kernel_size]
-    if not any(served):
+    if algorithm == "fft":
+        for name, values in (("stride", stride), ("dilation", dilation)):
+            if any(v != 1 for v in values):
+                raise ValueError(f"algorithm 'fft' needs {name} 1; {name} is {values}")
+    if algorithm == "winograd" and not any(map(transforms, kernel_size, stride, dilation)):
         raise ValueError(
-            "algorithm 'winograd' needs a kernel_size of 2 to 5 along an axis; "
-            f"kernel_size is {tuple(kernel_size)}"
+            "algorithm 'winograd' needs an axis of kernel_size 2 to 5, stride 1 and dilation 1; "
+            f"kernel_size is {tuple(kernel_size)}, stride {stride}, dilation {dilation}"
         )
-    for name, values in (("stride", stride), ("dilation", dilation)):
-        if any(v != 1 for v, s in zip(values, served) if s):
-            where = " along the axes it transforms" if algorithm == "winograd" else ""
-            raise ValueError(f"algorithm {algorithm!r} needs {name} 1{where}; {name} is {values}")
 
 
 def chosen(algorithm, x, weight, out, stride, padding, dilation, groups):
     """The name and tile that serve a checked call."""
     if algorithm == "auto":
         return automatic(x, weight, out, stride, padding, dilation, groups)
-    return algorithm, tile(out[2:], weight[2:]) if algorithm == "winograd" else None
+    if algorithm == "winograd":
+        return algorithm, winograd_tile(out[2:], weight[2:], stride, dilation)
+    return algorithm, None
 
 
-def transformed(k):
-    """Whether Winograd transforms an axis of this kernel size; the others are summed directly."""
-    return 2 <= k <= 5
+def transforms(kernel_size, stride, dilation):
+    """Whether Winograd transforms such an axis; others are summed directly."""
+    return 2 <= kernel_size <= 5 and stride == dilation == 1
 
 
-def tile(count, kernel_size):
-    """Winograd's outputs per tile: six points per transformed axis, or four that are enough."""
+def winograd_tile(count, kernel_size, stride, dilation):
+    """Outputs per tile along each axis: of six points, or of four where those are enough."""
     points = [4 if max(n, 2) <= 5 - k else 6 for n, k in zip(count, kernel_size)]
-    return tuple(p + 1 - k if transformed(k) else 1 for p, k in zip(points, kernel_size))
+    served = map(transforms, kernel_size, stride, dilation)
+    return tuple(p + 1 - k if s else 1 for p, k, s in zip(points, kernel_size, served))
