@@ -67,6 +67,12 @@ typedef struct {
     ptrdiff_t in_room, out_room;  /* tiles that V and M have room for at each point */
 } Tiles;
 
+/* A tap of the axes that are summed directly. */
+typedef struct {
+    ptrdiff_t in; /* elements of V from a tile to the one that it reads */
+    ptrdiff_t number;
+} Tap;
+
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 

@@ -4,7 +4,6 @@
    stops growing with the number of channels. In blocks of 32 it is a third larger, and only one in
    thirty products faster. */
 #define BLOCK 16
-#define AHEAD 1024 /* elements that weights are fetched ahead: they come from far */
 
 /* B^T d, in place: the values at P of the interpolation, transposed. A row for a point and one for
    its negative are the even part plus and minus the odd. */
@@ -211,7 +210,7 @@ typedef struct {
     REAL *product;         /* M */
     REAL *sum;             /* of the gradient of the transformed weights */
     REAL *unpack, *kernel; /* and on its way back */
-    ptrdiff_t *tap;        /* elements of V from a tile to the one that a tap reads */
+    Tap *tap;              /* those of a run of tiles */
 } SIMD(Scratch);
 
 /* The next `n` elements of `memory`, of which `used` are taken; only counted where there is none. */
@@ -241,7 +240,7 @@ static ptrdiff_t SIMD(cut)(SIMD(Scratch) * s, const Winograd *c, REAL *memory) {
         s->kernel = SIMD(part)(memory, &size, ceil_div(kernel, L) * L * L);
     }
     s->product = SIMD(part)(memory, &size, outputs * c->points * c->tiles * L);
-    s->tap = (ptrdiff_t *)SIMD(part)(memory, &size, c->taps * (ptrdiff_t)sizeof(*s->tap));
+    s->tap = (Tap *)SIMD(part)(memory, &size, c->taps * (ptrdiff_t)sizeof(*s->tap));
     return size;
 }
 
@@ -333,32 +332,43 @@ FORCE_INLINE void SIMD(product)(const int R, const int C, const REAL *in, const 
                                 SIMD(vec) sum[7][2]) {
     enum { L = SIMD(lanes) };
     SIMD(vec) u[2];
-    EACH(v, C) {
-        PREFETCH(weight + v * L + AHEAD);
-        u[v] = SIMD(load)(weight + v * L);
-    }
+    EACH(v, C) u[v] = SIMD(load)(weight + v * L);
     EACH(r, R) {
         SIMD(vec) x = SIMD(all)(in[r * L]);
         EACH(v, C) sum[r][v] = SIMD(fma)(x, u[v], sum[r][v]);
     }
 }
 
+/* What a run of products reads and writes. */
+typedef struct {
+    const REAL *in, *weight;
+    const REAL *next; /* weights to fetch for later, `pace` elements per channel */
+    ptrdiff_t pace;
+    ptrdiff_t step; /* of `in`, from one vector of channels to the next */
+    ptrdiff_t inputs, taps;
+    const Tap *tap;
+    REAL *out;
+    ptrdiff_t half; /* of `out`, from one vector of output channels to the next */
+} SIMD(Run);
+
 /* The products of one point, summed over all channels of each of the taps. Even and odd channels
    have sums of their own, in registers. */
-FORCE_INLINE void SIMD(products)(const int R, const int C, const Winograd *c, const Tiles *t,
-                                 const ptrdiff_t *tap, const REAL *in, const REAL *weight,
-                                 REAL *RESTRICT out, ptrdiff_t out_half) {
+FORCE_INLINE void SIMD(products)(const int R, const int C, const SIMD(Run) * given) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t step = c->points * t->in_room * L;
-    for (ptrdiff_t k = 0, fresh = 1; k < c->taps; k++)
-        for (ptrdiff_t first = 0; first < c->inputs; first += BLOCK, fresh = 0) {
-            ptrdiff_t end = smaller(c->inputs, first + BLOCK);
+    const SIMD(Run) run = *given; /* in registers, whatever is stored */
+    const REAL *next = run.next;
+    for (ptrdiff_t k = 0, fresh = 1; k < run.taps; k++) {
+        const REAL *in = run.in + run.tap[k].in;
+        const REAL *weight = run.weight + run.tap[k].number * run.inputs * C * L;
+        for (ptrdiff_t first = 0; first < run.inputs; first += BLOCK, fresh = 0) {
+            ptrdiff_t end = smaller(run.inputs, first + BLOCK);
             SIMD(vec) even[7][2], odd[7][2];
             EACH(r, R)
                 EACH(v, C) even[r][v] = odd[r][v] = SIMD(all)(0);
             for (ptrdiff_t i = first; i < end; i += L) {
-                const REAL *p = in + tap[k] + i / L * step, *stop = p + smaller(L, end - i);
-                for (; p + 2 <= stop; p += 2, weight += 2 * C * L) {
+                const REAL *p = in + i / L * run.step, *stop = p + smaller(L, end - i);
+                for (; p + 2 <= stop; p += 2, weight += 2 * C * L, next += 2 * run.pace) {
+                    EACH(v, 2 * C) PREFETCH(next + v * L);
                     SIMD(product)(R, C, p, weight, even);
                     SIMD(product)(R, C, p + 1, weight + C * L, odd);
                 }
@@ -369,17 +379,18 @@ FORCE_INLINE void SIMD(products)(const int R, const int C, const Winograd *c, co
             }
             EACH(r, R)
                 EACH(v, C) {
-                    REAL *q = out + r * L + v * out_half;
+                    REAL *q = run.out + r * L + v * run.half;
                     SIMD(vec) sum = SIMD(add)(even[r][v], odd[r][v]);
                     SIMD(store)(q, fresh ? sum : SIMD(add)(sum, SIMD(load)(q)));
                 }
         }
+    }
 }
 
 #define PRODUCTS(R)                                                                                \
     case R:                                                                                        \
-        if (columns == 2) SIMD(products)(R, 2, c, t, tap, in, weight, out, out_half);              \
-        else SIMD(products)(R, 1, c, t, tap, in, weight, out, out_half);                           \
+        if (columns == 2) SIMD(products)(R, 2, run);                                               \
+        else SIMD(products)(R, 1, run);                                                            \
         break;
 /* 4*R sums, 2 weights and an input (and a product, where it is not fused) fit the registers. */
 #if SIMD_REGISTERS == 32
@@ -389,34 +400,49 @@ FORCE_INLINE void SIMD(products)(const int R, const int C, const Winograd *c, co
 #else
 #define ROWS 3
 #endif
-static void SIMD(product_rows)(ptrdiff_t rows, int columns, const Winograd *c, const Tiles *t,
-                               const ptrdiff_t *tap, const REAL *in, const REAL *weight, REAL *out,
-                               ptrdiff_t out_half) {
+static void SIMD(product_rows)(ptrdiff_t rows, int columns, const SIMD(Run) * run) {
     switch (rows) {
 #if ROWS == 7
         PRODUCTS(7)
-        PRODUCTS(6) PRODUCTS(5) PRODUCTS(4)
+        PRODUCTS(6)
+        PRODUCTS(5)
+        PRODUCTS(4)
 #endif
 #if ROWS >= 3
-            PRODUCTS(3)
+        PRODUCTS(3)
 #endif
-                PRODUCTS(2) PRODUCTS(1)
+        PRODUCTS(2) PRODUCTS(1)
     }
 }
 #undef PRODUCTS
 
-/* From a tile of V to the one that each tap reads, in elements. */
-static void SIMD(find_taps)(const Winograd *c, const Tiles *t, ptrdiff_t *tap) {
+/* Where the taps that are summed directly read V, from the tile at which a run starts, and their
+   weights. Taps that lie in the padding add nothing and are left out, but for one. */
+static ptrdiff_t SIMD(find_taps)(const Winograd *c, const Tiles *t, ptrdiff_t run, Tap *tap) {
     enum { L = SIMD(lanes) };
-    const WinogradAxis *a = c->axis;
-    ptrdiff_t n[3];
-    for (int i = 0; i < 3; i++) n[i] = is_summed(a + i) ? a[i].taps : 1;
-    for (ptrdiff_t k = 0; k < c->taps; k++) {
-        ptrdiff_t z = k / (n[1] * n[2]), y = k / n[2] % n[1], x = k % n[2];
-        tap[k] = (z * a[0].dilation * t->in[0] + y * a[1].dilation * t->in[1] +
-                  x * a[2].dilation * t->in[2]) *
-                 L;
+    ptrdiff_t found = 0, at[3];
+    for (int i = 2; i >= 0; i--) {
+        const WinogradAxis *a = c->axis + i;
+        at[i] = is_outer(a) ? (t->first[i] + run % t->tiles[i]) * a->step - a->padding : 0;
+        if (is_outer(a)) run /= t->tiles[i];
     }
+    for (ptrdiff_t k = 0; k < c->taps; k++) {
+        ptrdiff_t left = k, offset = 0;
+        int inside = 1;
+        for (int i = 2; i >= 0; i--) {
+            const WinogradAxis *a = c->axis + i;
+            if (!is_outer(a)) continue;
+            ptrdiff_t position = left % a->taps * a->dilation;
+            left /= a->taps;
+            offset += position * t->in[i];
+            inside &= at[i] + position >= 0 && at[i] + position < a->size;
+        }
+        if (inside || (k == c->taps - 1 && !found)) {
+            tap[found].in = offset * L;
+            tap[found++].number = k;
+        }
+    }
+    return found;
 }
 
 /* The tile of V at which the `index`-th run of inner tiles starts. */
@@ -434,17 +460,27 @@ static ptrdiff_t SIMD(outer_tile)(const WinogradAxis *a, const Tiles *t, ptrdiff
 static void SIMD(multiply)(const Winograd *c, const Tiles *t, const REAL *weight, int columns,
                            SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t count = t->runs, out_half = c->points * t->out_room * L;
-    ptrdiff_t pieces = ceil_div(t->inner, ROWS);
-    SIMD(find_taps)(c, t, s->tap);
-    for (ptrdiff_t p = 0; p < c->points; p++, weight += c->taps * c->inputs * columns * L)
-        for (ptrdiff_t o = 0; o < count; o++) {
+    ptrdiff_t pieces = ceil_div(t->inner, ROWS), block = c->taps * c->inputs * columns * L;
+    SIMD(Run)
+    run = {.weight = weight,
+           .step = c->points * t->in_room * L,
+           .inputs = c->inputs,
+           .taps = c->taps,
+           .tap = s->tap,
+           .half = c->points * t->out_room * L};
+    /* The next point's weights may come from far: the first pieces fetch a share of them each. */
+    ptrdiff_t share = pieces >= 4 ? 4 : pieces >= 2 ? 2 : 1;
+    run.pace = columns * L / share;
+    for (ptrdiff_t p = 0; p < c->points; p++, run.weight += block)
+        for (ptrdiff_t o = 0; o < t->runs; o++) {
             const REAL *in = s->in + (p * t->in_room + SIMD(outer_tile)(c->axis, t, o)) * L;
+            if (p == 0 || t->runs > 1) run.taps = SIMD(find_taps)(c, t, o, s->tap);
             REAL *out = s->product + (p * t->out_room + o * t->inner) * L;
             for (ptrdiff_t i = 0; i < pieces; i++) {
                 ptrdiff_t first = t->inner * i / pieces, end = t->inner * (i + 1) / pieces;
-                SIMD(product_rows)(end - first, columns, c, t, s->tap, in + first * L, weight,
-                                   out + first * L, out_half);
+                run.in = in + first * L, run.out = out + first * L;
+                run.next = run.weight + block + block / share * smaller(i, share - 1);
+                SIMD(product_rows)(end - first, columns, &run);
             }
         }
 }
@@ -724,21 +760,21 @@ static void SIMD(add_gradient)(const Winograd *c, const Tiles *t, ptrdiff_t inpu
     const WinogradAxis *a = c->axis;
     ptrdiff_t in_block = c->points * t->in_room * L, half = c->points * t->out_room * L;
     ptrdiff_t rows = ceil_div(inputs, L) * L, sum_half = c->points * c->taps * rows * L;
-    ptrdiff_t outer = t->runs;
-    SIMD(find_taps)(c, t, s->tap);
     for (ptrdiff_t o = 0; o < outputs; o += 2 * L)
         for (ptrdiff_t p = 0; p < c->points; p++)
-            for (ptrdiff_t k = 0; k < c->taps; k++)
-                for (ptrdiff_t i = 0; i < rows; i += L)
-                    for (ptrdiff_t j = 0; j < outer; j++) {
-                        const REAL *in = s->in + i / L * in_block + s->tap[k] +
-                                         (p * t->in_room + SIMD(outer_tile)(a, t, j)) * L;
-                        const REAL *grad =
-                            s->product + o / L * half + (p * t->out_room + j * t->inner) * L;
-                        REAL *sum = s->sum + o / L * sum_half + ((p * c->taps + k) * rows + i) * L;
-                        SIMD(gradient_block)(outputs - o > L ? 2 : 1, in, grad, half, t->inner, sum,
-                                             sum_half);
-                    }
+            for (ptrdiff_t j = 0; j < t->runs; j++) {
+                ptrdiff_t taps = SIMD(find_taps)(c, t, j, s->tap);
+                const REAL *in = s->in + (p * t->in_room + SIMD(outer_tile)(a, t, j)) * L;
+                const REAL *grad = s->product + o / L * half + (p * t->out_room + j * t->inner) * L;
+                for (ptrdiff_t k = 0; k < taps; k++) {
+                    REAL *sum =
+                        s->sum + o / L * sum_half + (p * c->taps + s->tap[k].number) * rows * L;
+                    for (ptrdiff_t i = 0; i < rows; i += L)
+                        SIMD(gradient_block)(outputs - o > L ? 2 : 1,
+                                             in + s->tap[k].in + i / L * in_block, grad, half,
+                                             t->inner, sum + i * L, sum_half);
+                }
+            }
 }
 
 /* G^T u along a line: `points` vectors to `taps`. */
@@ -871,4 +907,3 @@ static void SIMD(winograd_matrices)(ptrdiff_t points, ptrdiff_t tile, double *ou
 }
 #undef ROWS
 #undef BLOCK
-#undef AHEAD
