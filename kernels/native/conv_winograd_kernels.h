@@ -4,6 +4,7 @@
    stops growing with the number of channels. In blocks of 32 it is a third larger, and only one in
    thirty products faster. */
 #define BLOCK 16
+#define NEAR 128 /* channels whose weights stay in the first-level cache while tiles pass */
 
 /* B^T d, in place: the values at P of the interpolation, transposed. A row for a point and one for
    its negative are the even part plus and minus the odd. */
@@ -345,45 +346,42 @@ typedef struct {
     const REAL *next; /* weights to fetch for later, `pace` elements per channel */
     ptrdiff_t pace;
     ptrdiff_t step; /* of `in`, from one vector of channels to the next */
-    ptrdiff_t inputs, taps;
-    const Tap *tap;
+    ptrdiff_t channels;
+    int fresh; /* the first products of `out`, which others are added to */
     REAL *out;
     ptrdiff_t half; /* of `out`, from one vector of output channels to the next */
 } SIMD(Run);
 
-/* The products of one point, summed over all channels of each of the taps. Even and odd channels
-   have sums of their own, in registers. */
+/* The products of one point and one tap, summed over some channels. Even and odd channels have sums
+   of their own, in registers. */
 FORCE_INLINE void SIMD(products)(const int R, const int C, const SIMD(Run) * given) {
     enum { L = SIMD(lanes) };
     const SIMD(Run) run = *given; /* in registers, whatever is stored */
-    const REAL *next = run.next;
-    for (ptrdiff_t k = 0, fresh = 1; k < run.taps; k++) {
-        const REAL *in = run.in + run.tap[k].in;
-        const REAL *weight = run.weight + run.tap[k].number * run.inputs * C * L;
-        for (ptrdiff_t first = 0; first < run.inputs; first += BLOCK, fresh = 0) {
-            ptrdiff_t end = smaller(run.inputs, first + BLOCK);
-            SIMD(vec) even[7][2], odd[7][2];
-            EACH(r, R)
-                EACH(v, C) even[r][v] = odd[r][v] = SIMD(all)(0);
-            for (ptrdiff_t i = first; i < end; i += L) {
-                const REAL *p = in + i / L * run.step, *stop = p + smaller(L, end - i);
-                for (; p + 2 <= stop; p += 2, weight += 2 * C * L, next += 2 * run.pace) {
-                    EACH(v, 2 * C) PREFETCH(next + v * L);
-                    SIMD(product)(R, C, p, weight, even);
-                    SIMD(product)(R, C, p + 1, weight + C * L, odd);
-                }
-                if (p < stop) {
-                    SIMD(product)(R, C, p, weight, even);
-                    weight += C * L;
-                }
+    const REAL *weight = run.weight, *next = run.next;
+    int fresh = run.fresh;
+    for (ptrdiff_t first = 0; first < run.channels; first += BLOCK, fresh = 0) {
+        ptrdiff_t end = smaller(run.channels, first + BLOCK);
+        SIMD(vec) even[7][2], odd[7][2];
+        EACH(r, R)
+            EACH(v, C) even[r][v] = odd[r][v] = SIMD(all)(0);
+        for (ptrdiff_t i = first; i < end; i += L) {
+            const REAL *p = run.in + i / L * run.step, *stop = p + smaller(L, end - i);
+            for (; p + 2 <= stop; p += 2, weight += 2 * C * L, next += 2 * run.pace) {
+                EACH(v, 2 * C) PREFETCH(next + v * L);
+                SIMD(product)(R, C, p, weight, even);
+                SIMD(product)(R, C, p + 1, weight + C * L, odd);
             }
-            EACH(r, R)
-                EACH(v, C) {
-                    REAL *q = run.out + r * L + v * run.half;
-                    SIMD(vec) sum = SIMD(add)(even[r][v], odd[r][v]);
-                    SIMD(store)(q, fresh ? sum : SIMD(add)(sum, SIMD(load)(q)));
-                }
+            if (p < stop) {
+                SIMD(product)(R, C, p, weight, even);
+                weight += C * L;
+            }
         }
+        EACH(r, R)
+            EACH(v, C) {
+                REAL *q = run.out + r * L + v * run.half;
+                SIMD(vec) sum = SIMD(add)(even[r][v], odd[r][v]);
+                SIMD(store)(q, fresh ? sum : SIMD(add)(sum, SIMD(load)(q)));
+            }
     }
 }
 
@@ -456,31 +454,43 @@ static ptrdiff_t SIMD(outer_tile)(const WinogradAxis *a, const Tiles *t, ptrdiff
     return tile;
 }
 
+/* The products of one point and one tap for a run of tiles. */
+static void SIMD(multiply_run)(const Winograd *c, const Tiles *t, int columns, SIMD(Run) run) {
+    enum { L = SIMD(lanes) };
+    const ptrdiff_t pieces = ceil_div(t->inner, ROWS), fresh = run.fresh;
+    const REAL *in = run.in;
+    REAL *out = run.out;
+    for (ptrdiff_t first = 0; first < c->inputs; first += NEAR) {
+        run.channels = smaller(NEAR, c->inputs - first), run.fresh = fresh && first == 0;
+        ptrdiff_t block = run.channels * columns * L;
+        /* The next weights may come from far: the first pieces fetch a share of them each. */
+        ptrdiff_t share = pieces >= 4 ? 4 : pieces >= 2 ? 2 : 1;
+        run.pace = columns * L / share;
+        for (ptrdiff_t i = 0; i < pieces; i++) {
+            ptrdiff_t tile = t->inner * i / pieces, end = t->inner * (i + 1) / pieces;
+            run.in = in + first / L * run.step + tile * L, run.out = out + tile * L;
+            run.next = run.weight + block + block / share * smaller(i, share - 1);
+            SIMD(product_rows)(end - tile, columns, &run);
+        }
+        run.weight += block;
+    }
+}
+
 /* All products of a block with up to two vectors of output channels. */
 static void SIMD(multiply)(const Winograd *c, const Tiles *t, const REAL *weight, int columns,
                            SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t pieces = ceil_div(t->inner, ROWS), block = c->taps * c->inputs * columns * L;
-    SIMD(Run)
-    run = {.weight = weight,
-           .step = c->points * t->in_room * L,
-           .inputs = c->inputs,
-           .taps = c->taps,
-           .tap = s->tap,
-           .half = c->points * t->out_room * L};
-    /* The next point's weights may come from far: the first pieces fetch a share of them each. */
-    ptrdiff_t share = pieces >= 4 ? 4 : pieces >= 2 ? 2 : 1;
-    run.pace = columns * L / share;
-    for (ptrdiff_t p = 0; p < c->points; p++, run.weight += block)
+    ptrdiff_t taps = 0, block = c->inputs * columns * L;
+    SIMD(Run) run = {.step = c->points * t->in_room * L, .half = c->points * t->out_room * L};
+    for (ptrdiff_t p = 0; p < c->points; p++, weight += c->taps * block)
         for (ptrdiff_t o = 0; o < t->runs; o++) {
             const REAL *in = s->in + (p * t->in_room + SIMD(outer_tile)(c->axis, t, o)) * L;
-            if (p == 0 || t->runs > 1) run.taps = SIMD(find_taps)(c, t, o, s->tap);
-            REAL *out = s->product + (p * t->out_room + o * t->inner) * L;
-            for (ptrdiff_t i = 0; i < pieces; i++) {
-                ptrdiff_t first = t->inner * i / pieces, end = t->inner * (i + 1) / pieces;
-                run.in = in + first * L, run.out = out + first * L;
-                run.next = run.weight + block + block / share * smaller(i, share - 1);
-                SIMD(product_rows)(end - first, columns, &run);
+            if (p == 0 || t->runs > 1) taps = SIMD(find_taps)(c, t, o, s->tap);
+            run.out = s->product + (p * t->out_room + o * t->inner) * L;
+            for (ptrdiff_t k = 0; k < taps; k++) {
+                run.in = in + s->tap[k].in, run.weight = weight + s->tap[k].number * block;
+                run.fresh = k == 0;
+                SIMD(multiply_run)(c, t, columns, run);
             }
         }
 }
@@ -907,3 +917,4 @@ static void SIMD(winograd_matrices)(ptrdiff_t points, ptrdiff_t tile, double *ou
 }
 #undef ROWS
 #undef BLOCK
+#undef NEAR
