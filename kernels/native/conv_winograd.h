@@ -130,13 +130,18 @@ static void set_block(ptrdiff_t count, ptrdiff_t most, ptrdiff_t *block, ptrdiff
 }
 
 /* Blocks of at most `most` tiles: whole rows, and as many as fit. Cubes would read fewer elements
-   twice, but short pieces of many rows: 32 channels of 64x64x64 take 27 ms so, and 43 in cubes. */
+   twice, but short pieces of many rows: 32 channels of 64x64x64 take 27 ms so, and 43 in cubes.
+   Axes that are summed directly come before others, as neighbours share most of what they read. */
 static void plan_blocks(Winograd *c, ptrdiff_t most) {
     WinogradAxis *a = c->axis;
-    for (int i = 2; i >= 0; i--) {
-        set_block(a[i].tiles, smaller(a[i].tiles, most), &a[i].block, &a[i].blocks);
-        most /= a[i].block;
-    }
+    for (int outer = 1; outer >= 0; outer--)
+        for (int i = 2; i >= 0; i--) {
+            if ((i == 2 || is_outer(a + i)) != outer) continue;
+            ptrdiff_t limit = i < 2 && outer ? 2 * a[i].taps : most;
+            set_block(a[i].tiles, smaller(a[i].tiles, smaller(limit, most)), &a[i].block,
+                      &a[i].blocks);
+            most /= a[i].block;
+        }
     set_block(c->batch, smaller(c->batch, most), &c->batch_block, &c->batch_blocks);
     Tiles t = {.samples = c->batch_block, .tiles = {a[0].block, a[1].block, a[2].block}};
     number_tiles(c, &t);

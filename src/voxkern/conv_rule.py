@@ -54,7 +54,8 @@ def winograd_tiles(inputs, kernel_size, stride, dilation):
     ]
     for tile in itertools.product(*choices):
         six = sum(t + k == 7 for t, k in zip(tile, kernel_size))
-        if six <= most and max(tile) > 1:
+        rows = tile[2] > 1 or kernel_size[2] == 1  # a sum along W breaks the runs of tiles
+        if six <= most and max(tile) > 1 and rows:
             yield tile
 
 
