@@ -105,7 +105,11 @@ def call(x, weight, bias, tile, padding, stride=(1, 1, 1), dilation=(1, 1, 1), g
         for n, (before, after), d, k, s in zip(x.shape[2:], padding, dilation, kernel_size, stride)
     ]
     out = np.full((len(x), len(weight), *count), np.nan, x.dtype)
-    finite = kernel.conv(x, packed, bias, kernel_size, tile, *window, slope=None, out=out)
+    arguments = x, weight, bias, tile, *window
+    finite = kernel.conv(*arguments, packed=packed, slope=None, out=out)
+    again = np.full_like(out, np.nan)
+    assert kernel.conv(*arguments, packed=None, slope=None, out=again) == finite
+    assert_exact(again, out)
     return out, finite
 
 
@@ -165,12 +169,12 @@ def test_results_do_not_depend_on_threads(shape, rng):
     x = hostile.normal(rng, shape, "float32")
     weight = hostile.normal(rng, (48, shape[1], min(3, shape[2]), 3, 3), "float32")
     padding = (int(shape[2] > 1), 1, 1)
-    results = []
+    results, before = [], voxkern.get_num_threads()
     for threads in (1, 2, 3):
         voxkern.set_num_threads(threads)
         out = voxkern.conv3d(x, weight, padding=padding, algorithm="winograd")
         results.append((out, *voxkern.conv3d_backward(out, x, weight, padding=padding)))
-    voxkern.set_num_threads(0)
+    voxkern.set_num_threads(before)
     for other in results[1:]:
         for got, want in zip(other, results[0]):
             assert_exact(got, want)

@@ -13,15 +13,15 @@ def packed_size(
 def pack(weight: np.ndarray, tile: Sequence[int], groups: int, *, out: np.ndarray) -> None: ...
 def conv(
     x: np.ndarray,
-    packed: np.ndarray,
+    weight: np.ndarray,
     bias: np.ndarray | None,
-    kernel_size: Sequence[int],
     tile: Sequence[int],
     padding: Sequence[tuple[int, int]],
     stride: Sequence[int],
     dilation: Sequence[int],
     groups: int,
     *,
+    packed: np.ndarray | None,
     slope: float | None,
     out: np.ndarray,
 ) -> bool: ...

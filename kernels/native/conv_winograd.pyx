@@ -113,55 +113,76 @@ def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssi
     return winograd_packed_float(&c) if itemsize == 4 else winograd_packed_double(&c)
 
 
+cdef Py_ssize_t packed_elements(Winograd *c, real sample) noexcept:
+    """Elements of the transformed weights, whole cache lines."""
+    cdef Py_ssize_t size = winograd_packed_float(c) if real is float else winograd_packed_double(c)
+    return (size + LINE - 1) // LINE * LINE
+
+
+cdef Py_ssize_t pack_room(Winograd *c, real sample) noexcept:
+    """Elements of scratch of a thread that transforms weights."""
+    return pack_scratch_float(c) if real is float else pack_scratch_double(c)
+
+
+cdef void pack_all(Winograd *c, const real *weight, real *out, real *scratch,
+                   int threads) noexcept:
+    cdef Py_ssize_t item, size = pack_room[real](c, 0)
+    cdef Py_ssize_t items = pack_items_float(c) if real is float else pack_items_double(c)
+    for item in prange(items, nogil=True, num_threads=threads, schedule="static"):
+        if real is float:
+            pack_item_float(c, item, weight, out, scratch + threadid() * size)
+        else:
+            pack_item_double(c, item, weight, out, scratch + threadid() * size)
+
+
 def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::1] out):
     """out = the transformed weights, for `conv` with this tile."""
     cdef Winograd c
-    cdef Py_ssize_t item, items, size
     cdef int threads = useful_threads(out.size)
     set_axes(&c, (weight.shape[2], weight.shape[3], weight.shape[4]), tile)
     c.groups, c.inputs, c.outputs = groups, weight.shape[1], weight.shape[0] // groups
-    if real is float:
-        items, size = pack_items_float(&c), pack_scratch_float(&c)
-    else:
-        items, size = pack_items_double(&c), pack_scratch_double(&c)
-    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    cdef real *scratch = <real *> take_scratch(threads * pack_room[real](&c, 0) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory to transform the weights of a convolution")
-    for item in prange(items, nogil=True, num_threads=threads, schedule="static"):
-        if real is float:
-            pack_item_float(&c, item, &weight[0, 0, 0, 0, 0], &out[0], scratch + threadid() * size)
-        else:
-            pack_item_double(&c, item, &weight[0, 0, 0, 0, 0], &out[0], scratch + threadid() * size)
+    pack_all[real](&c, &weight[0, 0, 0, 0, 0], &out[0], scratch, threads)
     give_scratch(scratch)
 
 
-def conv(const real[:, :, :, :, ::1] x, const real[::1] packed, const real[::1] bias, kernel_size,
-         tile, padding, stride, dilation, Py_ssize_t groups, *, slope,
+def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
+         tile, padding, stride, dilation, Py_ssize_t groups, *, const real[::1] packed, slope,
          real[:, :, :, :, ::1] out):
-    """out = the correlation of x with the weights that `pack` transformed, plus bias.
+    """out = the correlation of x with weight, plus bias, of which `packed` is the transform or None.
 
     Returns whether all results are finite. If not, results are wrong beside those that should not
     be: compute them again another way.
     """
     cdef Winograd c
     cdef int bad = 0, threads
-    cdef Py_ssize_t item, items, size
+    cdef Py_ssize_t item, items, size, room = 0
+    cdef real *transformed
     if out.size == 0:
         return True
-    set_axes(&c, kernel_size, tile)
+    set_axes(&c, (weight.shape[2], weight.shape[3], weight.shape[4]), tile)
     set_shapes(&c, x.shape, out.shape, padding, stride, dilation, groups)
     if slope is not None:
         c.activation, c.slope = 1, slope
     c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]
-    c.weight = <const void *> &packed[0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
     threads = count_threads(&c, get_num_threads())
     size = plan_conv[real](&c, 0, threads)
+    if packed is None:
+        room, size = packed_elements[real](&c, 0), max(size, pack_room[real](&c, 0))
     items = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     items *= c.chunks
-    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    cdef real *scratch = <real *> take_scratch((room + threads * size) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
+    if packed is None:
+        transformed = scratch + threads * size
+        pack_all[real](&c, &weight[0, 0, 0, 0, 0], transformed, scratch, threads)
+        c.weight = <const void *> transformed
+    else:
+        c.weight = <const void *> &packed[0]
     for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
         if real is float:
             bad += winograd_item_float(&c, item, scratch + threadid() * size)
@@ -184,8 +205,14 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     set_shapes(&c, x, out, padding, stride, dilation, groups)
     threads = count_threads(&c, threads)
     if itemsize == sizeof(float):
-        return threads * plan_conv[float](&c, 0, threads) * itemsize
-    return threads * plan_conv[double](&c, 0, threads) * itemsize
+        return scratch_elements[float](&c, 0, threads) * itemsize
+    return scratch_elements[double](&c, 0, threads) * itemsize
+
+
+cdef Py_ssize_t scratch_elements(Winograd *c, real sample, int threads) noexcept:
+    """What `conv` takes where no weights are packed."""
+    cdef Py_ssize_t size = max(plan_conv[real](c, 0, threads), pack_room[real](c, 0))
+    return packed_elements[real](c, 0) + threads * size
 
 
 def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x, kernel_size,

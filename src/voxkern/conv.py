@@ -570,9 +570,9 @@ def _run(call, x, weight, bias, slope, out, prepared=None):
         x, weight = x.reshape(call.x), weight.reshape(call.weight)
     _, _, _, _, stride, padding, dilation, groups, algorithm, tile = call
     if algorithm == "winograd":
-        packed = _packed(call, weight) if prepared is None else prepared
         finite = _dispatch.kernel("conv_winograd").conv(
-            *(x, packed, bias, call.weight[2:], tile, padding, stride, dilation, groups),
+            *(x, weight, bias, tile, padding, stride, dilation, groups),
+            packed=prepared,
             slope=slope,
             out=target,
         )
@@ -611,10 +611,8 @@ def _workspace(call, itemsize, threads):
     direct = _native("conv").workspace(*arguments, algorithm=call.algorithm, **sizes)
     if call.algorithm != "winograd":
         return direct
-    kernel = _native("conv_winograd")
-    winograd = kernel.workspace(*arguments, tile=call.tile, **sizes)
-    # Where results are not finite the direct kernel follows, beside the packed weights.
-    return max(direct, winograd) + itemsize * kernel.packed_size(*_to_pack(call, itemsize))
+    # Where results are not finite the direct kernel follows.
+    return max(direct, _native("conv_winograd").workspace(*arguments, tile=call.tile, **sizes))
 
 
 def _native(operation):
@@ -679,18 +677,25 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
         grad_x = grad_x.astype(dtype, copy=False)
     if need_weight:
         grad_weight = np.empty_like(weight)
-        _dispatch.kernel("conv").conv_backward_weight(
-            _volume(grad, axes),
-            _volume(x, axes),
-            window.as_volume(kernel_size, 1),
-            *window.volume(stride, padding, dilation),
-            groups,
-            out=_volume(grad_weight, axes),
+        arguments = *window.volume(stride, padding, dilation), groups
+        _weight_gradient(
+            _volume(grad, axes), _volume(x, axes), arguments, _volume(grad_weight, axes)
         )
         grad_weight = grad_weight.astype(dtype, copy=False)
     if need_bias:
         grad_bias = _volume(grad, axes).sum(axis=(0, 2, 3, 4)).astype(dtype, copy=False)
     return grad_x, grad_weight, grad_bias
+
+
+def _weight_gradient(grad, x, arguments, out):
+    """The gradient to the weights, into `out`; all of five axes."""
+    kernel_size, (stride, padding, dilation, groups) = out.shape[2:], arguments
+    tile = conv_rule.gradient_tile(x.shape, out.shape, grad.shape, stride, dilation, groups)
+    if tile:
+        kernel, window = _dispatch.kernel("conv_winograd"), (padding, stride, dilation, groups)
+        if kernel.backward_weight(grad, x, kernel_size, tile, *window, out=out):
+            return
+    _dispatch.kernel("conv").conv_backward_weight(grad, x, kernel_size, *arguments, out=out)
 
 
 def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out):

@@ -39,6 +39,13 @@ def automatic(x, weight, out, stride, padding, dilation, groups, kept=False):
     return best
 
 
+def gradient_tile(x, weight, out, stride, dilation, groups):
+    """The tile with which Winograd computes the gradient to the weights; None for direct sums."""
+    algorithm, tile = automatic(x, weight, out, stride, None, dilation, groups)
+    # Kernels of 5 are less accurate here: 5e-6 of the largest gradient.
+    return tile if algorithm == "winograd" and 5 not in weight[2:] else None
+
+
 def winograd_tiles(inputs, kernel_size, stride, dilation):
     """The tiles that are accurate enough: outputs per axis, 1 where it is summed directly.
 

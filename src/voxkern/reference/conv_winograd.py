@@ -15,9 +15,8 @@ def pack(weight, tile, groups, *, out):
     out[...] = weight.ravel()
 
 
-def conv(x, packed, bias, kernel_size, tile, padding, stride, dilation, groups, *, slope, out):
-    """out = the convolution with packed weights; whether the results can be trusted."""
-    weight = packed.reshape(-1, x.shape[1] // groups, *kernel_size)
+def conv(x, weight, bias, tile, padding, stride, dilation, groups, *, packed, slope, out):
+    """out = the convolution; whether the results can be trusted."""
     direct.conv(x, weight, bias, stride, padding, dilation, groups, slope=slope, out=out)
     return True
 
