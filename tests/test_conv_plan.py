@@ -283,11 +283,11 @@ def test_a_bad_activation_is_named(activation, error, names):
 @pytest.mark.parametrize(
     ("algorithm", "kernel_size", "stride", "dilation", "names"),
     [
-        ("winograd", (1, 7), (1, 1), (1, 1), "needs a kernel_size of 2 to 5"),
-        ("winograd", (3, 3), (1, 2), (1, 1), "needs stride 1 along"),
-        ("winograd", (3, 3), (1, 1), (2, 1), "needs dilation 1 along"),
-        ("fft", (9, 9), (2, 2), (1, 1), "needs stride 1"),
-        ("fft", (9, 9), (1, 1), (1, 3), "needs dilation 1"),
+        ("winograd", (1, 7), (1, 1), (1, 1), "needs an axis of kernel_size 2 to 5"),
+        ("winograd", (3, 3), (3, 2), (1, 1), r"stride 1 and dilation 1; .* stride \(3, 2\)"),
+        ("winograd", (3, 7), (1, 1), (2, 1), r"kernel_size is \(3, 7\), .* dilation \(2, 1\)"),
+        ("fft", (9, 9), (2, 1), (1, 1), r"'fft' needs stride 1; stride is \(2, 1\)"),
+        ("fft", (9, 9), (1, 1), (1, 3), r"'fft' needs dilation 1; dilation is \(1, 3\)"),
         ("Direct", (3, 3), (1, 1), (1, 1), "algorithm is 'Direct'; it may be auto"),
         (None, (3, 3), (1, 1), (1, 1), "algorithm is None"),
         (["direct"], (3, 3), (1, 1), (1, 1), "algorithm is"),

@@ -14,7 +14,7 @@ def conv(
     algorithm: str,
     slope: float | None,
     out: np.ndarray,
-    packed: memoryview | None = None,
+    packed: np.ndarray | None = None,
 ) -> None: ...
 def pack(
     x_shape: Sequence[int],
@@ -26,7 +26,20 @@ def pack(
     groups: int,
     *,
     algorithm: str,
-) -> memoryview: ...
+    out: np.ndarray,
+) -> None: ...
+def packing(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    out_shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    groups: int,
+    *,
+    algorithm: str,
+    itemsize: int,
+) -> tuple[int, int]: ...
 def workspace(
     x_shape: Sequence[int],
     weight_shape: Sequence[int],

@@ -19,7 +19,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t batch, groups, inputs, outputs, taps, terms, rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel
-        int activation, past_cache
+        int activation, past_cache, tall
         double slope
         const void *x
         const void *weight
@@ -85,6 +85,7 @@ cdef enum:
     SLAB_BYTES = 512 * 1024
     CACHE_BYTES = 16 * 1024 * 1024
     PRODUCTS = 32  # done in the time of moving one element
+    FEW_WEIGHTS = 512  # are packed in the time that it takes to hand over packed ones
 
 
 cdef int make_tables(Conv *c) except -1:
@@ -127,13 +128,40 @@ cdef Py_ssize_t packed_size(const Conv *c) noexcept:
     return c.groups * c.row_blocks * c.rows * c.terms
 
 
-cdef void pack_all(const Conv *c, real *packed, int threads) noexcept:
+cdef void pack_block(const Conv *c, Py_ssize_t block, real *packed) noexcept nogil:
+    if real is float:
+        pack_weights_float(c, block, packed)
+    else:
+        pack_weights_double(c, block, packed)
+
+
+cdef void pack_all(const Conv *c, real *packed, int threads) noexcept nogil:
     cdef Py_ssize_t block
-    for block in prange(c.groups * c.row_blocks, nogil=True, num_threads=threads):
-        if real is float:
-            pack_weights_float(c, block, packed)
-        else:
-            pack_weights_double(c, block, packed)
+    if threads == 1:
+        for block in range(c.groups * c.row_blocks):
+            pack_block(c, block, packed)
+        return
+    for block in prange(c.groups * c.row_blocks, num_threads=threads):
+        pack_block(c, block, packed)
+
+
+cdef void run_item(const Conv *c, Py_ssize_t item, real *scratch) noexcept nogil:
+    if real is float:
+        conv_item_float(c, item, scratch)
+    else:
+        conv_item_double(c, item, scratch)
+
+
+cdef void run_items(const Conv *c, Py_ssize_t items, real *scratch, Py_ssize_t size,
+                    int threads) noexcept nogil:
+    """One thread does without OpenMP, which takes .7 us to start it."""
+    cdef Py_ssize_t item
+    if threads == 1:
+        for item in range(items):
+            run_item(c, item, scratch)
+        return
+    for item in prange(items, num_threads=threads, schedule="dynamic"):
+        run_item(c, item, scratch + threadid() * size)
 
 
 cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
@@ -147,7 +175,7 @@ cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
 cdef int run(Conv *c, real sample, int columns) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
     cdef int threads = useful_threads(work(c))
-    cdef Py_ssize_t blocks, items, item, size = plan_scratch(c, sample, columns), weights = 0
+    cdef Py_ssize_t blocks, items, size = plan_scratch(c, sample, columns), weights = 0
     cdef const void *given = c.packed
     fill_offsets(c)
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
@@ -158,14 +186,11 @@ cdef int run(Conv *c, real sample, int columns) except -1:
     cdef real *scratch = <real *> take_scratch((threads * size + weights) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
-    if given == NULL:
-        c.packed = scratch + threads * size
-        pack_all[real](c, scratch + threads * size, threads)
-    for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
-        if real is float:
-            conv_item_float(c, item, scratch + threadid() * size)
-        else:
-            conv_item_double(c, item, scratch + threadid() * size)
+    with nogil:
+        if given == NULL:
+            c.packed = scratch + threads * size
+            pack_all[real](c, scratch + threads * size, threads)
+        run_items[real](c, items, scratch, size, threads)
     c.packed = given
     give_scratch(scratch)
     return 0
@@ -218,26 +243,31 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         free_tables(&c)
 
 
+cdef Py_ssize_t plan_shapes(Conv *c, x_shape, weight_shape, out_shape, stride, padding, dilation,
+                            Py_ssize_t groups, algorithm, Py_ssize_t itemsize) except -1:
+    """Plan `conv` for arrays of these shapes; the elements of scratch that a thread needs."""
+    cdef Py_ssize_t x[5]
+    cdef Py_ssize_t weight[5]
+    cdef Py_ssize_t out[5]
+    x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
+    set_sizes(c, x, weight, out, stride, padding, dilation, groups)
+    if itemsize == sizeof(float):
+        return plan_scratch[float](c, 0, algorithm == "im2col")
+    return plan_scratch[double](c, 0, algorithm == "im2col")
+
+
 def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
               algorithm, Py_ssize_t itemsize, Py_ssize_t threads):
     """Bytes that `conv` allocates for arrays of these shapes with at most `threads` threads."""
     cdef Conv c
     cdef Py_ssize_t size, taps
-    cdef Py_ssize_t x[5]
-    cdef Py_ssize_t weight[5]
-    cdef Py_ssize_t out[5]
-    cdef int columns = algorithm == "im2col"
-    x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
     if 0 in out_shape:
         return 0
     memset(&c, 0, sizeof(c))
     try:
-        set_sizes(&c, x, weight, out, stride, padding, dilation, groups)
+        size = plan_shapes(&c, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
+                           algorithm, itemsize)
         threads = min(threads, 1 + (work(&c) >> 15))  # as host.useful_threads
-        if itemsize == sizeof(float):
-            size = plan_scratch[float](&c, 0, columns)
-        else:
-            size = plan_scratch[double](&c, 0, columns)
         taps = c.axis[0].taps + c.axis[1].taps + c.axis[2].taps
         size = threads * size + packed_size(&c)
         return size * itemsize + (c.terms + 4 * taps) * sizeof(Py_ssize_t)
@@ -245,23 +275,34 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
         free_tables(&c)
 
 
-def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding, dilation,
-         Py_ssize_t groups, *, algorithm):
-    """The weights as `conv` reads them, for its `packed`, for arrays of these shapes."""
+def packing(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
+            algorithm, Py_ssize_t itemsize):
+    """How `conv` reads the weights for arrays of these shapes: which layout, and its elements.
+
+    No elements if they are so few that to pack them in the call costs no more.
+    """
     cdef Conv c
-    cdef real[::1] packed
-    cdef Py_ssize_t x[5]
-    cdef Py_ssize_t out[5]
-    x[:], out[:] = x_shape, out_shape
+    if 0 in out_shape:
+        return 0, 0
     memset(&c, 0, sizeof(c))
     try:
-        set_sizes(&c, x, weight.shape, out, stride, padding, dilation, groups)
+        plan_shapes(&c, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
+                    algorithm, itemsize)
+        return c.tall, packed_size(&c) if packed_size(&c) > FEW_WEIGHTS else 0
+    finally:
+        free_tables(&c)
+
+
+def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding, dilation,
+         Py_ssize_t groups, *, algorithm, real[::1] out):
+    """out = the weights as `conv` reads them, for arrays of these shapes."""
+    cdef Conv c
+    memset(&c, 0, sizeof(c))
+    try:
+        plan_shapes(&c, x_shape, (<object> weight).shape, out_shape, stride, padding, dilation,
+                    groups, algorithm, sizeof(real))
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
-        plan_scratch[real](&c, 0, algorithm == "im2col")
-        buffer = memoryview(bytearray(packed_size(&c) * sizeof(real)))
-        packed = buffer.cast("f" if real is float else "d")
-        pack_all[real](&c, &packed[0], useful_threads(packed.size))
-        return packed.base
+        pack_all[real](&c, &out[0], useful_threads(out.size))
     finally:
         free_tables(&c)
 

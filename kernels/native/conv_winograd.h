@@ -176,6 +176,23 @@ static void weight_matrix(ptrdiff_t points, ptrdiff_t taps, double *g) {
 #undef REAL
 #define REAL double
 #include "conv_winograd_kernels.h"
+
+/* The matrices A^T, B^T and G as the loops apply them, column by column: for a test. */
+static void winograd_matrices(ptrdiff_t points, ptrdiff_t tile, double *output, double *input,
+                              double *weight) {
+    enum { L = SIMD(lanes) };
+    WinogradAxis a = {.points = points, .tile = tile};
+    SIMD(Steps) one = {L, 0, 0};
+    for (ptrdiff_t j = 0; j < points; j++) {
+        REAL unit[MOST_POINTS * L] = {0}, result[MOST_POINTS * L] = {0};
+        for (int k = 0; k < L; k++) unit[j * L + k] = 1;
+        SIMD(transform_lines_in)(&a, 0, 1, 1, unit, one, result, one);
+        for (ptrdiff_t i = 0; i < points; i++) input[i * points + j] = result[i * L];
+        SIMD(transform_lines_out)(&a, 1, 1, unit, one, result, one);
+        for (ptrdiff_t i = 0; i < tile; i++) output[i * points + j] = result[i * L];
+    }
+    weight_matrix(points, points - tile + 1, weight);
+}
 #undef REAL
 #undef P
 #undef Q

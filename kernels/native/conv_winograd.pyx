@@ -43,7 +43,7 @@ cdef extern from "conv_winograd.h" nogil:
                          float *scratch)
     void pack_item_double(const Winograd *c, Py_ssize_t index, const double *weight,
                           double *packed, double *scratch)
-    void winograd_matrices_double(Py_ssize_t points, Py_ssize_t tile, double *output,
+    void winograd_matrices(Py_ssize_t points, Py_ssize_t tile, double *output,
                                   double *input, double *weight)
 
 ctypedef fused real:
@@ -258,4 +258,4 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
 def matrices(int points, int tile, double[:, ::1] output, double[:, ::1] input,
              double[:, ::1] weight):
     """Fill in A^T, B^T and G as the kernels apply them."""
-    winograd_matrices_double(points, tile, &output[0, 0], &input[0, 0], &weight[0, 0])
+    winograd_matrices(points, tile, &output[0, 0], &input[0, 0], &weight[0, 0])

@@ -47,7 +47,8 @@ FORCE_INLINE void SIMD(transform_output)(const int points, const int tile, SIMD(
 /* A g, in place, the adjoint of the above: `tile` gradients to `points`. */
 FORCE_INLINE void SIMD(transform_gradient)(const int points, const int tile, SIMD(vec) * g) {
     SIMD(vec) last = g[tile - 1], even[2], odd[2];
-    EACH(i, points == 6 ? 2 : 1) {
+    EACH(i, 2) {
+        if (2 * i + 2 >= points - 1) continue;
         double p = points == 4 ? 1 : i == 0 ? P : Q, power = p * p;
         even[i] = g[0], odd[i] = SIMD(mul)(SIMD(all)((REAL)p), g[1]);
         EACH(j, tile) {
@@ -57,7 +58,8 @@ FORCE_INLINE void SIMD(transform_gradient)(const int points, const int tile, SIM
             power *= p;
         }
     }
-    EACH(i, points == 6 ? 2 : 1) {
+    EACH(i, 2) {
+        if (2 * i + 2 >= points - 1) continue;
         g[1 + 2 * i] = SIMD(add)(even[i], odd[i]);
         g[2 + 2 * i] = SIMD(sub)(even[i], odd[i]);
     }
@@ -77,7 +79,8 @@ FORCE_INLINE void SIMD(lines_in)(const int points, const int tile, const int spr
             SIMD(vec) d[MOST_POINTS];
             const REAL *p = from + i * f.row + j * f.column;
             REAL *q = to + i * t.row + j * t.column;
-            EACH(k, spread ? tile : points) d[k] = SIMD(load)(p + k * f.line);
+            EACH(k, points)
+                if (!spread || k < tile) d[k] = SIMD(load)(p + k * f.line);
             if (spread) SIMD(transform_gradient)(points, tile, d);
             else SIMD(transform_input)(points, d);
             EACH(k, points) SIMD(store)(q + k * t.line, d[k]);
@@ -897,23 +900,6 @@ static int SIMD(gradient_item)(const Winograd *c, ptrdiff_t index, const REAL *g
         SIMD(add_gradient)(c, &t, inputs, outputs, &s);
     }
     return SIMD(deliver_gradient)(c, group, first_in, inputs, first_out, outputs, out, &s);
-}
-
-/* The matrices A^T, B^T and G as the loops apply them, column by column: for a test. */
-static void SIMD(winograd_matrices)(ptrdiff_t points, ptrdiff_t tile, double *output, double *input,
-                                    double *weight) {
-    enum { L = SIMD(lanes) };
-    WinogradAxis a = {.points = points, .tile = tile};
-    SIMD(Steps) one = {L, 0, 0};
-    for (ptrdiff_t j = 0; j < points; j++) {
-        REAL unit[MOST_POINTS * L] = {0}, result[MOST_POINTS * L] = {0};
-        for (int k = 0; k < L; k++) unit[j * L + k] = 1;
-        SIMD(transform_lines_in)(&a, 0, 1, 1, unit, one, result, one);
-        for (ptrdiff_t i = 0; i < points; i++) input[i * points + j] = result[i * L];
-        SIMD(transform_lines_out)(&a, 1, 1, unit, one, result, one);
-        for (ptrdiff_t i = 0; i < tile; i++) output[i * points + j] = result[i * L];
-    }
-    weight_matrix(points, points - tile + 1, weight);
 }
 #undef ROWS
 #undef BLOCK

@@ -195,6 +195,10 @@ class ConvPlan:
         conv_rule.check(algorithm, weight.shape[2:], stride, dilation)
         padding = str(padding) if isinstance(padding, str) else tuple(p for p, _ in pairs)
         self._arguments = stride, padding, dilation, groups, str(algorithm)
+        if np.isfinite(weight).all():
+            self._served = self._arguments
+        else:  # what the others would come to
+            self._served = *self._arguments[:-1], "direct"
         self._slope = _slope(activation)
         self._activation = tuple(activation) if isinstance(activation, list) else activation
         self._weight, self._bias = _kept(weight), _kept(bias)
@@ -208,7 +212,7 @@ class ConvPlan:
         weight, axes = self._weight, self._weight.ndim - 2
         if x.dtype != weight.dtype:
             raise TypeError(f"x has dtype {x.dtype}; it must be {weight.dtype}, that of weight")
-        call = _known_call(axes, x.shape, weight.shape, None, *self._arguments)
+        call = _known_call(axes, x.shape, weight.shape, None, *self._served)
         out = _check.output(out, call.result, x.dtype, given)
         if x.dtype == _check.HALF:
             (x,) = _check.computed(x)
@@ -216,13 +220,9 @@ class ConvPlan:
 
     def _prepared(self, call):
         """The weights as this call reads them, made by whichever thread is first."""
-        if call.algorithm in ("direct", "im2col"):
+        form = _form(call, self._computed[0].itemsize, _dispatch.kernel("conv"))
+        if form is None:
             return None
-        if call.algorithm == "fft":
-            itemsize = self._computed[0].itemsize
-            form = _fft_block(call.out, call.weight, call.groups, itemsize, transformed=True)
-        else:
-            form = _dispatch.kernel("conv_winograd"), call.tile  # each CPU level packs its own way
         found = self._kept.get(form)
         if found is None:
             with self._lock:
@@ -237,7 +237,14 @@ class ConvPlan:
         weight = self._computed[0].reshape(call.weight)
         if call.algorithm == "fft":
             return conv_fft.transform_weights(weight, form, call.groups)
-        return _packed(call, weight)
+        if call.algorithm == "winograd":
+            return _packed(call, weight)
+        kernel, _, elements = form
+        packed = _aligned(elements, weight.dtype)
+        kernel.pack(
+            call.x, weight, call.out, *call[4:8], algorithm=call.algorithm, out=packed
+        )
+        return packed
 
     weight = property(lambda self: self._weight)
     bias = property(lambda self: self._bias)
@@ -443,10 +450,18 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, a
     return _run(call, x, weight, bias, slope, out)
 
 
-# A convolution's arguments for three axes, `result` the shape that its caller sees.
-Call = collections.namedtuple(
-    "Call", "result x weight out stride padding dilation groups algorithm tile"
-)
+class Call(
+    collections.namedtuple(
+        "Call", "result x weight out stride padding dilation groups algorithm tile"
+    )
+):
+    """A convolution's arguments for three axes, `result` the shape that its caller sees.
+
+    Compared by identity: to hash all these numbers takes a microsecond.
+    """
+
+    __slots__ = ()
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
 
 def _call(axes, x, weight, bias, *arguments):
@@ -578,7 +593,8 @@ def _run(call, x, weight, bias, slope, out, prepared=None):
         )
         if finite:
             return _check.deliver(scratch, out)
-        algorithm = "direct"  # NaN or inf spoils all the outputs of a tile
+        # NaN or inf spoils all the outputs of a tile.
+        algorithm, prepared = "direct", None
     if algorithm == "fft":
         conv_fft.conv_fft(
             x, weight, bias, padding, groups, slope=slope, out=target, transformed=prepared
@@ -595,11 +611,23 @@ def _run(call, x, weight, bias, slope, out, prepared=None):
             algorithm=algorithm,
             slope=slope,
             out=target,
+            packed=prepared,
         )
     return _check.deliver(scratch, out)
 
 
-_fft_block = functools.lru_cache(512)(conv_fft.choose_block)
+@functools.lru_cache(512)
+def _form(call, itemsize, kernel):
+    """What tells apart the ways in which a plan prepares its weights; None if this call has none.
+
+    `kernel` is that of "conv": each CPU level packs in its own way.
+    """
+    if call.algorithm == "fft":
+        return conv_fft.choose_block(call.out, call.weight, call.groups, itemsize, transformed=True)
+    if call.algorithm == "winograd":
+        return kernel, call.tile
+    layout, elements = kernel.packing(*call[1:8], algorithm=call.algorithm, itemsize=itemsize)
+    return (kernel, layout, elements) if elements else None
 
 
 def _workspace(call, itemsize, threads):

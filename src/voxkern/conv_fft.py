@@ -34,10 +34,11 @@ FEW_PRODUCTS = 16
 TRANSFORM_NS, PRODUCT_NS, WEIGHT_NS, BLOCK_NS = 0.2, 0.2, 0.4, 10_000
 # What is above this size is transformed at two thirds of the speed.
 CACHE_BYTES = 2**21
-# Nanoseconds per product and sum of the direct kernels (180 GFLOP/s); how much faster than they an
-# estimate must be. Nothing below these sizes won in asv_bench/fft_crossover.py; an estimate
-# takes .1 ms, once for a shape.
-DIRECT_NS, MARGIN, FEWEST_TAPS, LEAST_SECONDS = 0.011, 1.25, 49, 2e-4
+# Nanoseconds per product and sum of the direct kernels of each CPU level (v4: 180 GFLOP/s); how
+# much faster than they an estimate must be. Nothing below these sizes won in
+# asv_bench/fft_crossover.py; an estimate takes .1 ms, once for a shape.
+DIRECT_NS = {"v4": 0.011, "v3": 0.022, "baseline": 0.044}
+MARGIN, FEWEST_TAPS, LEAST_SECONDS = 1.25, 49, 2e-4
 
 
 class Spectrum(typing.NamedTuple):
@@ -120,19 +121,19 @@ def choose_block(out_shape, weight_shape, groups, itemsize, transformed=False):
     return _best_block(out_shape, weight_shape, groups, itemsize, transformed)[2]
 
 
-def pays(out_shape, weight_shape, groups, itemsize, transformed=False):
+def pays(out_shape, weight_shape, groups, transformed=False):
     """Whether this is clearly faster than direct sums, by the formula of the constants above.
 
-    Never without SciPy: NumPy's transforms of several axes take 2 to 7 times as long.
+    For float32: nearly the same holds for float64. Never without SciPy: NumPy's transforms of several axes take 2 to 7 times as long.
     """
     taps = math.prod(weight_shape[2:])
     products = math.prod(out_shape) * weight_shape[1] * taps
-    rate = DIRECT_NS * (1 + groups / weight_shape[0])  # half the speed for a single output channel
-    direct = rate * products * itemsize / 4 * 1e-9
+    rate = DIRECT_NS[_dispatch.cpu_level]
+    rate *= 1 + groups / weight_shape[0]  # half the speed for a single output channel
+    direct = rate * products * 1e-9
     if taps < FEWEST_TAPS or direct < LEAST_SECONDS or not _has_scipy():
         return False
-    estimate = estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed)
-    return MARGIN * estimate < direct
+    return MARGIN * estimated_seconds(out_shape, weight_shape, groups, 4, transformed) < direct
 
 
 def estimated_seconds(out_shape, weight_shape, groups, itemsize, transformed=False):

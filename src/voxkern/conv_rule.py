@@ -7,6 +7,9 @@ where an axis is summed directly), None for the others.
 import itertools
 import math
 
+from voxkern import conv_fft
+
+LARGEST_WINOGRAD = 5  # kernel size along an axis
 ALGORITHMS = ("auto", "direct", "winograd", "fft", "im2col")
 
 
@@ -36,6 +39,9 @@ def automatic(x, weight, out, stride, padding, dilation, groups, kept=False):
         time += 0 if kept else PACK * products
         if time < least:
             least, best = time, ("winograd", tile)
+    if best[0] == "direct" and max(kernel_size) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}:
+        if conv_fft.pays(out, weight, groups, kept):
+            return "fft", None
     return best
 
 
@@ -92,7 +98,7 @@ def chosen(algorithm, x, weight, out, stride, padding, dilation, groups, kept=Fa
 
 def transforms(kernel_size, stride, dilation):
     """Whether Winograd transforms such an axis; others are summed directly."""
-    return 2 <= kernel_size <= 5 and stride == dilation == 1
+    return 2 <= kernel_size <= LARGEST_WINOGRAD and stride == dilation == 1
 
 
 def winograd_tile(count, kernel_size, stride, dilation):

@@ -125,7 +125,7 @@ def forward(layer):
     x, weight = operands(layer)
     rest = None, layer.stride, layer.padding, layer.dilation, layer.groups
     out = ours(x, weight, *rest)
-    plan = planned(weight, *rest)
+    plan = voxkern.ConvPlan(weight, *rest)
     contenders = {
         "plan": lambda: plan(x, out=out),
         "plan, fresh": lambda: plan(x),
@@ -217,10 +217,3 @@ def operands(layer):
     """Input and weights of a layer, the outputs near 1."""
     weight = normal((layer.outputs, layer.x[1] // layer.groups, *layer.kernel))
     return normal(layer.x), weight / np.float32(math.sqrt(weight[0].size))
-
-
-def planned(weight, *rest):
-    if hasattr(voxkern, "ConvPlan"):
-        return voxkern.ConvPlan(weight, *rest)
-    ours = getattr(voxkern, f"conv{weight.ndim - 2}d")
-    return lambda x, out=None: ours(x, weight, *rest, out=out)

@@ -49,11 +49,12 @@ def conv(
     algorithm="auto",
     slope=None,
     out=None,
+    packed=None,
 ):
     """Convolution over any number of axes: every window, then one matrix product per group.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `activation` says the same
-    in the words of the public functions.
+    in the words of the public functions. `packed` is not looked at; see :func:`packing`.
     """
     if activation is not None:
         slope = 0 if activation == "relu" else activation[1]
@@ -77,6 +78,22 @@ def conv(
     if slope is not None:
         result = np.where(result < 0, slope * result if slope else 0, result)
     return into(out, result)
+
+
+def packing(
+    x_shape,
+    weight_shape,
+    out_shape,
+    stride,
+    padding,
+    dilation,
+    groups,
+    *,
+    algorithm,
+    itemsize,
+):
+    """The layout of packed weights and its elements: none, weights are read as they are."""
+    return 0, 0
 
 
 def conv_transpose(
