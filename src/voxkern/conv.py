@@ -212,7 +212,7 @@ class ConvPlan:
         weight, axes = self._weight, self._weight.ndim - 2
         if x.dtype != weight.dtype:
             raise TypeError(f"x has dtype {x.dtype}; it must be {weight.dtype}, that of weight")
-        call = _known_call(axes, x.shape, weight.shape, None, *self._served)
+        call = _known_call(axes, x.shape, weight.shape, None, *self._served, True)
         out = _check.output(out, call.result, x.dtype, given)
         if x.dtype == _check.HALF:
             (x,) = _check.computed(x)
@@ -241,9 +241,7 @@ class ConvPlan:
             return _packed(call, weight)
         kernel, _, elements = form
         packed = _aligned(elements, weight.dtype)
-        kernel.pack(
-            call.x, weight, call.out, *call[4:8], algorithm=call.algorithm, out=packed
-        )
+        kernel.pack(call.x, weight, call.out, *call[4:8], algorithm=call.algorithm, out=packed)
         return packed
 
     weight = property(lambda self: self._weight)
@@ -476,7 +474,7 @@ def _call(axes, x, weight, bias, *arguments):
     return _known_call(axes, x, weight, bias, *arguments)
 
 
-def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm):
+def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, kept=False):
     groups = _check_shapes(axes, x, weight, groups)
     if x[-axes - 1] != weight[1] * groups:
         raise ValueError(
@@ -489,18 +487,18 @@ def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorith
     kernel_size = weight[2:]
     stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
     conv_rule.check(algorithm, kernel_size, stride, dilation)
-    return _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm)
+    return _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm, kept)
 
 
-def _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm):
-    """The call that checked arguments make, `padding` in pairs."""
+def _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm, kept=False):
+    """The call that checked arguments make, `padding` in pairs; a plan keeps packed weights."""
     outputs, _, *kernel_size = weight
     count = window.output_size(x[-axes:], kernel_size, stride, padding, dilation)
     result = (*x[: -axes - 1], outputs, *count)
     x, weight = _five(x, axes), _five(weight, axes)
     out = (x[0], outputs, *window.as_volume(count, 1))
     arguments = *window.volume(stride, padding, dilation), groups
-    chosen = conv_rule.chosen(algorithm, x, weight, out, *arguments)
+    chosen = conv_rule.chosen(algorithm, x, weight, out, *arguments, kept)
     return Call(result, x, weight, out, *arguments, *chosen)
 
 

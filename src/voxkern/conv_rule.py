@@ -36,12 +36,12 @@ def automatic(x, weight, out, stride, padding, dilation, groups, kept=False):
         tiles = out[0] * math.prod(math.ceil(n / t) for t, _, n in axes)
         time = max(tiles * products, READ * products)
         time += TRANSFORM * tiles * points * (math.ceil(inputs / 16) + vectors)
-        time += 0 if kept else PACK * products
+        time += 0 if kept else PACK * products * max(1, inputs / 64)  # further and further apart
         if time < least:
             least, best = time, ("winograd", tile)
-    if best[0] == "direct" and max(kernel_size) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}:
-        if conv_fft.pays(out, weight, groups, kept):
-            return "fft", None
+    large = max(kernel_size) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}
+    if large and best[0] == "direct" and conv_fft.pays(out, weight, groups, kept):
+        return "fft", None
     return best
 
 
