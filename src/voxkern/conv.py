@@ -152,7 +152,8 @@ class ConvPlan:
 
     Notes
     -----
-    A call gives exactly what the function gives (``"fft"``, to rounding) and takes less time:
+    A call gives exactly what the function gives and takes less time (to rounding with ``"fft"``,
+    and where ``"auto"`` takes another algorithm because the weights are prepared already):
     weights are checked once, and packed or transformed once, when a call first needs it. Packed
     weights take the memory of the weights, those of Winograd up to 8 times as much; spectra take
     that of a block of the input for every pair of channels. At most 8 of them are kept, one for
