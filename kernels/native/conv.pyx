@@ -297,12 +297,14 @@ def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding
          Py_ssize_t groups, *, algorithm, real[::1] out):
     """out = the weights as `conv` reads them, for arrays of these shapes."""
     cdef Conv c
+    cdef int threads = useful_threads(out.size)
     memset(&c, 0, sizeof(c))
     try:
         plan_shapes(&c, x_shape, (<object> weight).shape, out_shape, stride, padding, dilation,
                     groups, algorithm, sizeof(real))
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
-        pack_all[real](&c, &out[0], useful_threads(out.size))
+        with nogil:
+            pack_all[real](&c, &out[0], threads)
     finally:
         free_tables(&c)
 

@@ -181,8 +181,9 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     X(2, 8)                                                                                        \
     X(1, 8)                                                                                        \
     X(8, 2)                                                                                        \
-    X(7, 2) X(6, 2) X(5, 2) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1)        \
-        X(4, 1) X(3, 1) X(2, 1) X(1, 1)
+    X(7, 2)                                                                                        \
+    X(6, 2) X(5, 2) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1) X(4, 1)        \
+        X(3, 1) X(2, 1) X(1, 1)
 #elif defined(SIMD_UNFUSED)
 #define WIDTH(rows) ((rows) > 2 ? 2 : 4)
 #define SHAPES(X) X(2, 4) X(1, 4) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) X(3, 1) X(2, 1) X(1, 1)

@@ -152,11 +152,12 @@ class ConvPlan:
 
     Notes
     -----
-    A call gives exactly what the function gives (``"fft"``, to rounding) and takes less time:
+    A call gives exactly what the function gives and takes less time (to rounding with ``"fft"``,
+    and where ``"auto"`` takes another algorithm because the weights are prepared already):
     weights are checked once, and packed or transformed once, when a call first needs it. Packed
-    weights take up to 8 times the memory of the weights; spectra take that of a block of the input
-    for every pair of channels. At most 8 of them are kept, one for each way in which the sizes of
-    x make the algorithm read the weights.
+    weights take the memory of the weights, those of Winograd up to 8 times as much; spectra take
+    that of a block of the input for every pair of channels. At most 8 of them are kept, one for
+    each way in which the sizes of x make the algorithm read the weights.
 
     Any number of threads may call one plan. A plan can be pickled and copied; what is prepared
     is left behind.
@@ -195,10 +196,9 @@ class ConvPlan:
         conv_rule.check(algorithm, weight.shape[2:], stride, dilation)
         padding = str(padding) if isinstance(padding, str) else tuple(p for p, _ in pairs)
         self._arguments = stride, padding, dilation, groups, str(algorithm)
-        if np.isfinite(weight).all():
-            self._served = self._arguments
-        else:  # what the others would come to
-            self._served = *self._arguments[:-1], "direct"
+        self._served = self._arguments
+        if algorithm != "im2col" and not np.isfinite(weight).all():
+            self._served = *self._arguments[:-1], "direct"  # what the others come to
         self._slope = _slope(activation)
         self._activation = tuple(activation) if isinstance(activation, list) else activation
         self._weight, self._bias = _kept(weight), _kept(bias)
@@ -296,7 +296,8 @@ def conv_workspace(
         Bytes at the peak beyond x, weight, bias and the result: scratch of all threads, tables,
         packed weights (which a :class:`ConvPlan` keeps), and for float16 the arrays in float32.
         Copies of arrays that are not C-contiguous are not among them. For ``"fft"`` an upper bound,
-        up to twice what is used.
+        up to twice what is used; for ``"winograd"`` with what only a call whose results are not all
+        finite takes, the scratch of ``"direct"``. Up to 64 MB of it stay for the next call.
 
     Raises
     ------
@@ -464,14 +465,15 @@ class Call(
 
 def _call(axes, x, weight, bias, *arguments):
     """Everything that depends on shapes, window arguments, groups and algorithm alone, checked."""
-    for value in arguments:
+    plain = [tuple(value) if type(value) is list else value for value in arguments]
+    for value in plain:
         if type(value) is tuple:
             exact = set(map(type, value)) == {int}
         else:
             exact = type(value) is int or type(value) is str
-        if not exact:  # 1, 1.0 and True are one key of a cache, and a list is none
+        if not exact:  # 1, 1.0 and True are one key of a cache
             return _new_call(axes, x, weight, bias, *arguments)
-    return _known_call(axes, x, weight, bias, *arguments)
+    return _known_call(axes, x, weight, bias, *plain)
 
 
 def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, kept=False):
@@ -637,8 +639,9 @@ def _workspace(call, itemsize, threads):
     direct = _native("conv").workspace(*arguments, algorithm=call.algorithm, **sizes)
     if call.algorithm != "winograd":
         return direct
-    # Where results are not finite the direct kernel follows.
-    return max(direct, _native("conv_winograd").workspace(*arguments, tile=call.tile, **sizes))
+    winograd = _native("conv_winograd").workspace(*arguments, tile=call.tile, **sizes)
+    # Where results are not finite the direct kernel follows; the scratch is kept until then.
+    return direct + winograd
 
 
 def _native(operation):

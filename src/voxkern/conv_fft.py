@@ -124,7 +124,7 @@ def choose_block(out_shape, weight_shape, groups, itemsize, transformed=False):
 def pays(out_shape, weight_shape, groups, transformed=False):
     """Whether this is clearly faster than direct sums, by the formula of the constants above.
 
-    For float32: nearly the same holds for float64. Never without SciPy: NumPy's transforms of
+    For float32; nearly the same holds for float64. Never without SciPy: NumPy's transforms of
     several axes take 2 to 7 times as long.
     """
     taps = math.prod(weight_shape[2:])
