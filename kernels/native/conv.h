@@ -231,29 +231,22 @@ static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int columns) {
     if (c->in_place) c->slab_size = 0;
 }
 
-/* For the gradient of the weights: a plane per tap along W, so that rows of outputs are contiguous
-   and no product is of something that is not an output. */
-static void plan_gradient(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
-    for (int i = 0; i < 3; i++) plan_axis(c->axis + i, i == 2 ? PER_TAP : SPLIT);
-    plan_blocks(c, lanes, budget);
-    size_slab(c, lanes);
-}
-
-/* The table: where each term of the sum lies in the slab, for output 0. */
-static void fill_offsets(const Conv *c) {
+/* Where a term of the sum lies in the slab, or in `x`, for output 0. */
+static ptrdiff_t term_offset(const Conv *c, ptrdiff_t i, ptrdiff_t d, ptrdiff_t h, ptrdiff_t w) {
     const Axis *a = c->axis;
     ptrdiff_t channel = c->in_place ? a[2].size : a[0].planes * a[0].length * c->plane_size;
+    ptrdiff_t plane = a[0].plane[d] * a[0].length + a[0].shift[d];
+    ptrdiff_t row = (a[1].plane[h] * a[2].planes + a[2].plane[w]) * a[1].length + a[1].shift[h];
+    return i * channel + plane * c->plane_size + row * a[2].length + a[2].shift[w];
+}
+
+static void fill_offsets(const Conv *c) {
     ptrdiff_t *offset = c->offset;
     for (ptrdiff_t i = 0; i < c->inputs; i++)
-        for (ptrdiff_t d = 0; d < a[0].taps; d++)
-            for (ptrdiff_t h = 0; h < a[1].taps; h++)
-                for (ptrdiff_t w = 0; w < a[2].taps; w++)
-                    *offset++ = i * channel +
-                                (a[0].plane[d] * a[0].length + a[0].shift[d]) * c->plane_size +
-                                ((a[1].plane[h] * a[2].planes + a[2].plane[w]) * a[1].length +
-                                 a[1].shift[h]) *
-                                    a[2].length +
-                                a[2].shift[w];
+        for (ptrdiff_t d = 0; d < c->axis[0].taps; d++)
+            for (ptrdiff_t h = 0; h < c->axis[1].taps; h++)
+                for (ptrdiff_t w = 0; w < c->axis[2].taps; w++)
+                    *offset++ = term_offset(c, i, d, h, w);
 }
 
 typedef struct {

@@ -1,13 +1,13 @@
 """Convolution, transposed convolution and the weight gradient; see conv.h for how."""
 
 from cython.parallel cimport prange, threadid
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from voxkern.kernels.native.host import useful_threads
 
 cdef extern from "conv.h" nogil:
-    enum: lanes_float, lanes_double
+    enum: lanes_float, lanes_double, LANES
     ctypedef struct Axis:
         Py_ssize_t size, count, step, out_step, taps, block, blocks, length, planes, span
         Py_ssize_t *offset
@@ -27,7 +27,6 @@ cdef extern from "conv.h" nogil:
         const void *bias
         void *out
     void plan(Conv *c, Py_ssize_t lanes, Py_ssize_t budget, int columns)
-    void plan_gradient(Conv *c, Py_ssize_t lanes, Py_ssize_t budget)
     void fill_offsets(const Conv *c)
     Py_ssize_t scratch_size_float(const Conv *c)
     Py_ssize_t scratch_size_double(const Conv *c)
@@ -35,16 +34,42 @@ cdef extern from "conv.h" nogil:
     void pack_weights_double(const Conv *c, Py_ssize_t block, double *packed)
     void conv_item_float(const Conv *c, Py_ssize_t index, float *scratch)
     void conv_item_double(const Conv *c, Py_ssize_t index, double *scratch)
-    Py_ssize_t gradient_outputs_float()
-    Py_ssize_t gradient_outputs_double()
-    Py_ssize_t gradient_scratch_float(const Conv *c)
-    Py_ssize_t gradient_scratch_double(const Conv *c)
-    void weight_gradient_float(const Conv *c, Py_ssize_t group, Py_ssize_t first_input,
-                               Py_ssize_t inputs, Py_ssize_t all_inputs, Py_ssize_t first_output,
-                               Py_ssize_t outputs, const float *grad, float *out, float *scratch)
-    void weight_gradient_double(const Conv *c, Py_ssize_t group, Py_ssize_t first_input,
-                                Py_ssize_t inputs, Py_ssize_t all_inputs, Py_ssize_t first_output,
-                                Py_ssize_t outputs, const double *grad, double *out, double *scratch)
+
+cdef extern from "conv_transposed.h" nogil:
+    ctypedef struct Transposed:
+        Conv conv
+        Py_ssize_t size[3]
+        Py_ssize_t residues[3]
+        Py_ssize_t *first[3]
+        Py_ssize_t *tap[3]
+        Py_ssize_t *source
+        Py_ssize_t *lowest
+        Py_ssize_t *width
+    void sort_taps(Transposed *t, int axis, Py_ssize_t stride, Py_ssize_t padding,
+                   Py_ssize_t dilation)
+    void plan_transposed(Transposed *t, Py_ssize_t lanes, Py_ssize_t budget)
+    void fill_phases(Transposed *t)
+    Py_ssize_t transposed_scratch_float(const Transposed *t)
+    Py_ssize_t transposed_scratch_double(const Transposed *t)
+    void gather_weights_float(const Transposed *t, Py_ssize_t block, float *packed)
+    void gather_weights_double(const Transposed *t, Py_ssize_t block, double *packed)
+    void transposed_item_float(const Transposed *t, Py_ssize_t item, float *scratch)
+    void transposed_item_double(const Transposed *t, Py_ssize_t item, double *scratch)
+
+cdef extern from "conv_gradient.h" nogil:
+    ctypedef struct Gradient:
+        Conv conv
+        Py_ssize_t all_inputs, in_chunks, out_chunk, out_chunks, parts
+        const void *grad
+        void *partial
+    void share_inputs(Gradient *q)
+    void plan_gradient(Gradient *q, Py_ssize_t lanes, Py_ssize_t budget, Py_ssize_t widest)
+    Py_ssize_t widest_tile_float()
+    Py_ssize_t widest_tile_double()
+    Py_ssize_t gradient_scratch_float(const Gradient *q)
+    Py_ssize_t gradient_scratch_double(const Gradient *q)
+    void gradient_task_float(const Gradient *q, Py_ssize_t task, float *scratch)
+    void gradient_task_double(const Gradient *q, Py_ssize_t task, double *scratch)
 
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
@@ -111,6 +136,14 @@ cdef void pack_all(const Conv *c, real *packed, int threads) noexcept:
             pack_weights_double(c, block, packed)
 
 
+cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
+    """Few blocks: the threads share a block's output channels."""
+    c.chunk = c.row_blocks
+    if blocks < 4 * threads and threads > 1:
+        c.chunk = max(1, c.row_blocks * blocks // (4 * threads))
+    c.chunks = (c.row_blocks + c.chunk - 1) // c.chunk
+
+
 cdef int run(Conv *c, real sample, int columns) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
     cdef int threads = useful_threads(work(c))
@@ -118,11 +151,7 @@ cdef int run(Conv *c, real sample, int columns) except -1:
     cdef const void *given = c.packed
     fill_offsets(c)
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
-    # Few blocks: the threads share a block's output channels.
-    c.chunk = c.row_blocks
-    if blocks < 4 * threads and threads > 1:
-        c.chunk = max(1, c.row_blocks * blocks // (4 * threads))
-    c.chunks = (c.row_blocks + c.chunk - 1) // c.chunk
+    share_rows(c, blocks, threads)
     items = blocks * c.chunks
     if given == NULL:
         weights = packed_size(c)
@@ -237,167 +266,155 @@ def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding
         free_tables(&c)
 
 
-cdef void gather_weights(Conv *c, const real[:, :, :, :, ::1] weight, Py_ssize_t **tap,
-                         real *target) noexcept nogil:
-    """target[(g, o), i, taps] = weight[(g, i), o, the listed taps]."""
-    cdef Py_ssize_t g, o, i, a, b, e
-    for g in range(c.groups):
-        for o in range(c.outputs):
-            for i in range(g * c.inputs, (g + 1) * c.inputs):
-                for a in range(c.axis[0].taps):
-                    for b in range(c.axis[1].taps):
-                        for e in range(c.axis[2].taps):
-                            target[0] = weight[i, o, tap[0][a], tap[1][b], tap[2][e]]
-                            target += 1
+cdef int make_residues(Transposed *t) except -1:
+    """Room for the taps of each residue, found through first[0] and tap[0]."""
+    cdef int i
+    cdef Py_ssize_t taps = 0, firsts = 3
+    for i in range(3):
+        taps += t.conv.axis[i].taps
+        firsts += t.residues[i]
+    t.first[0] = <Py_ssize_t *> malloc(firsts * sizeof(Py_ssize_t))
+    t.tap[0] = <Py_ssize_t *> malloc((taps + 3 * t.conv.taps) * sizeof(Py_ssize_t))
+    if t.first[0] == NULL or t.tap[0] == NULL:
+        raise MemoryError("no memory for the tables of a transposed convolution")
+    for i in range(2):
+        t.first[i + 1] = t.first[i] + t.residues[i] + 1
+        t.tap[i + 1] = t.tap[i] + t.conv.axis[i].taps
+    t.source = t.tap[0] + taps
+    t.lowest = t.source + t.conv.taps
+    t.width = t.lowest + t.conv.taps
+    return 0
 
 
-cdef Py_ssize_t phase_taps(Axis *axis, Py_ssize_t residue, Py_ssize_t kernel, Py_ssize_t stride,
-                           Py_ssize_t padding, Py_ssize_t dilation, Py_ssize_t *tap) noexcept:
-    """The taps that reach outputs `residue` modulo the stride, and the input each reads there."""
-    cdef Py_ssize_t k, reach, n = 0
-    for k in range(kernel):
-        reach = residue + padding - k * dilation
-        if reach % stride == 0:
-            axis.offset[n], tap[n] = reach // stride, k
-            n += 1
-    return n
+cdef int run_transposed(Transposed *t, real sample) except -1:
+    """Compute a transposed convolution that is planned."""
+    cdef Conv *c = &t.conv
+    cdef int threads = useful_threads(c.batch * c.groups * c.outputs * c.axis[0].size
+                                      * c.axis[1].size * c.axis[2].size * c.terms // PRODUCTS)
+    cdef Py_ssize_t block, blocks, items, item, size
+    fill_phases(t)
+    blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    share_rows(c, blocks, threads)
+    items = blocks * c.chunks
+    size = transposed_scratch_float(t) if real is float else transposed_scratch_double(t)
+    cdef real *scratch = <real *> take_scratch((threads * size + packed_size(c)) * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a transposed convolution")
+    cdef real *packed = scratch + threads * size
+    for block in prange(c.groups * c.row_blocks, nogil=True, num_threads=threads):
+        if real is float:
+            gather_weights_float(t, block, packed)
+        else:
+            gather_weights_double(t, block, packed)
+    c.packed = packed
+    for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
+        if real is float:
+            transposed_item_float(t, item, scratch + threadid() * size)
+        else:
+            transposed_item_double(t, item, scratch + threadid() * size)
+    give_scratch(scratch)
+    return 0
 
 
 def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight,
                    const real[::1] bias, stride, padding, output_padding, Py_ssize_t groups,
                    dilation, *, real[:, :, :, :, ::1] out):
-    """out = the adjoint of `conv` with this weight applied to x, plus bias where it is not None.
-
-    Outputs of one residue modulo the stride see a fixed subset of the taps: they are a convolution
-    of stride 1, written to every stride-th place. No zeros are inserted or multiplied.
-    """
-    cdef Conv c
+    """out = the adjoint of `conv` with this weight applied to x, plus bias where it is not None."""
+    cdef Transposed t
+    cdef Conv *c = &t.conv
     cdef int i
-    cdef Py_ssize_t rest, taps, start
-    cdef Py_ssize_t *tap[3]
-    cdef Py_ssize_t residue[3]
-    cdef Py_ssize_t residues[3]
-    cdef Py_ssize_t phase
-    cdef real *packed
     if out.size == 0:
         return
-    memset(&c, 0, sizeof(c))
+    memset(&t, 0, sizeof(t))
     c.batch, c.groups = x.shape[0], groups
     c.inputs, c.outputs = weight.shape[0] // groups, weight.shape[1]
     for i in range(3):
-        c.axis[i].size, c.axis[i].step, c.axis[i].taps = x.shape[2 + i], 1, weight.shape[2 + i]
-        residues[i] = min(<Py_ssize_t> stride[i], out.shape[2 + i])
-        c.axis[i].out_step = out.strides[2 + i] // sizeof(real) * residues[i]
-    c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
+        t.size[i] = out.shape[2 + i]
+        t.residues[i] = min(<Py_ssize_t> stride[i], t.size[i])
+        c.axis[i].size, c.axis[i].count = x.shape[2 + i], (t.size[i] - 1) // t.residues[i] + 1
+        c.axis[i].step, c.axis[i].taps = 1, weight.shape[2 + i]
+        c.axis[i].out_step = out.strides[2 + i] // sizeof(real)
+    c.x = <const void *> &x[0, 0, 0, 0, 0]
+    c.weight = <const void *> &weight[0, 0, 0, 0, 0]
+    c.out = <void *> &out[0, 0, 0, 0, 0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
-    packed = <real *> malloc(weight.size * sizeof(real))
-    tap[0] = <Py_ssize_t *> malloc(
-        (weight.shape[2] + weight.shape[3] + weight.shape[4]) * sizeof(Py_ssize_t))
-    tap[1] = tap[0] + weight.shape[2]
-    tap[2] = tap[1] + weight.shape[3]
+    c.out_batch, c.out_channel = out.strides[0] // sizeof(real), out.strides[1] // sizeof(real)
+    # Parts of lines are no use past the cache.
+    c.past_cache = out.size * sizeof(real) > CACHE_BYTES and t.size[2] * sizeof(real) >= 256
     try:
-        if packed == NULL or tap[0] == NULL:
-            raise MemoryError("no memory for the weights of a transposed convolution")
-        make_tables(&c)
-        for phase in range(residues[0] * residues[1] * residues[2]):
-            residue[2] = phase % residues[2]
-            residue[1] = phase // residues[2] % residues[1]
-            residue[0] = phase // (residues[2] * residues[1])
-            taps = 1
-            for i in range(3):
-                rest = out.shape[2 + i] - residue[i]
-                c.axis[i].count = (rest + residues[i] - 1) // residues[i]
-                c.axis[i].taps = phase_taps(&c.axis[i], residue[i], weight.shape[2 + i], stride[i],
-                                            padding[i][0], dilation[i], tap[i])
-                taps *= c.axis[i].taps
-            start = residue[0] * out.shape[3] * out.shape[4] + residue[1] * out.shape[4] + residue[2]
-            c.out = <real *> &out[0, 0, 0, 0, 0] + start
-            if taps == 0:
-                fill_phase[real](&c, 0)
-                continue
-            c.taps, c.terms = taps, c.inputs * taps
-            gather_weights(&c, weight, tap, packed)
-            c.x = <const void *> &x[0, 0, 0, 0, 0]
-            c.weight = packed
-            run[real](&c, 0, False)
+        make_tables(c)
+        make_residues(&t)
+        for i in range(3):
+            sort_taps(&t, i, stride[i], padding[i][0], dilation[i])
+        plan_transposed(&t, lanes_float if real is float else lanes_double,
+                        SLAB_BYTES // sizeof(real))
+        run_transposed[real](&t, 0)
     finally:
-        free_tables(&c)
-        free(packed)
-        free(tap[0])
+        free_tables(c)
+        free(t.first[0])
+        free(t.tap[0])
 
 
-cdef void fill_phase(Conv *c, real value) noexcept nogil:
-    """Outputs that no tap reaches are the bias, or 0."""
-    cdef Py_ssize_t n, o, z, y, x
-    cdef real *row
-    for n in range(c.batch):
-        for o in range(c.groups * c.outputs):
-            value = 0 if c.bias == NULL else (<const real *> c.bias)[o]
-            for z in range(c.axis[0].count):
-                for y in range(c.axis[1].count):
-                    row = <real *> c.out + (n * c.out_batch + o * c.out_channel
-                                            + z * c.axis[0].out_step + y * c.axis[1].out_step)
-                    for x in range(c.axis[2].count):
-                        row[x * c.axis[2].out_step] = value
+cdef int run_gradient(Gradient *q, real *out, Py_ssize_t out_size) except -1:
+    """Compute a gradient that is planned: the tasks, then the sums of their parts."""
+    cdef Conv *c = &q.conv
+    cdef int threads = useful_threads(work(c) * q.in_chunks)
+    cdef Py_ssize_t task, part, i, tasks, size
+    tasks = c.groups * q.in_chunks * q.out_chunks * q.parts
+    size = gradient_scratch_float(q) if real is float else gradient_scratch_double(q)
+    size = (size + LANES - 1) // LANES * LANES
+    cdef real *scratch = <real *> take_scratch(
+        (threads * size + (q.parts - 1) * out_size) * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a weight gradient")
+    cdef real *partial = scratch + threads * size
+    q.partial = partial
+    for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+        if real is float:
+            gradient_task_float(q, task, scratch + threadid() * size)
+        else:
+            gradient_task_double(q, task, scratch + threadid() * size)
+    for part in range(q.parts - 1):
+        for i in range(out_size):
+            out[i] += partial[part * out_size + i]
+    give_scratch(scratch)
+    return 0
 
 
 def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x,
                          kernel_size, stride, padding, dilation, Py_ssize_t groups, *,
                          real[:, :, :, :, ::1] out):
-    """out = the gradient to the weights of `conv`, given that to its output.
-
-    A task owns the weights between some input and some output channels and walks through all the
-    positions in order, so every sum has one order whatever the number of threads.
-    """
-    cdef Conv c
-    cdef int i, threads = useful_threads(grad.size * (out.size // out.shape[0]) // PRODUCTS)
-    cdef Py_ssize_t t, task, tasks, g, first_in, first_out, in_chunks, out_chunks, out_chunk
-    cdef Py_ssize_t all_inputs = out.shape[1], taps, size
-    cdef real *scratch = NULL
-    memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
+    """out = the gradient to the weights of `conv`, given that to its output."""
+    cdef Gradient q
+    cdef Conv *c = &q.conv
+    cdef int i
+    cdef Py_ssize_t t, step = 1
     if grad.size == 0:
+        memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
         return
-    memset(&c, 0, sizeof(c))
+    memset(&q, 0, sizeof(q))
     c.batch, c.groups = x.shape[0], groups
-    c.outputs = out.shape[0] // groups
-    for i in range(3):
+    c.outputs, q.all_inputs = out.shape[0] // groups, out.shape[1]
+    for i in range(2, -1, -1):
         c.axis[i].size, c.axis[i].count = x.shape[2 + i], grad.shape[2 + i]
-        c.axis[i].taps = out.shape[2 + i]
+        c.axis[i].taps, c.axis[i].out_step = out.shape[2 + i], step
         c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
-    # Enough terms to pay for turning the gradients; the same for any number of threads.
-    taps = c.axis[0].taps * c.axis[1].taps * c.axis[2].taps
-    c.inputs = min(all_inputs, max(16, 400 // taps))
-    in_chunks = (all_inputs + c.inputs - 1) // c.inputs
-    out_chunk = gradient_outputs_float() if real is float else gradient_outputs_double()
-    out_chunks = (c.outputs + out_chunk - 1) // out_chunk
-    tasks = groups * in_chunks * out_chunks
+        step *= c.axis[i].count
+    c.taps = out.shape[2] * out.shape[3] * out.shape[4]
+    c.x = <const void *> &x[0, 0, 0, 0, 0]
+    q.grad = <const void *> &grad[0, 0, 0, 0, 0]
+    c.out = <void *> &out[0, 0, 0, 0, 0]
+    share_inputs(&q)
     try:
-        make_tables(&c)
+        make_tables(c)
         for i in range(3):
             for t in range(c.axis[i].taps):
                 c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
-        c.x = <const void *> &x[0, 0, 0, 0, 0]
-        plan_gradient(&c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real))
-        fill_offsets(&c)
-        c.chunks = 1
-        size = gradient_scratch_float(&c) if real is float else gradient_scratch_double(&c)
-        scratch = <real *> calloc(threads * size, sizeof(real))
-        if scratch == NULL:
-            raise MemoryError("no memory for the scratch of a weight gradient")
-        for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
-            g = task // (in_chunks * out_chunks)
-            first_in = task // out_chunks % in_chunks * c.inputs
-            first_out = task % out_chunks * out_chunk
-            if real is float:
-                weight_gradient_float(
-                    &c, g, first_in, min(c.inputs, all_inputs - first_in), all_inputs, first_out,
-                    min(out_chunk, c.outputs - first_out), &grad[0, 0, 0, 0, 0],
-                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], scratch + threadid() * size)
-            else:
-                weight_gradient_double(
-                    &c, g, first_in, min(c.inputs, all_inputs - first_in), all_inputs, first_out,
-                    min(out_chunk, c.outputs - first_out), &grad[0, 0, 0, 0, 0],
-                    &out[g * c.outputs + first_out, first_in, 0, 0, 0], scratch + threadid() * size)
+        if real is float:
+            plan_gradient(&q, lanes_float, SLAB_BYTES // sizeof(real), widest_tile_float())
+        else:
+            plan_gradient(&q, lanes_double, SLAB_BYTES // sizeof(real), widest_tile_double())
+        fill_offsets(c)
+        run_gradient[real](&q, &out[0, 0, 0, 0, 0], out.size)
     finally:
-        free_tables(&c)
-        free(scratch)
+        free_tables(c)
