@@ -358,7 +358,8 @@ def conv_transpose3d(
     Notes
     -----
     Outputs are computed residue by residue modulo the stride: each is a convolution of stride 1
-    with the taps that reach it, and no inserted zeros are multiplied.
+    with the taps that reach it, and no inserted zeros are multiplied. With stride 1 it is
+    :func:`conv3d` of the flipped weights, by the algorithm that suits it.
 
     Extra memory: that of :func:`conv3d`, and a copy of `weight`.
 
@@ -407,9 +408,11 @@ def conv3d_backward(
 
     Notes
     -----
-    The gradient to the input is a transposed convolution; that to the weights walks through all
-    positions in one order, whatever the number of threads. Extra memory: as for
-    :func:`conv_transpose3d`.
+    The gradient to the input is a transposed convolution; that to the weights is summed over parts
+    of the positions that the shapes alone decide, so that no result depends on the number of
+    threads. Extra memory: as for :func:`conv_transpose3d`; for the gradient to the weights a block
+    of the input and its sums per thread, 1 MB or less each, and, where there are few weights,
+    a copy of them for each of at most 64 parts.
     """
     return _backward(3, grad, x, weight, stride, padding, dilation, groups, need)
 
@@ -468,9 +471,15 @@ def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorith
     _check_groups(groups, weight)
     if bias is not None and bias != weight[:1]:
         raise ValueError(f"bias has shape {bias}; it must be {weight[:1]}")
-    kernel_size, outputs = weight[2:], weight[0]
+    kernel_size = weight[2:]
     stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
     conv_rule.check(algorithm, kernel_size, stride, dilation)
+    return _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm)
+
+
+def _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm):
+    """The call that checked arguments make, `padding` in pairs."""
+    outputs, _, *kernel_size = weight
     count = window.output_size(x[-axes:], kernel_size, stride, padding, dilation)
     result = (*x[: -axes - 1], outputs, *count)
     x, weight = _five(x, axes), _five(weight, axes)
@@ -686,6 +695,16 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
 
 def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out):
     """The transposed convolution of checked arrays, into `out`."""
+    if all(s == 1 for s in stride):
+        spans = window.extent(weight.shape[2:], dilation)
+        sizes = zip(spans, padding, x.shape[-axes:], out.shape[-axes:])
+        pairs = [(e - 1 - b, m - n + b) for e, (b, _), n, m in sizes]
+        if min(map(min, pairs)) >= 0:
+            weight = _flipped(weight, groups)
+            shapes = x.shape, weight.shape
+            call = _checked_call(axes, *shapes, stride, pairs, dilation, groups, "auto")
+            _run(call, x, weight, bias, None, out)
+            return
     stride, padding, dilation = window.volume(stride, padding, dilation)
     _dispatch.kernel("conv").conv_transpose(
         _volume(x, axes),
@@ -698,6 +717,14 @@ def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out
         dilation,
         out=_volume(out, axes),
     )
+
+
+def _flipped(weight, groups):
+    """The weights of the convolution that is the transpose, at stride 1, of that with `weight`."""
+    inputs, outputs, *kernel_size = weight.shape
+    taps = weight.reshape(groups, inputs // groups, outputs, math.prod(kernel_size))[..., ::-1]
+    flipped = np.ascontiguousarray(taps.swapaxes(1, 2))
+    return flipped.reshape(groups * outputs, inputs // groups, *kernel_size)
 
 
 def _arrays(x, weight, other, other_name):
