@@ -96,6 +96,7 @@ FORCE_INLINE void SIMD(outer)(const int R, const int V, const REAL *RESTRICT gra
             SIMD(outer)(R, V, grad, in, place, offset + k, terms - k, length,                      \
                         sum + k * V * SIMD(lanes));                                                \
     }
+/* More terms would not fit the general registers, an address each. */
 #if SIMD_REGISTERS == 32
 #define VECTORS 4
 OUTERS(6, 4)
@@ -105,7 +106,7 @@ OUTERS(12, 2)
 #define VECTORS 2
 OUTERS(6, 2)
 #endif
-OUTERS(12, 1)
+OUTERS(8, 1)
 #undef OUTERS
 
 static void SIMD(outers)(ptrdiff_t vectors, const REAL *grad, const REAL *in,
