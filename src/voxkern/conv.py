@@ -700,12 +700,9 @@ def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out
         sizes = zip(spans, padding, x.shape[-axes:], out.shape[-axes:])
         pairs = [(e - 1 - b, m - n + b) for e, (b, _), n, m in sizes]
         if min(map(min, pairs)) >= 0:
-            # Weights are transformed in every call, too much for few positions: 512 channels at
-            # 2x7x7 take 42 ms by Winograd, 24 directly; 128 at 8x8x8 are even.
-            few = x.size < 512 * weight.shape[0]
-            algorithm, weight = "direct" if few else "auto", _flipped(weight, groups)
+            weight = _flipped(weight, groups)
             shapes = x.shape, weight.shape
-            call = _checked_call(axes, *shapes, stride, pairs, dilation, groups, algorithm)
+            call = _checked_call(axes, *shapes, stride, pairs, dilation, groups, "auto")
             _run(call, x, weight, bias, None, out)
             return
     stride, padding, dilation = window.volume(stride, padding, dilation)
