@@ -129,6 +129,55 @@ def test_need_leaves_gradients_out(rng):
         assert_exact(some[i], everything[i])
 
 
+# Widths around the vectors that interleave the residues, channels around the height of a tile.
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("width", [1, 7, 16, 33, 600])
+def test_rows_of_a_transpose_are_whole(backend, rng, kernel, stride, width):
+    x = hostile.normal(rng, (2, 3, 5, width), "float32")
+    weight = hostile.normal(rng, (3, 9, 2, kernel), "float32")
+    window = {"stride": stride, "output_padding": (0, stride - 1)}
+    got = voxkern.conv_transpose2d(x, weight, **window)
+    want = reference.conv_transpose2d(*widened(x, weight), **window)
+    assert_close(got, want, length=18, scale=8)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_a_transpose_past_the_cache_is_its_residues(backend, rng, odd):
+    x = hostile.with_ties(rng, (1, 2, 700, 1101 + odd), "float32")
+    weight = hostile.with_ties(rng, (2, 2, 2, 2), "float32")
+    got = voxkern.conv_transpose2d(x, weight, stride=2)
+    for i, j in np.ndindex(2, 2):
+        want = np.einsum("nchw,co->nohw", x, weight[:, :, i, j])
+        assert_exact(got[:, :, i::2, j::2], want)
+
+
+def test_the_transpose_of_stride_1_takes_the_fast_algorithm(backend, rng):
+    x = hostile.normal(rng, (1, 32, 8, 9, 10), "float32")
+    weight = hostile.normal(rng, (32, 24, 3, 3, 2), "float32")
+    bias = hostile.normal(rng, (24,), "float32")
+    for window in ({"padding": 1}, {"padding": (2, 1, 0)}, {"padding": 3, "dilation": 2}):
+        got = voxkern.conv_transpose3d(x, weight, bias, **window)
+        want = reference.conv_transpose3d(*widened(x, weight, bias), **window)
+        assert np.abs(got - want).max() <= 4e-6 * np.abs(want).max()
+
+
+def test_gradients_do_not_depend_on_the_number_of_threads(backend, rng):
+    before = voxkern.get_num_threads()
+    for channels, outputs, groups, size in ((2, 3, 1, 40), (20, 40, 1, 20), (12, 12, 12, 24)):
+        x = hostile.normal(rng, (2, channels, 9, size, size), "float32")
+        weight = hostile.normal(rng, (outputs, channels // groups, 3, 2, 3), "float32")
+        grad = hostile.normal(rng, voxkern.conv3d(x, weight, groups=groups).shape, "float32")
+        results = []
+        for threads in (1, 2, 3):
+            voxkern.set_num_threads(threads)
+            results.append(voxkern.conv3d_backward(grad, x, weight, groups=groups))
+        voxkern.set_num_threads(before)
+        for other in results[1:]:
+            for a, b in zip(results[0], other):
+                assert_exact(a, b)
+
+
 @given(data=st.data())
 def test_transpose_is_the_adjoint(data):
     axes = data.draw(st.integers(1, 3))
@@ -296,6 +345,22 @@ def test_error_does_not_grow_with_channels(backend, rng, algorithm):
     got = voxkern.conv3d(x, weight, padding=(0, 1, 1), algorithm=algorithm)
     want = reference.conv3d(*widened(x, weight), padding=(0, 1, 1))
     assert np.abs(got - want).max() <= 4e-6 * np.abs(want).max()
+
+
+@np.errstate(invalid="ignore")
+def test_a_transpose_spreads_nan_no_further(backend, rng):
+    x = hostile.with_nonfinite(hostile.normal(rng, (1, 3, 6, 40)), rng)
+    weight = hostile.normal(rng, (3, 5, 3, 4))
+    got = voxkern.conv_transpose2d(x, weight, stride=2, padding=1)
+    seen = [x[:, :, i : i + 1, j : j + 1] for i, j in np.ndindex(6, 40)]
+    clean = np.ones(got.shape, bool)
+    for value, (i, j) in zip(seen, np.ndindex(6, 40)):
+        if not np.isfinite(value).all():
+            clean[:, :, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 3] = False
+    finite = np.where(np.isfinite(x), x, 0)
+    want = reference.conv_transpose2d(finite, weight, stride=2, padding=1)
+    assert not np.isfinite(got[~clean]).all()
+    assert_close(got[clean], want[clean], length=36, scale=8)
 
 
 @np.errstate(invalid="ignore")

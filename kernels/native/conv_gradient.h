@@ -1,8 +1,9 @@
 /* The gradient to the weights of a convolution:
-       out[o][k] = sum over positions v of grad[o][v] * slab[offset[k] + v]
+       out[o][k] = sum over positions v of grad[o][v] * slab[offset[k] + place[v]]
    with the slab and the table of conv.h. The lanes of a vector are neighbouring output channels,
-   for which a few rows of grad are turned so that channels are innermost, or, where few channels or
-   few terms would not pay for the turning, neighbouring positions.
+   for which a piece of grad is turned so that channels are innermost and the slab is a plain copy,
+   or, where few channels or few terms would not pay for the turning, neighbouring positions, for
+   which the slab has a plane per tap along W: no product is of something that is not an output.
 
    A task owns the weights between some input and some output channels and walks through a part of
    the blocks in order. How many parts there are depends on the shapes alone, and their sums are
@@ -30,8 +31,8 @@ static void share_inputs(Gradient *q) {
     q->conv.inputs = ceil_div(q->all_inputs, q->in_chunks);
 }
 
-/* Cycles per position of a line, to choose the lanes by: 0.4 to turn an element, half of one for
-   each vector of products, and a vector's load and store per sum. */
+/* Cycles per position, to choose the lanes by: 0.4 to turn an element, half of one for each vector
+   of products; along positions, a vector's load and store per sum and line. */
 static int lanes_along_positions(const Conv *c, ptrdiff_t length, ptrdiff_t lanes) {
     double vectors = (double)ceil_div(c->outputs, lanes), terms = (double)c->terms;
     double outputs = (double)c->outputs;
@@ -47,14 +48,11 @@ static void plan_gradient(Gradient *q, ptrdiff_t lanes, ptrdiff_t budget, ptrdif
     ptrdiff_t positions = c->batch * a[0].count * a[1].count * a[2].count;
     merge_axes(a);
     c->in_place = is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2);
-    /* A plane per tap along W: rows of outputs are contiguous, and no product is of something that
-       is not an output. */
-    for (int i = 0; i < 3; i++) plan_axis(a + i, i == 2 ? PER_TAP : SPLIT);
+    q->along_positions = lanes_along_positions(c, a[1].count * a[2].count, lanes);
+    set_layout(c, q->along_positions ? PER_TAP : WHOLE, !q->along_positions);
     plan_blocks(c, lanes, budget);
     size_slab(c, lanes);
     if (c->in_place) c->slab_size = 0;
-    ptrdiff_t length = a[2].blocks == 1 ? a[1].block * a[2].block : a[2].block;
-    q->along_positions = lanes_along_positions(c, length, lanes);
     q->out_chunk = widest;
     if (q->along_positions) {
         q->out_chunk = budget / 2 / (c->terms * lanes) / 8 * 8;

@@ -61,12 +61,12 @@ DOTS(2, 4)
 DOTS(1, 9)
 #undef DOTS
 
-/* Lanes along channels: sum[k][.] += in[offset[k] + i] * grad[i][.] over `length` positions i, for
-   R terms and V vectors. */
+/* Lanes along channels: sum[k][.] += in[offset[k] + place[i]] * grad[i][.] over `length` positions
+   i, for R terms and V vectors. */
 FORCE_INLINE void SIMD(outer)(const int R, const int V, const REAL *RESTRICT grad,
-                              ptrdiff_t grad_row, const REAL *RESTRICT in,
+                              const REAL *RESTRICT in, const ptrdiff_t *RESTRICT place,
                               const ptrdiff_t *RESTRICT offset, ptrdiff_t terms, ptrdiff_t length,
-                              REAL *RESTRICT sum, ptrdiff_t sum_row) {
+                              REAL *RESTRICT sum) {
     enum { L = SIMD(lanes) };
     SIMD(vec) part[MOST_TERMS][4];
     const REAL *p[MOST_TERMS];
@@ -75,26 +75,28 @@ FORCE_INLINE void SIMD(outer)(const int R, const int V, const REAL *RESTRICT gra
         EACH(v, V) part[r][v] = SIMD(all)(0);
     for (ptrdiff_t i = 0; i < length; i++) {
         SIMD(vec) g[4];
-        EACH(v, V) g[v] = SIMD(load)(grad + i * grad_row + v * L);
+        EACH(v, V) g[v] = SIMD(load)(grad + (i * V + v) * L);
         EACH(r, R) {
-            SIMD(vec) x = SIMD(all)(p[r][i]);
+            SIMD(vec) x = SIMD(all)(p[r][place[i]]);
             EACH(v, V) part[r][v] = SIMD(fma)(x, g[v], part[r][v]);
         }
     }
     EACH(r, R)
         EACH(v, V) {
-            REAL *s = sum + r * sum_row + v * L;
+            REAL *s = sum + (r * V + v) * L;
             SIMD(store)(s, SIMD(add)(SIMD(load)(s), part[r][v]));
         }
 }
 
 #define OUTERS(R, V)                                                                               \
-    static void PASTE(SIMD(outers), V)(const REAL *grad, const REAL *in, const ptrdiff_t *offset,  \
-                                       ptrdiff_t terms, ptrdiff_t length, REAL *sum) {             \
-        enum { ROW = V * SIMD(lanes) };                                                            \
+    static void PASTE(SIMD(outers), V)(const REAL *grad, const REAL *in, const ptrdiff_t *place,   \
+                                       const ptrdiff_t *offset, ptrdiff_t terms, ptrdiff_t length, \
+                                       REAL *sum) {                                                \
         for (ptrdiff_t k = 0; k < terms; k += R)                                                   \
-            SIMD(outer)(R, V, grad, ROW, in, offset + k, terms - k, length, sum + k * ROW, ROW);   \
+            SIMD(outer)(R, V, grad, in, place, offset + k, terms - k, length,                      \
+                        sum + k * V * SIMD(lanes));                                                \
     }
+/* More terms would not fit the general registers, an address each. */
 #if SIMD_REGISTERS == 32
 #define VECTORS 4
 OUTERS(6, 4)
@@ -104,18 +106,19 @@ OUTERS(12, 2)
 #define VECTORS 2
 OUTERS(6, 2)
 #endif
-OUTERS(12, 1)
+OUTERS(8, 1)
 #undef OUTERS
 
 static void SIMD(outers)(ptrdiff_t vectors, const REAL *grad, const REAL *in,
-                         const ptrdiff_t *offset, ptrdiff_t terms, ptrdiff_t length, REAL *sum) {
+                         const ptrdiff_t *place, const ptrdiff_t *offset, ptrdiff_t terms,
+                         ptrdiff_t length, REAL *sum) {
     switch (vectors) {
 #if VECTORS == 4
-    case 4: PASTE(SIMD(outers), 4)(grad, in, offset, terms, length, sum); break;
-    case 3: PASTE(SIMD(outers), 3)(grad, in, offset, terms, length, sum); break;
+    case 4: PASTE(SIMD(outers), 4)(grad, in, place, offset, terms, length, sum); break;
+    case 3: PASTE(SIMD(outers), 3)(grad, in, place, offset, terms, length, sum); break;
 #endif
-    case 2: PASTE(SIMD(outers), 2)(grad, in, offset, terms, length, sum); break;
-    default: PASTE(SIMD(outers), 1)(grad, in, offset, terms, length, sum);
+    case 2: PASTE(SIMD(outers), 2)(grad, in, place, offset, terms, length, sum); break;
+    default: PASTE(SIMD(outers), 1)(grad, in, place, offset, terms, length, sum);
     }
 }
 
@@ -126,16 +129,12 @@ typedef struct {
     REAL *sum, *turned;
 } SIMD(Sums);
 
-static void SIMD(add_line)(const Gradient *q, const SIMD(Sums) * s, const REAL *grad,
+/* Lanes along positions: add the products of a line. */
+static void SIMD(dot_line)(const Gradient *q, const SIMD(Sums) * s, const REAL *grad,
                            ptrdiff_t grad_row, const REAL *in, ptrdiff_t length) {
-    const ptrdiff_t *offset = q->conv.offset, step = q->along_positions ? DOTTED : TURNED;
-    for (ptrdiff_t i = 0; i < length; i += step) {
-        ptrdiff_t n = length - i < step ? length - i : step, o = 0;
-        if (!q->along_positions) {
-            SIMD(turn)(s->outputs, n, grad + i, grad_row, s->turned, s->sum_row);
-            SIMD(outers)(s->sum_row / SIMD(lanes), s->turned, in + i, offset, s->terms, n, s->sum);
-            continue;
-        }
+    const ptrdiff_t *offset = q->conv.offset;
+    for (ptrdiff_t i = 0; i < length; i += DOTTED) {
+        ptrdiff_t n = length - i < DOTTED ? length - i : DOTTED, o = 0;
         for (; o + 4 <= s->outputs; o += 4)
             PASTE(SIMD(dots), 4)(grad + o * grad_row + i, grad_row, in + i, offset, s->terms, n,
                                  s->sum + o * s->sum_row, s->sum_row);
@@ -150,6 +149,31 @@ static void SIMD(add_line)(const Gradient *q, const SIMD(Sums) * s, const REAL *
     }
 }
 
+/* Lanes along channels: add the products of the block's outputs [first, first + length), which are
+   neighbours in grad, in even pieces. */
+static void SIMD(outer_run)(const Gradient *q, const Item *item, const SIMD(Sums) * s,
+                            const REAL *grad, ptrdiff_t grad_row, const REAL *slab, ptrdiff_t first,
+                            ptrdiff_t length) {
+    const Conv *c = &q->conv;
+    const Axis *a = c->axis;
+    ptrdiff_t place[TURNED], step = ceil_div(length, ceil_div(length, TURNED));
+    for (ptrdiff_t i = 0; i < length; i += step) {
+        ptrdiff_t n = length - i < step ? length - i : step, v = first + i;
+        ptrdiff_t x = v % item->count[2], y = v / item->count[2] % item->count[1];
+        ptrdiff_t z = v / item->count[2] / item->count[1];
+        for (ptrdiff_t j = 0; j < n; j++) {
+            place[j] =
+                z * a[0].spread * c->plane_size + y * a[1].spread * a[2].length + x * a[2].spread;
+            if (++x < item->count[2]) continue;
+            x = 0;
+            if (++y == item->count[1]) y = 0, z++;
+        }
+        SIMD(turn)(s->outputs, n, grad + i, grad_row, s->turned, s->sum_row);
+        SIMD(outers)(s->sum_row / SIMD(lanes), s->turned, slab, place, c->offset, s->terms, n,
+                     s->sum);
+    }
+}
+
 /* Channels that fill the widest tile. */
 static ptrdiff_t SIMD(widest_tile)(void) { return VECTORS * SIMD(lanes); }
 
@@ -160,21 +184,28 @@ static ptrdiff_t SIMD(gradient_scratch)(const Gradient *q) {
     return q->conv.slab_size + (terms + TURNED) * VECTORS * SIMD(lanes);
 }
 
-/* Add the products of one block. */
+/* Add the products of one block. Its rows follow one another in grad unless W is split, its planes
+   unless H is. */
 static void SIMD(add_block)(const Gradient *q, const Item *item, const SIMD(Sums) * s,
                             ptrdiff_t first_output, const REAL *slab) {
     const Conv *c = &q->conv;
     const Axis *a = c->axis;
-    ptrdiff_t positions = a[0].count * a[1].count * a[2].count;
+    ptrdiff_t positions = a[0].count * a[1].count * a[2].count, width = item->count[2];
     const REAL *grad = (const REAL *)q->grad +
                        ((item->n * c->groups + item->g) * c->outputs + first_output) * positions;
-    /* Rows follow one another in the slab and in grad alike, unless W is split. */
-    ptrdiff_t merged = a[2].blocks == 1 ? item->count[1] : 1, length = merged * item->count[2];
-    for (ptrdiff_t z = 0; z < item->count[0]; z++)
-        for (ptrdiff_t y = 0; y < item->count[1]; y += merged) {
+    ptrdiff_t rows = a[2].blocks == 1 ? item->count[1] : 1;
+    ptrdiff_t planes = rows == a[1].count && !q->along_positions ? item->count[0] : 1;
+    for (ptrdiff_t z = 0; z < item->count[0]; z += planes)
+        for (ptrdiff_t y = 0; y < item->count[1]; y += rows) {
             ptrdiff_t row = (item->start[0] + z) * a[1].count + item->start[1] + y;
-            SIMD(add_line)(q, s, grad + row * a[2].count + item->start[2], positions,
-                           slab + z * c->plane_size + y * a[2].length, length);
+            const REAL *g = grad + row * a[2].count + item->start[2];
+            if (q->along_positions)
+                SIMD(dot_line)(q, s, g, positions,
+                               slab + z * a[0].spread * c->plane_size + y * a[2].length,
+                               rows * width);
+            else
+                SIMD(outer_run)(q, item, s, g, positions, slab, (z * item->count[1] + y) * width,
+                                planes * rows * width);
         }
 }
 
