@@ -14,7 +14,7 @@ def conv(
     algorithm: str,
     slope: float | None,
     out: np.ndarray,
-    packed: np.ndarray | None = None,
+    packed: np.ndarray | None,
 ) -> None: ...
 def pack(
     x_shape: Sequence[int],
