@@ -21,6 +21,10 @@
 #define ROWS (SIMD_REGISTERS == 32 ? 8 : 4)
 #define TALL (SIMD_REGISTERS == 32 ? 14 : 6)
 enum { STRETCH = 8, PANEL = 64 * 1024, LANES = lanes_float };
+enum { MOST_TERMS = 512 }; /* per partial sum */
+enum {
+    MOST_TURNED = 128
+}; /* outputs of a depthwise convolution turned together, unless a row is longer */
 enum { ROWS_AHEAD = 6 }; /* of the input, fetched before they are copied */
 
 typedef struct {
@@ -64,6 +68,8 @@ typedef struct {
     int past_cache; /* write `out` around the cache */
     int in_place;   /* read `x` itself, not a slab */
     int tall;       /* tiles of vectors of channels, not of outputs */
+    ptrdiff_t
+        channels; /* if depthwise: a group is a vector of these, and so an element of a slab */
 } Conv;
 
 static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
@@ -114,6 +120,7 @@ static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, p
         elements * ((w->step == w->spread ? 0.15 : 0.7) + 8.0 / (double)plane_length(w, x));
     double positions = (double)y * (double)x, outputs = (double)c->outputs,
            terms = (double)c->terms;
+    if (c->channels) return elements / (positions * (double)z);
     if (c->tall) {
         ptrdiff_t run = w->spread == 1 && w->span == 0 ? y * x : x, tiles = ceil_div(run, TALL);
         double rows = (double)run / (double)tiles, vectors = (double)ceil_div(c->outputs, lanes);
@@ -202,7 +209,7 @@ static void plan_rows(Conv *c, ptrdiff_t lanes) {
     c->least_rows = c->tall ? most : c->outputs / c->row_blocks;
     c->more_rows = c->tall ? 0 : c->outputs % c->row_blocks;
     ptrdiff_t shared = c->axis[2].planes == 1 ? c->axis[2].taps : 1;
-    c->block = c->row_blocks == 1 || c->tall || shared > 3 ? 512 : 128 * shared;
+    c->block = c->row_blocks == 1 || c->tall || shared > 3 ? MOST_TERMS : 128 * shared;
     c->panel = PANEL / (c->rows * c->terms);
     if (c->panel > c->row_blocks) c->panel = c->row_blocks;
     if (c->panel < 1) c->panel = 1;
@@ -218,12 +225,29 @@ static void set_layout(Conv *c, int layout, int tall) {
     c->tall = tall;
 }
 
+/* Depthwise, a vector of channels at a time: for any stride and dilation, and however narrow the
+   input is, no lane is wasted; the price is to turn input and output. */
+static void plan_depthwise(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
+    c->channels = c->groups;
+    c->groups = ceil_div(c->channels, lanes);
+    set_layout(c, WHOLE, 0);
+    plan_blocks(c, lanes, budget / lanes);
+    size_slab(c, 1);
+    c->slab_size *= lanes;
+    c->rows = lanes, c->row_blocks = 1;
+}
+
 /* Everything that depends on the shapes alone. With `columns`, a plane per tap along every axis
    (im2col in blocks); else the cheapest layout along W, and the cheaper kind of tile. */
 static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int columns) {
     static const int layout[] = {SPLIT, PER_TAP, WHOLE, PER_TAP}, tall[] = {0, 0, 1, 1};
     Axis *a = c->axis;
     merge_axes(a);
+    if (c->inputs == 1 && c->outputs == 1 && !columns && lanes > 1 && 2 * c->groups >= lanes &&
+        c->terms <= MOST_TERMS) {
+        plan_depthwise(c, lanes, budget);
+        return;
+    }
     for (int i = 0; i < 3; i++) plan_axis(a + i, PER_TAP);
     double cost[4];
     int best = 0;

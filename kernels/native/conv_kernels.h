@@ -84,9 +84,9 @@ FORCE_INLINE void SIMD(transpose)(SIMD(vec) * a) {
 }
 
 /* to[j][i] = from[i][j] for `rows` x `n` elements, in squares; rows of `to` hold whole vectors, with
-   zeros behind. */
-static void SIMD(turn)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptrdiff_t from_row, REAL *to,
-                       ptrdiff_t to_row) {
+   zeros behind, unless it is `exact`. */
+FORCE_INLINE void SIMD(turn_squares)(const int exact, ptrdiff_t rows, ptrdiff_t n, const REAL *from,
+                                     ptrdiff_t from_row, REAL *to, ptrdiff_t to_row) {
     enum { L = SIMD(lanes) };
     for (ptrdiff_t i = 0; i < rows; i += L)
         for (ptrdiff_t j = 0; j < n; j += L) {
@@ -99,8 +99,25 @@ static void SIMD(turn)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptrdiff_t 
                 EACH(k, L)
                     a[k] = k < height ? SIMD(load_first)(p + k * from_row, width) : SIMD(all)(0);
             SIMD(transpose)(a);
-            for (ptrdiff_t k = 0; k < width; k++) SIMD(store)(to + (j + k) * to_row + i, a[k]);
+            REAL *q = to + j * to_row + i;
+            if (exact && height < L)
+                for (ptrdiff_t k = 0; k < width; k++)
+                    SIMD(store_first)(q + k * to_row, a[k], height);
+            else if (width == L)
+                EACH(k, L) SIMD(store)(q + k * to_row, a[k]);
+            else
+                for (ptrdiff_t k = 0; k < width; k++) SIMD(store)(q + k * to_row, a[k]);
         }
+}
+
+static void SIMD(turn)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptrdiff_t from_row, REAL *to,
+                       ptrdiff_t to_row) {
+    SIMD(turn_squares)(0, rows, n, from, from_row, to, to_row);
+}
+
+static void SIMD(turn_exact)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptrdiff_t from_row,
+                             REAL *to, ptrdiff_t to_row) {
+    SIMD(turn_squares)(1, rows, n, from, from_row, to, to_row);
 }
 
 /* The weights as the tiles read them: for each term, those of the channels of a block. */
@@ -109,6 +126,12 @@ static void SIMD(pack_weights)(const Conv *c, ptrdiff_t block, REAL *packed) {
     ptrdiff_t first = first_row(c, b), rows = first_row(c, b + 1) - first;
     const REAL *weight = (const REAL *)c->weight + (g * c->outputs + first) * c->terms;
     packed += block * c->rows * c->terms;
+    if (c->channels) {
+        ptrdiff_t left = c->channels - block * c->rows;
+        SIMD(turn)(left < c->rows ? left : c->rows, c->terms,
+                   (const REAL *)c->weight + block * c->rows * c->terms, c->terms, packed, c->rows);
+        return;
+    }
     if (c->tall) {
         ptrdiff_t width = ceil_div(rows, SIMD(lanes)) * SIMD(lanes);
         SIMD(turn)(rows, c->terms, weight, c->terms, packed, width);
@@ -284,6 +307,8 @@ enum { SIMD(sums) = (ROWS * STRETCH > 4 * TALL ? ROWS * STRETCH : 4 * TALL) * SI
 
 /* Scratch elements that one item needs: a slab, sums for a panel, and two blocks of rows. */
 static ptrdiff_t SIMD(scratch_size)(const Conv *c) {
+    if (c->channels)
+        return c->slab_size + (MOST_TURNED + c->axis[2].block) * SIMD(lanes) + LINE / sizeof(REAL);
     return c->slab_size + (c->panel + 2) * SIMD(sums) + LINE / sizeof(REAL);
 }
 
@@ -354,11 +379,153 @@ static void SIMD(conv_plane)(const Conv *c, const Item *item, ptrdiff_t block, p
     }
 }
 
+/* Depthwise: a row of the input, or of what is turned already, into the slab. */
+static void SIMD(place_row)(const Conv *c, ptrdiff_t channels, ptrdiff_t first, const REAL *source,
+                            const REAL *turned, REAL *row) {
+    enum { L = SIMD(lanes) };
+    const Axis *a = c->axis, *w = a + 2;
+    ptrdiff_t begin = first < 0 ? -first : 0, end = w->size - first;
+    if (end > w->length) end = w->length;
+    if (begin > end) begin = end = w->length;
+    for (ptrdiff_t i = 0; i < begin; i++) SIMD(store)(row + i * L, SIMD(all)(0));
+    if (turned)
+        for (ptrdiff_t i = begin; i < end; i++)
+            SIMD(store)(row + i * L, SIMD(load)(turned + (first + i) * L));
+    else
+        SIMD(turn)(channels, end - begin, source + first + begin, a[0].size * a[1].size * w->size,
+                   row + begin * L, L);
+    for (ptrdiff_t i = end; i < w->length; i++) SIMD(store)(row + i * L, SIMD(all)(0));
+}
+
+/* A slab whose elements are vectors of channels. Rows shorter than two vectors are turned several
+   at a time. */
+static void SIMD(pack_depthwise)(const Conv *c, const Item *item, ptrdiff_t channels, const REAL *x,
+                                 REAL *slab, REAL *turned) {
+    enum { L = SIMD(lanes) };
+    const Axis *d = c->axis, *h = d + 1, *w = d + 2;
+    ptrdiff_t depth = plane_length(d, item->count[0]), height = plane_length(h, item->count[1]);
+    ptrdiff_t volume = d->size * h->size * w->size, first = w->origin[0] + item->start[2] * w->step;
+    ptrdiff_t most = w->size < 2 * L && h->spread == h->step ? MOST_TURNED / w->size : 0;
+    for (ptrdiff_t pd = 0; pd < d->planes; pd++)
+        for (ptrdiff_t j = 0; j < d->length; j++, slab += c->plane_size * L) {
+            if (j >= depth) continue;
+            ptrdiff_t z = d->origin[pd] + item->start[0] * d->step + j * (d->step / d->spread);
+            REAL *row = slab;
+            for (ptrdiff_t ph = 0; ph < h->planes; ph++) {
+                ptrdiff_t ready = 0; /* rows from here on that are turned */
+                const REAL *next = turned;
+                for (ptrdiff_t k = 0; k < h->length; k++, row += w->length * L) {
+                    if (k >= height) continue;
+                    ptrdiff_t y =
+                        h->origin[ph] + item->start[1] * h->step + k * (h->step / h->spread);
+                    if (z < 0 || z >= d->size || y < 0 || y >= h->size) {
+                        memset(row, 0, (size_t)(w->length * L) * sizeof(REAL));
+                        continue;
+                    }
+                    const REAL *source = x + (z * h->size + y) * w->size;
+                    if (most && ready == 0) {
+                        ready = h->size - y < height - k ? h->size - y : height - k;
+                        if (ready > most) ready = most;
+                        SIMD(turn)(channels, ready * w->size, source, volume, turned, L);
+                        next = turned;
+                    }
+                    SIMD(place_row)(c, channels, first, source, most ? next : NULL, row);
+                    ready--, next += w->size * L;
+                }
+            }
+        }
+}
+
+/* R outputs of a row. */
+FORCE_INLINE void SIMD(depthwise)(const int R, const ptrdiff_t spread, const Conv *c,
+                                  const REAL *RESTRICT in, const REAL *RESTRICT weight,
+                                  SIMD(vec) bias, REAL *RESTRICT to) {
+    enum { L = SIMD(lanes) };
+    const ptrdiff_t *RESTRICT offset = c->offset, terms = c->terms;
+    SIMD(vec) sum[12];
+    EACH(r, R) sum[r] = SIMD(all)(0);
+    for (ptrdiff_t k = 0; k < terms; k++) {
+        const REAL *p = in + offset[k] * L;
+        SIMD(vec) w = SIMD(load)(weight + k * L);
+        EACH(r, R) sum[r] = SIMD(fma)(SIMD(load)(p + r * spread * L), w, sum[r]);
+    }
+    EACH(r, R) SIMD(store)(to + r * L, SIMD(add)(sum[r], bias));
+}
+
+#define HEIGHTS(X) X(12) X(11) X(10) X(9) X(8) X(7) X(6) X(5) X(4) X(3) X(2) X(1)
+#define DEFINE(R)                                                                                  \
+    static void PASTE(SIMD(depthwise), R)(const Conv *c, const REAL *in, const REAL *weight,       \
+                                          SIMD(vec) bias, REAL *to) {                              \
+        if (c->axis[2].spread == 1) SIMD(depthwise)(R, 1, c, in, weight, bias, to);                \
+        else SIMD(depthwise)(R, c->axis[2].spread, c, in, weight, bias, to);                       \
+    }
+HEIGHTS(DEFINE)
+#undef DEFINE
+#define CASE(R)                                                                                    \
+    case R: PASTE(SIMD(depthwise), R)(c, in, weight, bias, to); break;
+static void SIMD(any_depthwise)(ptrdiff_t n, const Conv *c, const REAL *in, const REAL *weight,
+                                SIMD(vec) bias, REAL *to) {
+    switch (n) { HEIGHTS(CASE) }
+}
+#undef CASE
+#undef HEIGHTS
+
+/* Turn `n` outputs back to their places. */
+static void SIMD(write_turned)(const Conv *c, ptrdiff_t channels, const REAL *sums, ptrdiff_t n,
+                               REAL *out) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t step = c->axis[2].out_step;
+    if (step == 1) SIMD(turn_exact)(n, channels, sums, L, out, c->out_channel);
+    else
+        for (ptrdiff_t i = 0; i < channels; i++)
+            for (ptrdiff_t j = 0; j < n; j++) out[i * c->out_channel + j * step] = sums[j * L + i];
+}
+
+static void SIMD(depthwise_item)(const Conv *c, const Item *item, REAL *slab) {
+    enum { L = SIMD(lanes), MOST = 12 };
+    const Axis *a = c->axis, *h = a + 1, *w = a + 2;
+    ptrdiff_t channel = item->g * L, left = c->channels - channel, channels = left < L ? left : L;
+    const REAL *weight = (const REAL *)c->packed + channel * c->terms;
+    REAL *line = slab + c->slab_size;
+    SIMD(vec) bias = SIMD(all)(0);
+    if (c->bias && channels == L) bias = SIMD(load)((const REAL *)c->bias + channel);
+    else if (c->bias) bias = SIMD(load_first)((const REAL *)c->bias + channel, channels);
+    SIMD(pack_depthwise)(c, item, channels,
+                         (const REAL *)c->x +
+                             (item->n * c->channels + channel) * a[0].size * h->size * w->size,
+                         slab, line);
+    int joined = h->out_step == item->count[2] * w->out_step;
+    ptrdiff_t rows = joined && item->count[2] < MOST_TURNED ? MOST_TURNED / item->count[2] : 1;
+    for (ptrdiff_t z = 0; z < item->count[0]; z++)
+        for (ptrdiff_t y = 0; y < item->count[1]; y += rows) {
+            REAL *to = line;
+            ptrdiff_t end = y + rows < item->count[1] ? y + rows : item->count[1];
+            for (ptrdiff_t i = y; i < end; i++) {
+                const REAL *in =
+                    slab + (z * a[0].spread * c->plane_size + i * h->spread * w->length) * L;
+                for (ptrdiff_t x = 0, n; x < item->count[2]; x += n, to += n * L) {
+                    n = ceil_div(item->count[2] - x, ceil_div(item->count[2] - x, MOST));
+                    SIMD(any_depthwise)(n, c, in + x * w->spread * L, weight, bias, to);
+                }
+            }
+            if (c->activation) SIMD(activate)((REAL)c->slope, line, to - line);
+            SIMD(write_turned)(c, channels, line, (to - line) / L,
+                               (REAL *)c->out + item->n * c->out_batch + channel * c->out_channel +
+                                   (item->start[0] + z) * a[0].out_step +
+                                   (item->start[1] + y) * h->out_step +
+                                   item->start[2] * w->out_step);
+        }
+}
+
 /* Compute one work item: a block of outputs of a chunk of channels. */
 static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     Item item = find_item(c, index);
     const Axis *a = c->axis;
     scratch += (LINE - (size_t)scratch % LINE) % LINE / sizeof(REAL);
+    if (c->channels) {
+        SIMD(depthwise_item)(c, &item, scratch);
+        return;
+    }
     const REAL *x = (const REAL *)c->x +
                     (item.n * c->groups + item.g) * c->inputs * a[0].size * a[1].size * a[2].size;
     if (!c->in_place) SIMD(pack_slab)(c, &item, c->inputs, x, scratch);
