@@ -18,7 +18,7 @@ cdef extern from "conv.h" nogil:
         Axis axis[3]
         Py_ssize_t batch, groups, inputs, outputs, taps, terms, rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
-        Py_ssize_t slab_size, out_batch, out_channel
+        Py_ssize_t slab_size, out_batch, out_channel, channels
         int activation, past_cache, tall
         double slope
         const void *x
@@ -288,7 +288,7 @@ def packing(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssiz
     try:
         plan_shapes(&c, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
                     algorithm, itemsize)
-        return c.tall, packed_size(&c) if packed_size(&c) > FEW_WEIGHTS else 0
+        return 2 if c.channels else c.tall, packed_size(&c) if packed_size(&c) > FEW_WEIGHTS else 0
     finally:
         free_tables(&c)
 
