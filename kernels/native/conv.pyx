@@ -18,7 +18,7 @@ cdef extern from "conv.h" nogil:
         Axis axis[3]
         Py_ssize_t batch, groups, inputs, outputs, taps, terms, rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
-        Py_ssize_t slab_size, out_batch, out_channel
+        Py_ssize_t slab_size, out_batch, out_channel, channels
         int activation, past_cache, tall
         double slope
         const void *x
@@ -218,8 +218,8 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
 
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
-         stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope,
-         real[:, :, :, :, ::1] out, const real[::1] packed=None):
+         stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope, const real[::1] packed,
+         real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias where it is not None.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made
@@ -288,7 +288,7 @@ def packing(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssiz
     try:
         plan_shapes(&c, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
                     algorithm, itemsize)
-        return c.tall, packed_size(&c) if packed_size(&c) > FEW_WEIGHTS else 0
+        return 2 if c.channels else c.tall, packed_size(&c) if packed_size(&c) > FEW_WEIGHTS else 0
     finally:
         free_tables(&c)
 

@@ -328,7 +328,11 @@ def _directly(x, weight, bias, padding, slope):
     out = np.empty((len(x), len(weight), *shape), x.dtype)
     x, ones = np.ascontiguousarray(x), (1, 1, 1)
     _dispatch.kernel("conv").conv(
-        x, weight, bias, ones, padding, ones, 1, algorithm="direct", slope=slope, out=out
+        *(x, weight, bias, ones, padding, ones, 1),
+        algorithm="direct",
+        slope=slope,
+        packed=None,
+        out=out,
     )
     return out
 
