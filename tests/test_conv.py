@@ -410,8 +410,8 @@ def test_weights_packed_beforehand_change_nothing(rng, outputs, stride):
     packed = np.empty(max(elements, 4096), "float32")
     native.pack(x.shape, weight, want.shape, *window, **name, out=packed)
     got = [np.empty_like(want) for _ in range(2)]
-    for out, given in zip(got, (None, packed)):
-        native.conv(x, weight, None, *window, **name, slope=None, out=out, packed=given)
+    for out, ready in zip(got, (None, packed)):
+        native.conv(x, weight, None, *window, **name, slope=None, out=out, packed=ready)
     assert_exact(got[1], got[0])
     assert_close(got[1], want, length=54, scale=8)
 
