@@ -257,6 +257,94 @@ def test_sizes_around_the_vectors_of_channels(backend, rng, outputs, width, wind
     assert_close(got, want, length=9 * 43, scale=8)
 
 
+@pytest.mark.parametrize("channels", [3, 37])
+@pytest.mark.parametrize("size", [(3, 5, 7), (5, 4, 33), (11, 13, 3), (2, 3, 601)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"padding": 1},
+        {"stride": 2, "padding": (1, 0, 1)},
+        {"stride": 3, "padding": 1},
+        {"padding": 5, "dilation": 4},
+        {"padding": "same", "dilation": (1, 2, 3)},
+        {"stride": (5, 1, 19), "padding": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_depthwise_of_any_channels_and_sizes(backend, rng, channels, size, window, dtype):
+    x, weight, bias = (
+        hostile.normal(rng, shape, dtype)
+        for shape in ((2, channels, *size), (channels, 1, 3, 2, 3), (channels,))
+    )
+    got = voxkern.conv3d(x, weight, bias, groups=channels, **window, activation=("leaky_relu", 0.5))
+    want = reference.conv3d(*widened(x, weight, bias), groups=channels, **window)
+    assert_close(got, np.where(want < 0, want / 2, want), length=18, scale=8)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_in_many_blocks(backend, rng, stride):
+    x = hostile.normal(rng, (1, 19, 17, 61, 67), "float32")
+    weight = hostile.normal(rng, (19, 1, 3, 5, 7), "float32")
+    arguments = {"stride": stride, "padding": (1, 2, 3), "groups": 19}
+    got = voxkern.conv3d(x, weight, **arguments)
+    want = reference.conv3d(*widened(x, weight), **arguments)
+    assert_close(got, want, length=105, scale=8)
+
+
+def test_depthwise_of_large_kernels_and_gaps(backend, rng):
+    x, weight = hostile.normal(rng, (1, 16, 31, 37, 41)), hostile.normal(rng, (16, 1, 3, 3, 3))
+    for window in ({"padding": 16, "dilation": 16}, {"stride": 13}, {"dilation": (2, 18, 1)}):
+        got = voxkern.conv3d(x, weight, groups=16, **window)
+        assert_close(got, reference.conv3d(x, weight, groups=16, **window), length=27, scale=8)
+    weight = hostile.normal(rng, (16, 1, 9, 8, 8))
+    got = voxkern.conv3d(x, weight, groups=16, stride=7)
+    assert_close(got, reference.conv3d(x, weight, groups=16, stride=7), length=576, scale=8)
+
+
+def test_a_depthwise_plan_serves_sizes_that_are_read_differently(rng):
+    weight = hostile.normal(rng, (32, 1, 3, 3, 3), "float32")
+    arguments = {"padding": 8, "dilation": 8, "groups": 32}
+    plan = voxkern.ConvPlan(weight, **arguments)
+    for width in (1, 40, 1):
+        x = hostile.normal(rng, (1, 32, 3, 5, width), "float32")
+        assert_exact(plan(x), voxkern.conv3d(x, weight, **arguments))
+
+
+@pytest.mark.parametrize("where", [(0, 0, 0), (4, 8, 6), (2, 3, 4)])
+def test_depthwise_keeps_nan_and_inf_in_their_channel(backend, rng, where):
+    x, weight = hostile.normal(rng, (1, 19, 5, 9, 7)), hostile.normal(rng, (19, 1, 3, 3, 3))
+    clean = voxkern.conv3d(x, weight, padding=1, groups=19)
+    for value in (np.nan, np.inf):
+        x[(0, 18, *where)] = value
+        got = voxkern.conv3d(x, weight, padding=1, groups=19)
+        seen = reference.conv3d(~np.isfinite(x) * 1.0, np.ones_like(weight), padding=1, groups=19)
+        assert_exact(np.isfinite(got), seen == 0)
+        assert_exact(got[seen == 0], clean[seen == 0])
+
+
+@pytest.mark.parametrize("dilation", [2, 3, 7])
+@pytest.mark.parametrize("outputs", [2, 16, 37])
+def test_dilated_depth_of_narrow_planes(backend, rng, dilation, outputs):
+    x = hostile.normal(rng, (1, 67, 17, 13, 3), "float32")
+    weight = hostile.normal(rng, (outputs, 67, 3, 2, 2), "float32")
+    got = voxkern.conv3d(x, weight, dilation=(dilation, 1, 2), padding=(5, 1, 1))
+    want = reference.conv3d(*widened(x, weight), dilation=(dilation, 1, 2), padding=(5, 1, 1))
+    assert_close(got, want, length=weight[0].size, scale=8)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 19])
+@pytest.mark.parametrize("height", [2, 13])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_short_rows_share_a_square(backend, rng, width, height, dtype):
+    x = hostile.normal(rng, (3, 31, height, width), dtype)
+    weight = hostile.normal(rng, (37, 31, 3, 5), dtype)
+    window = {"stride": 2, "padding": 2}
+    got = voxkern.conv2d(x, weight, **window, activation="relu", algorithm="direct")
+    want = reference.conv2d(*widened(x, weight), **window)
+    assert_close(got, np.maximum(want, 0), length=weight[0].size, scale=8)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("outputs", [1, 3, 19])
 def test_a_stride_of_the_kernel_size_is_a_matrix_product(backend, rng, size, outputs):

@@ -226,37 +226,51 @@ static void set_layout(Conv *c, int layout, int tall) {
 }
 
 /* Depthwise, a vector of channels at a time: for any stride and dilation, and however narrow the
-   input is, no lane is wasted; the price is to turn input and output. */
-static void plan_depthwise(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
+   input is, no lane is wasted; the price is to turn input and output. 0 if there are few channels, or
+   a block does not fit. */
+static int plan_depthwise(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
+    const Axis *a = c->axis;
+    if (c->inputs > 1 || c->outputs > 1 || lanes == 1 || 2 * c->groups < lanes ||
+        c->terms > MOST_TERMS)
+        return 0;
+    set_layout(c, WHOLE, 0);
     c->channels = c->groups;
     c->groups = ceil_div(c->channels, lanes);
-    set_layout(c, WHOLE, 0);
     plan_blocks(c, lanes, budget / lanes);
+    if (slab_elements(c, a[0].block, a[1].block, a[2].block) > budget / lanes) {
+        c->groups = c->channels, c->channels = 0;
+        return 0;
+    }
     size_slab(c, 1);
     c->slab_size *= lanes;
     c->rows = lanes, c->row_blocks = 1;
+    return 1;
+}
+
+/* The layouts along W and kinds of tile to choose from. The later half has a plane per tap along D: of
+   a dilated kernel, those between the taps are not copied. */
+static void set_candidate(Conv *c, int i) {
+    static const int layout[] = {SPLIT, PER_TAP, WHOLE, PER_TAP}, tall[] = {0, 0, 1, 1};
+    set_layout(c, layout[i % 4], tall[i % 4]);
+    if (i >= 4) plan_axis(c->axis, PER_TAP);
 }
 
 /* Everything that depends on the shapes alone. With `columns`, a plane per tap along every axis
    (im2col in blocks); else the cheapest layout along W, and the cheaper kind of tile. */
 static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int columns) {
-    static const int layout[] = {SPLIT, PER_TAP, WHOLE, PER_TAP}, tall[] = {0, 0, 1, 1};
+    int dilated = c->axis[0].taps > 1 && c->axis[0].offset[1] - c->axis[0].offset[0] > 1;
     Axis *a = c->axis;
     merge_axes(a);
-    if (c->inputs == 1 && c->outputs == 1 && !columns && lanes > 1 && 2 * c->groups >= lanes &&
-        c->terms <= MOST_TERMS) {
-        plan_depthwise(c, lanes, budget);
-        return;
-    }
+    if (!columns && plan_depthwise(c, lanes, budget)) return;
     for (int i = 0; i < 3; i++) plan_axis(a + i, PER_TAP);
-    double cost[4];
+    double cost[8];
     int best = 0;
-    for (int i = 0; i < 4 && !columns; i++) {
-        set_layout(c, layout[i], tall[i]);
+    for (int i = 0; i < (dilated ? 8 : 4) && !columns; i++) {
+        set_candidate(c, i);
         cost[i] = plan_blocks(c, lanes, budget);
         if (cost[i] < cost[best]) best = i;
     }
-    if (!columns) set_layout(c, layout[best], tall[best]);
+    if (!columns) set_candidate(c, best);
     plan_blocks(c, lanes, budget);
     size_slab(c, lanes);
     plan_rows(c, lanes);
@@ -306,12 +320,15 @@ typedef struct {
     ptrdiff_t from, to, count;
 } Piece;
 
-/* Outputs of a line that one row of tiles computes: STRETCH vectors at most. */
+/* Outputs of a line that one row of tiles computes: STRETCH vectors at most, or tall tiles for
+   several short rows. */
 typedef struct {
     ptrdiff_t start;          /* in the slab; it may lie before the outputs wanted */
     ptrdiff_t count, vectors; /* of outputs */
+    ptrdiff_t next;           /* elements of the line from here to the next stretch */
+    ptrdiff_t tiles, pitch;   /* tall: tiles, and slab elements from one to the next */
     int pieces;
-    Piece piece[STRETCH * LANES];
+    Piece piece[STRETCH * LANES + 2 * TALL];
 } Stretch;
 
 /* Elements of a line from one row of outputs to the next. */
@@ -320,12 +337,12 @@ static ptrdiff_t line_pitch(const Conv *c, const Item *item) {
     return w->spread == 1 ? w->length : item->count[2];
 }
 
-/* List the places of outputs [v, v + n) of a line in a channel of `out`, `ahead` of them skipped. */
+/* Add the places of outputs [v, v + n) of a line in a channel of `out`. */
 static void find_pieces(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t n, ptrdiff_t from,
                         Stretch *s) {
     const Axis *h = c->axis + 1, *w = c->axis + 2;
     ptrdiff_t pitch = line_pitch(c, item);
-    Piece *last = s->piece - 1;
+    Piece *last = s->piece + s->pieces - 1;
     for (ptrdiff_t y = v / pitch, x = v % pitch; n > 0; y++, x = 0) {
         ptrdiff_t count = item->count[2] - x < n ? item->count[2] - x : n;
         ptrdiff_t to = (item->start[1] + y) * h->out_step + (item->start[2] + x) * w->out_step;
@@ -351,20 +368,29 @@ static void find_wide(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t he
     if (c->in_place) over = item->start[2] + v + s->vectors * lanes - c->axis[2].size;
     if (over < 0) over = 0;
     s->start = v - over;
+    s->next = s->count;
+    s->pieces = 0;
     find_pieces(c, item, v, s->count, over, s);
 }
 
-/* The same for tall tiles: even parts of a line, or of a row where rows do not follow one another. */
+/* The same for tall tiles: even parts of a line, or of a row where rows do not follow one another;
+   short rows together, as their sums are turned in squares. */
 static void find_tall(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t length,
                       ptrdiff_t lanes, Stretch *s) {
     const Axis *h = c->axis + 1, *w = c->axis + 2;
     ptrdiff_t pitch = line_pitch(c, item), whole = w->spread == 1 && w->span == 0 && h->spread == 1;
     ptrdiff_t left = whole ? length - v : item->count[2] - v % pitch;
     s->start = v / pitch * h->spread * w->length + v % pitch * w->spread;
-    s->count = left > 0 ? ceil_div(left, ceil_div(left, TALL)) : pitch - v % pitch;
-    s->vectors = ceil_div(s->count, lanes);
     s->pieces = 0;
-    if (left > 0) find_pieces(c, item, v, s->count, 0, s);
+    s->next = pitch - v % pitch;
+    if (left <= 0) return;
+    ptrdiff_t n = ceil_div(left, ceil_div(left, TALL)), rows = item->count[1] - v / pitch;
+    s->tiles = whole || n < item->count[2] ? 1 : 2 * TALL / n < rows ? 2 * TALL / n : rows;
+    s->pitch = h->spread * w->length;
+    s->count = s->tiles * n;
+    s->vectors = ceil_div(s->count, lanes);
+    s->next = (s->tiles - 1) * pitch + n;
+    for (ptrdiff_t i = 0; i < s->tiles; i++) find_pieces(c, item, v + i * pitch, n, i * n, s);
 }
 
 #define REAL float
