@@ -172,26 +172,26 @@ cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
     c.chunks = (c.row_blocks + c.chunk - 1) // c.chunk
 
 
-cdef int run(const Conv *given, real sample, int columns) except -1:
+cdef int run(Conv *c, real sample, int columns) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
-    cdef Conv planned = given[0]
-    cdef Conv *c = &planned
     cdef int threads = useful_threads(work(c))
     cdef Py_ssize_t blocks, items, size = plan_scratch(c, sample, columns), weights = 0
+    cdef const void *given = c.packed
     fill_offsets(c)
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     share_rows(c, blocks, threads)
     items = blocks * c.chunks
-    if c.packed == NULL:
+    if given == NULL:
         weights = packed_size(c)
     cdef real *scratch = <real *> take_scratch((threads * size + weights) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
     with nogil:
-        if weights:
+        if given == NULL:
             c.packed = scratch + threads * size
             pack_all[real](c, scratch + threads * size, threads)
         run_items[real](c, items, scratch, size, threads)
+    c.packed = given
     give_scratch(scratch)
     return 0
 

@@ -204,35 +204,24 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
 
 /* The shapes in use: WIDTH(rows) vectors, one row less in some blocks, and what a line leaves.
    R*V sums, V inputs and a weight (and a product, where it is not fused) fit the registers. */
+/* The formatter does not agree with itself here. */
+/* clang-format off */
 #if SIMD_REGISTERS == 32
 #define WIDTH(rows) ((rows) > 4 ? 3 : (rows) > 2 ? 6 : 8)
-#define SHAPES(X)                                                                                  \
-    X(8, 3)                                                                                        \
-    X(7, 3)                                                                                        \
-    X(6, 3)                                                                                        \
-    X(5, 3)                                                                                        \
-    X(4, 3)                                                                                        \
-    X(4, 6)                                                                                        \
-    X(3, 6)                                                                                        \
-    X(2, 6)                                                                                        \
-    X(2, 8)                                                                                        \
-    X(1, 8)                                                                                        \
-    X(8, 2)                                                                                        \
-    X(7, 2)                                                                                        \
-    X(6, 2)                                                                                        \
-    X(5, 2)                                                                                        \
-    X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1) X(4, 1) X(3, 1) X(2, 1)        \
-        X(1, 1)
+#define SHAPES(X) \
+    X(8, 3) X(7, 3) X(6, 3) X(5, 3) X(4, 3) X(4, 6) X(3, 6) X(2, 6) X(2, 8) X(1, 8) X(8, 2) \
+    X(7, 2) X(6, 2) X(5, 2) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1) \
+    X(4, 1) X(3, 1) X(2, 1) X(1, 1)
 #elif defined(SIMD_UNFUSED)
 #define WIDTH(rows) ((rows) > 2 ? 2 : 4)
 #define SHAPES(X) X(2, 4) X(1, 4) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) X(3, 1) X(2, 1) X(1, 1)
 #else
 #define WIDTH(rows) ((rows) > 2 ? 3 : (rows) > 1 ? 4 : 8)
-#define SHAPES(X)                                                                                  \
-    X(4, 3)                                                                                        \
-    X(3, 3)                                                                                        \
-    X(2, 3) X(2, 4) X(1, 4) X(1, 8) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) X(3, 1) X(2, 1) X(1, 1)
+#define SHAPES(X) \
+    X(4, 3) X(3, 3) X(2, 3) X(2, 4) X(1, 4) X(1, 8) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) \
+    X(3, 1) X(2, 1) X(1, 1)
 #endif
+/* clang-format on */
 #define DEFINE(R, V)                                                                               \
     static void PASTE(PASTE(SIMD(tile), R), V)(const SIMD(Tile) * t) { SIMD(tile)(R, V, t); }
 SHAPES(DEFINE)

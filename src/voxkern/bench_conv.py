@@ -150,7 +150,11 @@ def tiny(console, budget, clock):
     placed = window.volume(*window.checked(layer.kernel, layer.stride, layer.padding, 1))
     contenders = {
         "kernel": lambda: kernel(
-            x, weight, None, *placed, 1, algorithm="direct", slope=None, out=out
+            *(x, weight, None, *placed, 1),
+            algorithm="direct",
+            slope=None,
+            packed=None,
+            out=out,
         ),
         "call": lambda: voxkern.conv3d(x, weight, *rest, out=out),
         **{name: call for name, call in contenders.items() if name not in ("call", "NumPy")},
