@@ -47,8 +47,8 @@ def conv3d(
         Split the channels: each group of outputs sees its own group of inputs.
     algorithm : {"auto", "direct", "winograd", "fft", "im2col"}
         ``"direct"`` reads windows out of a block of the input that fits the cache; ``"im2col"``
-        copies the windows of a block into columns first; ``"winograd"`` needs stride and dilation
-        1 along the axes whose kernel size is 2 to 5, and one such axis; ``"fft"`` needs stride and
+        copies the windows of a block into columns first; ``"winograd"`` needs an axis of kernel
+        size 2 to 5, stride 1 and dilation 1, and sums others directly; ``"fft"`` needs stride and
         dilation 1. ``"auto"`` chooses. The results differ by rounding alone.
     activation : None, "relu" or ("leaky_relu", slope)
         What to apply to the result in the same pass: negative values become 0, or `slope` times
@@ -71,13 +71,15 @@ def conv3d(
 
     Notes
     -----
-    Sums run over channels and kernel positions in order, in blocks of 512 terms whose sums are
-    added. A result does not depend on the number of threads. The zeros of the padding are
-    multiplied like any others.
+    Direct sums run over channels and kernel positions in order, in blocks of 512 terms whose sums
+    are added. A result does not depend on the number of threads. Where a result of Winograd's is
+    not finite, all are computed again by the direct sum: NaN and inf stay in the windows that hold
+    them.
 
     Extra memory: about 512 kB per thread (more where a single row of windows over all channels
-    is larger) and 8 bytes per weight of one output channel; :func:`conv_workspace` tells. The
-    columns are never made whole.
+    is larger), 8 bytes per weight of one output channel, and the weights packed: 8 times their
+    size for Winograd's largest tile. :func:`conv_workspace` tells. The last call's scratch, if it
+    is at most 64 MB, is kept for the next. The columns are never made whole.
 
     For many calls with the same weights see :class:`ConvPlan`.
 

@@ -13,8 +13,15 @@ LARGEST_WINOGRAD = 5  # kernel size along an axis
 ALGORITHMS = ("auto", "direct", "winograd", "fft", "im2col")
 
 
-# Costs in vector multiply-adds, fitted to runs on Zen 5 with AVX-512 (512-bit at full rate). With
-# AVX2 all but the last two are the same, as vectors are half as long on both sides.
+# Costs in vector multiply-adds, fitted to runs on Zen 5 with AVX-512 (512-bit at full rate), one
+# thread. Vectors of AVX2 are half as long on both sides. GFLOP/s of the direct sum, kernel 3:
+#   channels, size     direct  2x2x2  2x4x4  4x4x4        channels, size   direct  2x2   4x4
+#   16, 64x64x64          195    121    256    340        64, 56x56           210   330   496
+#   32, 64x64x64          204    275    460    727        128, 28x28          200   381   530
+#   64, 16x56x56          224    404    705    905        256, 14x14          214   388   379
+#   128, 8x28x28          235    430    589   1070        512, 7x7            180   216   188
+#   256, 4x14x14          230    380    734    936
+#   512, 2x7x7            179    422    217    109        kernel 5, 16, 44x44x44: 212, 1x2x2 237
 DIRECT = 1.5  # of a vector of products summed directly, with what it moves
 TRANSFORM = 32  # of a vector of channels at one point of one tile: fetched, transformed, delivered
 PACK = 24  # of a vector of weights that is transformed in the call
@@ -37,7 +44,7 @@ def automatic(x, weight, out, stride, padding, dilation, groups, kept=False):
         time = max(tiles * products, READ * products)
         time += TRANSFORM * tiles * points * (math.ceil(inputs / 16) + vectors)
         time += 0 if kept else PACK * products * max(1, inputs / 64)  # further and further apart
-        if time < least:
+        if time <= least:  # of equals the last, with long rows of tiles
             least, best = time, ("winograd", tile)
     large = max(kernel_size) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}
     if large and best[0] == "direct" and conv_fft.pays(out, weight, groups, kept):
