@@ -11,6 +11,7 @@ import json
 import math
 import statistics
 import sys
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -61,7 +62,7 @@ def draw(measured):
     axes.set_yscale("log")
     axes.set_xlabel("operations of the direct sum per byte of input, weights and output")
     axes.set_ylabel("GFLOP/s of the direct sum")
-    axes.set_title("\n".join(measured["heading"][:1]), fontsize=9)
+    axes.set_title("\n".join(textwrap.wrap(measured["heading"][0], 90)), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(which="major", color="0.9", lw=0.6)
     axes.set_axisbelow(True)

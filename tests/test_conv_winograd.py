@@ -164,6 +164,15 @@ def test_gradients_are_the_oracle(
     assert np.abs(out - want).max() <= error * np.abs(want).max()
 
 
+def test_gradients_of_no_samples_are_zero(backend):
+    x, grad = np.ones((0, 3, 1, 5, 5), "float32"), np.ones((0, 4, 1, 3, 3), "float32")
+    out, ones = np.ones((4, 3, 1, 3, 3), "float32"), (1, 1, 1)
+    window = ((0, 0),) * 3, ones, ones
+    kernel = _dispatch.kernel(OPERATION)
+    assert kernel.backward_weight(grad, x, (1, 3, 3), (1, 2, 2), *window, 1, out=out)
+    assert_exact(out, np.zeros_like(out))
+
+
 @pytest.mark.parametrize("shape", [(1, 40, 6, 14, 14), (5, 33, 1, 7, 7), (1, 64, 4, 30, 5)])
 def test_results_do_not_depend_on_threads(shape, rng):
     x = hostile.normal(rng, shape, "float32")

@@ -227,6 +227,9 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
     cdef Winograd c
     cdef int bad = 0, threads
     cdef Py_ssize_t item, items, size, lanes = lanes_float if real is float else lanes_double
+    if grad.size == 0:
+        memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
+        return True
     set_axes(&c, kernel_size, tile)
     set_shapes(&c, x.shape, grad.shape, padding, stride, dilation, groups)
     c.x = <const void *> &x[0, 0, 0, 0, 0]
