@@ -16,7 +16,7 @@ import hostile
 from accuracy import assert_close, assert_exact
 
 OPERATION = "conv"
-ALGORITHMS = ["direct", "fft", "im2col"]  # "auto" is one of them, and has their errors
+ALGORITHMS = ["direct", "winograd", "fft", "im2col"]  # "auto" is one of them
 # Peak of the input up to which the sums of an algorithm do not overflow before direct ones do.
 LOUDEST = {"winograd": 1e34}
 # Channels from which on an algorithm is held to a multiple of the error of plain summation.

@@ -154,7 +154,7 @@ def _best_block(out_shape, weight_shape, groups, itemsize, transformed):
 
 
 def scratch(out_shape, weight_shape, groups, itemsize):
-    """Bytes that a call takes at most, for float32 and float64."""
+    """Bytes that a call takes at most, for float32 and float64; NumPy's transforms take twice."""
     block = choose_block(out_shape, weight_shape, groups, itemsize)
     inputs, outputs = weight_shape[1], weight_shape[0] // groups
     step = _outputs_per_step(block, inputs, outputs, itemsize)
@@ -163,7 +163,8 @@ def scratch(out_shape, weight_shape, groups, itemsize):
     points = math.prod(block[:-1]) * (block[-1] + 2) * itemsize  # half a spectrum, and one more
     weights = inputs * step
     making = weights * (math.prod(weight_shape[2:]) * itemsize + 3 * points)
-    return max(making, points * (weights + together * (3 * inputs + 4 * step)))
+    most = max(making, points * (weights + together * (3 * inputs + 4 * step)))
+    return most if _has_scipy() else 2 * most
 
 
 def _excess(block, weight_shape, itemsize, transformed):
