@@ -22,12 +22,22 @@ class Timed:
         voxkern.set_num_threads(1)
         _, self.calls = type(self).make(self.named[name])
 
-    def against(self, peer, ours):
-        """Peer's time over ours."""
-        installed_torch()
-        if peer not in self.calls:
-            raise NotImplementedError(f"{peer} is not installed")
-        return ratio(self.calls[ours], self.calls[peer])
+
+class Beside(Timed):
+    """Beside `peer`; asv skips what raises NotImplementedError here."""
+
+    peer = "torch"
+
+    def setup(self, name):
+        if self.peer == "torch":
+            installed_torch()
+        super().setup(name)
+        if self.peer not in self.calls:
+            raise NotImplementedError(f"{self.peer} is not installed")
+
+    def ratio(self, ours):
+        """The peer's time over ours."""
+        return ratio(self.calls[ours], self.calls[self.peer])
 
 
 class Conv(Timed):
@@ -39,14 +49,22 @@ class Conv(Timed):
     def time_call(self, name):
         self.calls["call"]()
 
-    def track_plan_torch_ratio(self, name):
-        return self.against("torch", layers.SAME_TERMS["torch"])
 
-    def track_plan_onnxruntime_ratio(self, name):
-        return self.against("onnxruntime", layers.SAME_TERMS["onnxruntime"])
+class ConvBesideTorch(Beside):
+    named, make, params = NAMED, layers.forward, [list(NAMED)]
 
-    def track_call_torch_ratio(self, name):
-        return self.against("torch", "call")
+    def track_plan_ratio(self, name):
+        return self.ratio(layers.SAME_TERMS["torch"])
+
+    def track_call_ratio(self, name):
+        return self.ratio("call")
+
+
+class ConvBesideOnnxruntime(Beside):
+    named, make, params, peer = NAMED, layers.forward, [list(NAMED)], "onnxruntime"
+
+    def track_plan_ratio(self, name):
+        return self.ratio(layers.SAME_TERMS["onnxruntime"])
 
 
 class Memory(Timed):
@@ -64,8 +82,12 @@ class Images(Timed):
     def time_plan(self, name):
         self.calls["plan"]()
 
-    def track_plan_ncnn_ratio(self, name):
-        return self.against("ncnn", layers.SAME_TERMS["ncnn"])
+
+class ImagesBesideNcnn(Beside):
+    named, make, params, peer = IMAGES, layers.with_ncnn, [list(IMAGES)], "ncnn"
+
+    def track_plan_ratio(self, name):
+        return self.ratio(layers.SAME_TERMS["ncnn"])
 
 
 class Backward(Timed):
@@ -74,8 +96,12 @@ class Backward(Timed):
     def time_backward(self, name):
         self.calls["call"]()
 
-    def track_backward_torch_ratio(self, name):
-        return self.against("torch", "call")
+
+class BackwardBesideTorch(Beside):
+    named, make, params = CUBED, layers.backward, [list(CUBED)]
+
+    def track_backward_ratio(self, name):
+        return self.ratio("call")
 
 
 class Transposed(Timed):
@@ -84,8 +110,12 @@ class Transposed(Timed):
     def time_transposed(self, name):
         self.calls["call"]()
 
-    def track_transposed_torch_ratio(self, name):
-        return self.against("torch", "call")
+
+class TransposedBesideTorch(Beside):
+    named, make, params = TRANSPOSED, layers.transposed, [list(TRANSPOSED)]
+
+    def track_transposed_ratio(self, name):
+        return self.ratio("call")
 
 
 class Tiny(Timed):
