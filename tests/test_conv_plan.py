@@ -482,6 +482,12 @@ def test_the_workspace_of_the_fft(x, weight):
     assert 0.4 * told <= measured <= told
 
 
+def test_every_thread_of_a_depthwise_convolution_has_scratch():
+    shapes = (1, 64, 64, 64), (64, 1, 3, 3)
+    one, two = (voxkern.conv_workspace(*shapes, groups=64, num_threads=n) for n in (1, 2))
+    assert two > 1.5 * one
+
+
 def test_the_workspace_grows_with_threads_and_not_with_the_batch():
     shapes = (1, 16, 48, 48, 48), (16, 16, 3, 3, 3)
     one, four = (voxkern.conv_workspace(*shapes, num_threads=n) for n in (1, 4))

@@ -7,12 +7,13 @@
    for every kernel size, stride, padding and dilation, and for one to three axes. Outputs v run
    over the slab's rows as if they were one line: a few at the end of each row are computed from
    what happens to lie there and are not copied out. Along W a plane per tap can be made instead
-   (`expand`), which wastes no output and copies more. */
+   (PER_TAP), which wastes no output and copies more. */
 #ifndef VOXKERN_CONV_H
 #define VOXKERN_CONV_H
 #include <stdlib.h>
 #include <string.h>
 #include "simd.h"
+#include "split.h"
 #include "stream.h"
 
 /* The largest tiles: ROWS output channels, STRETCH vectors of outputs; tall ones: TALL outputs, two
@@ -22,10 +23,9 @@
 #define TALL (SIMD_REGISTERS == 32 ? 14 : 6)
 enum { STRETCH = 8, PANEL = 64 * 1024, LANES = lanes_float };
 enum { MOST_TERMS = 512 }; /* per partial sum */
-enum {
-    MOST_TURNED = 128
-}; /* outputs of a depthwise convolution turned together, unless a row is longer */
-enum { ROWS_AHEAD = 6 }; /* of the input, fetched before they are copied */
+enum { ROWS_AHEAD = 6 };   /* of the input, fetched before they are copied */
+/* Outputs of a depthwise convolution that are turned together, unless a row is longer. */
+enum { MOST_TURNED = 128 };
 
 typedef struct {
     ptrdiff_t size;     /* of the input */
@@ -57,7 +57,7 @@ typedef struct {
     ptrdiff_t block;                 /* terms per partial sum */
     ptrdiff_t *offset;               /* [terms] */
     ptrdiff_t plane_size;            /* slab elements of one plane along D: its H and W planes */
-    ptrdiff_t slab_size, line_size;  /* elements of a slab; of a line of outputs, whole vectors */
+    ptrdiff_t slab_size;             /* elements of a slab */
     const void *x, *bias;
     const void *weight; /* [channel][term] */
     const void *packed; /* the same as the tiles read them */
@@ -71,8 +71,6 @@ typedef struct {
     ptrdiff_t
         channels; /* if depthwise: a group is a vector of these, and so an element of a slab */
 } Conv;
-
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 
 static ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
 
@@ -147,13 +145,8 @@ static void merge_axes(Axis *a) {
     }
 }
 
-/* The largest of blocks of about one size, of at most `most` outputs each. */
-static ptrdiff_t even_block(const Axis *a, ptrdiff_t most) {
-    return ceil_div(a->count, ceil_div(a->count, most));
-}
-
 static void set_block(Axis *a, ptrdiff_t most) {
-    a->block = even_block(a, most);
+    a->block = even_block(a->count, most);
     a->blocks = ceil_div(a->count, a->block);
     a->length = plane_length(a, a->block);
 }
@@ -168,7 +161,7 @@ static double plan_blocks(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     best[2] = x;
     double lowest = block_cost(c, 1, 1, x, lanes);
     for (ptrdiff_t z = 8; z > 0; z--) {
-        z = even_block(a, z);
+        z = even_block(a->count, z);
         for (ptrdiff_t n = 1; n <= a[1].count; n += (n + 1) / 2) {
             ptrdiff_t y = ceil_div(a[1].count, n);
             if (slab_elements(c, z, y, x) > budget) continue;
@@ -185,8 +178,6 @@ static void size_slab(Conv *c, ptrdiff_t lanes) {
     c->plane_size = a[1].planes * a[2].planes * a[1].length * a[2].length;
     /* An odd number of vectors: planes must not fall on the same few sets of the cache. */
     if (c->plane_size >= 16 * lanes) c->plane_size = ((c->plane_size / lanes + 1) | 1) * lanes;
-    ptrdiff_t line = (a[1].block - 1) * a[2].length + plane_length(a + 2, a[2].block);
-    c->line_size = ceil_div(line, lanes) * lanes;
     /* The last vector may reach past the end. */
     c->slab_size =
         ceil_div(c->inputs * a[0].planes * a[0].length * c->plane_size, lanes) * lanes + lanes;
@@ -195,8 +186,7 @@ static void size_slab(Conv *c, ptrdiff_t lanes) {
 /* Output channel of a group at which a block of rows begins. Blocks of rows differ by one at most;
    tall ones are whole vectors, but for the last. */
 static ptrdiff_t first_row(const Conv *c, ptrdiff_t block) {
-    ptrdiff_t o = block * c->least_rows + (block < c->more_rows ? block : c->more_rows);
-    return o < c->outputs ? o : c->outputs;
+    return smaller(block * c->least_rows + smaller(block, c->more_rows), c->outputs);
 }
 
 /* Terms per partial sum. Each block of terms is summed on its own and added to the total: the
@@ -308,8 +298,7 @@ static Item find_item(const Conv *c, ptrdiff_t index) {
     for (int i = 2; i >= 0; i--) {
         const Axis *a = c->axis + i;
         item.start[i] = index % a->blocks * a->block, index /= a->blocks;
-        ptrdiff_t left = a->count - item.start[i];
-        item.count[i] = left < a->block ? left : a->block;
+        item.count[i] = smaller(a->block, a->count - item.start[i]);
     }
     item.g = index % c->groups, item.n = index / c->groups;
     return item;
@@ -344,7 +333,7 @@ static void find_pieces(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t 
     ptrdiff_t pitch = line_pitch(c, item);
     Piece *last = s->piece + s->pieces - 1;
     for (ptrdiff_t y = v / pitch, x = v % pitch; n > 0; y++, x = 0) {
-        ptrdiff_t count = item->count[2] - x < n ? item->count[2] - x : n;
+        ptrdiff_t count = smaller(item->count[2] - x, n);
         ptrdiff_t to = (item->start[1] + y) * h->out_step + (item->start[2] + x) * w->out_step;
         if (count > 0 && last >= s->piece && last->from + last->count == from &&
             last->to + last->count * w->out_step == to)
@@ -363,7 +352,7 @@ static void find_wide(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t he
     s->vectors = v < head ? 1 : vectors >= width ? width : vectors >= 2 ? 2 : 1;
     if (c->in_place && c->axis[2].size < s->vectors * lanes) s->vectors = 1;
     if (v < head) length = head;
-    s->count = s->vectors * lanes < length - v ? s->vectors * lanes : length - v;
+    s->count = smaller(s->vectors * lanes, length - v);
     /* Nothing behind `x` is read. */
     if (c->in_place) over = item->start[2] + v + s->vectors * lanes - c->axis[2].size;
     if (over < 0) over = 0;
@@ -385,7 +374,7 @@ static void find_tall(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t le
     s->next = pitch - v % pitch;
     if (left <= 0) return;
     ptrdiff_t n = ceil_div(left, ceil_div(left, TALL)), rows = item->count[1] - v / pitch;
-    s->tiles = whole || n < item->count[2] ? 1 : 2 * TALL / n < rows ? 2 * TALL / n : rows;
+    s->tiles = whole || n < item->count[2] ? 1 : smaller(2 * TALL / n, rows);
     s->pitch = h->spread * w->length;
     s->count = s->tiles * n;
     s->vectors = ceil_div(s->count, lanes);

@@ -113,8 +113,9 @@ cdef void free_tables(Conv *c) noexcept:
 
 cdef Py_ssize_t work(Conv *c) noexcept:
     """What a convolution costs, in elements that could be moved in its time."""
-    return (c.batch * c.groups * c.outputs * c.axis[0].count * c.axis[1].count * c.axis[2].count
-            * c.terms // PRODUCTS)
+    cdef Py_ssize_t channels = c.channels if c.channels else c.groups * c.outputs
+    return (c.batch * channels * c.axis[0].count * c.axis[1].count * c.axis[2].count * c.terms
+            // PRODUCTS)
 
 
 cdef Py_ssize_t plan_scratch(Conv *c, real sample, int columns) noexcept:
@@ -176,22 +177,20 @@ cdef int run(Conv *c, real sample, int columns) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
     cdef int threads = useful_threads(work(c))
     cdef Py_ssize_t blocks, items, size = plan_scratch(c, sample, columns), weights = 0
-    cdef const void *given = c.packed
     fill_offsets(c)
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     share_rows(c, blocks, threads)
     items = blocks * c.chunks
-    if given == NULL:
+    if c.packed == NULL:
         weights = packed_size(c)
     cdef real *scratch = <real *> take_scratch((threads * size + weights) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
     with nogil:
-        if given == NULL:
+        if c.packed == NULL:
             c.packed = scratch + threads * size
             pack_all[real](c, scratch + threads * size, threads)
         run_items[real](c, items, scratch, size, threads)
-    c.packed = given
     give_scratch(scratch)
     return 0
 
@@ -267,7 +266,7 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     try:
         size = plan_shapes(&c, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
                            algorithm, itemsize)
-        threads = min(threads, 1 + (work(&c) >> 15))  # as host.useful_threads
+        threads = useful_threads(work(&c), threads)
         taps = c.axis[0].taps + c.axis[1].taps + c.axis[2].taps
         size = threads * size + packed_size(&c)
         return size * itemsize + (c.terms + 4 * taps) * sizeof(Py_ssize_t)

@@ -84,19 +84,6 @@ static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels,
             }
 }
 
-/* A square of vectors, in place: log2(L) rounds of interleaving. */
-FORCE_INLINE void SIMD(transpose)(SIMD(vec) * a) {
-    enum { L = SIMD(lanes) };
-    UNROLL for (int n = 1; n < L; n *= 2) {
-        SIMD(vec) b[L];
-        EACH(i, L / 2) {
-            b[2 * i] = SIMD(zip_low)(a[i], a[i + L / 2]);
-            b[2 * i + 1] = SIMD(zip_high)(a[i], a[i + L / 2]);
-        }
-        EACH(i, L) a[i] = b[i];
-    }
-}
-
 /* to[j][i] = from[i][j] for `rows` x `n` elements, in squares; rows of `to` hold whole vectors, with
    zeros behind, unless it is `exact`. */
 FORCE_INLINE void SIMD(turn_squares)(const int exact, ptrdiff_t rows, ptrdiff_t n, const REAL *from,
@@ -104,7 +91,7 @@ FORCE_INLINE void SIMD(turn_squares)(const int exact, ptrdiff_t rows, ptrdiff_t 
     enum { L = SIMD(lanes) };
     for (ptrdiff_t i = 0; i < rows; i += L)
         for (ptrdiff_t j = 0; j < n; j += L) {
-            ptrdiff_t height = rows - i < L ? rows - i : L, width = n - j < L ? n - j : L;
+            ptrdiff_t height = smaller(L, rows - i), width = smaller(L, n - j);
             const REAL *p = from + i * from_row + j;
             SIMD(vec) a[L];
             if (height == L && width == L)
@@ -142,7 +129,7 @@ static void SIMD(pack_weights)(const Conv *c, ptrdiff_t block, REAL *packed) {
     packed += block * c->rows * c->terms;
     if (c->channels) {
         ptrdiff_t left = c->channels - block * c->rows;
-        SIMD(turn)(left < c->rows ? left : c->rows, c->terms,
+        SIMD(turn)(smaller(left, c->rows), c->terms,
                    (const REAL *)c->weight + block * c->rows * c->terms, c->terms, packed, c->rows);
         return;
     }
@@ -448,8 +435,7 @@ static void SIMD(pack_depthwise)(const Conv *c, const Item *item, ptrdiff_t chan
                     }
                     const REAL *source = x + (z * h->size + y) * w->size;
                     if (most && ready == 0) {
-                        ready = h->size - y < height - k ? h->size - y : height - k;
-                        if (ready > most) ready = most;
+                        ready = smaller(most, smaller(h->size - y, height - k));
                         SIMD(turn)(channels, ready * w->size, source, volume, turned, L);
                         next = turned;
                     }
@@ -508,7 +494,7 @@ static void SIMD(write_turned)(const Conv *c, ptrdiff_t channels, const REAL *su
 static void SIMD(depthwise_item)(const Conv *c, const Item *item, REAL *slab) {
     enum { L = SIMD(lanes), MOST = 12 };
     const Axis *a = c->axis, *h = a + 1, *w = a + 2;
-    ptrdiff_t channel = item->g * L, left = c->channels - channel, channels = left < L ? left : L;
+    ptrdiff_t channel = item->g * L, channels = smaller(L, c->channels - channel);
     const REAL *weight = (const REAL *)c->packed + channel * c->terms;
     REAL *line = slab + c->slab_size;
     SIMD(vec) bias = SIMD(all)(0);
@@ -523,7 +509,7 @@ static void SIMD(depthwise_item)(const Conv *c, const Item *item, REAL *slab) {
     for (ptrdiff_t z = 0; z < item->count[0]; z++)
         for (ptrdiff_t y = 0; y < item->count[1]; y += rows) {
             REAL *to = line;
-            ptrdiff_t end = y + rows < item->count[1] ? y + rows : item->count[1];
+            ptrdiff_t end = smaller(y + rows, item->count[1]);
             for (ptrdiff_t i = y; i < end; i++) {
                 const REAL *in =
                     slab + (z * a[0].spread * c->plane_size + i * h->spread * w->length) * L;
@@ -554,13 +540,12 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
                     (item.n * c->groups + item.g) * c->inputs * a[0].size * a[1].size * a[2].size;
     if (!c->in_place) SIMD(pack_slab)(c, &item, c->inputs, x, scratch);
     const REAL *in = c->in_place ? x + item.start[2] : scratch;
-    ptrdiff_t b = item.chunk * c->chunk, end = b + c->chunk;
-    if (end > c->row_blocks) end = c->row_blocks;
+    ptrdiff_t b = item.chunk * c->chunk, end = smaller(b + c->chunk, c->row_blocks);
     for (; b < end; b += c->panel)
         for (ptrdiff_t z = 0; z < item.count[0]; z++) {
             REAL *out =
                 (REAL *)c->out + item.n * c->out_batch + (item.start[0] + z) * a[0].out_step;
-            SIMD(conv_plane)(c, &item, b, b + c->panel < end ? b + c->panel : end,
+            SIMD(conv_plane)(c, &item, b, smaller(b + c->panel, end),
                              in + z * a[0].spread * c->plane_size, out, scratch + c->slab_size);
         }
     if (c->past_cache) stream_end();

@@ -20,11 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include "simd.h"
+#include "split.h"
 
 /* Half of the points other than 0 and infinity; the others are their negatives. P*Q is 1. */
 #define P (2.0 / 3)
 #define Q (3.0 / 2)
-enum { MOST_POINTS = 6, MOST_TILE = 5 };
+enum { MOST_POINTS = 6 };
 
 /* Tiles of a block: what is made of them should stay in the second-level cache, but fewer would
    read the weights too often. */
@@ -73,9 +74,6 @@ typedef struct {
     ptrdiff_t number;
 } Tap;
 
-static ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
 static int is_summed(const WinogradAxis *a) { return a->points == 1; }
 
 /* Taps or steps that make tiles of V and of M differ in number. */
@@ -123,12 +121,6 @@ static Tiles find_tiles(const Winograd *c, ptrdiff_t index) {
     return t;
 }
 
-/* Even blocks of at most `block`. */
-static void set_block(ptrdiff_t count, ptrdiff_t most, ptrdiff_t *block, ptrdiff_t *blocks) {
-    *blocks = ceil_div(count, most);
-    *block = ceil_div(count, *blocks);
-}
-
 /* Blocks of at most `most` tiles: whole rows, and as many as fit. Cubes would read fewer elements
    twice, but short pieces of many rows: 32 channels of 64x64x64 take 27 ms so, and 43 in cubes.
    Axes that are summed directly come before others, as neighbours share most of what they read. */
@@ -138,11 +130,12 @@ static void plan_blocks(Winograd *c, ptrdiff_t most) {
         for (int i = 2; i >= 0; i--) {
             if ((i == 2 || is_outer(a + i)) != outer) continue;
             ptrdiff_t limit = i < 2 && outer ? 2 * a[i].taps : most;
-            set_block(a[i].tiles, smaller(a[i].tiles, smaller(limit, most)), &a[i].block,
-                      &a[i].blocks);
+            a[i].block = even_block(a[i].tiles, smaller(limit, most));
+            a[i].blocks = ceil_div(a[i].tiles, a[i].block);
             most /= a[i].block;
         }
-    set_block(c->batch, smaller(c->batch, most), &c->batch_block, &c->batch_blocks);
+    c->batch_block = even_block(c->batch, most);
+    c->batch_blocks = ceil_div(c->batch, c->batch_block);
     Tiles t = {.samples = c->batch_block, .tiles = {a[0].block, a[1].block, a[2].block}};
     number_tiles(c, &t);
     c->grid = t.in_room, c->tiles = t.out_room;

@@ -133,20 +133,6 @@ NO_INLINE void SIMD(transform_lines_out)(const WinogradAxis *a, ptrdiff_t rows, 
     }
 }
 
-/* Turn a square of vectors: every round zips the first half of the rows with the second, which
-   rotates the bits of (row, lane) by one place. */
-FORCE_INLINE void SIMD(turn)(SIMD(vec) * v) {
-    enum { L = SIMD(lanes) };
-    for (int round = 1; round < L; round *= 2) {
-        SIMD(vec) t[L];
-        EACH(i, L) t[i] = v[i];
-        EACH(i, L / 2) {
-            v[2 * i] = SIMD(zip_low)(t[i], t[i + L / 2]);
-            v[2 * i + 1] = SIMD(zip_high)(t[i], t[i + L / 2]);
-        }
-    }
-}
-
 /* target[i][lane] = x[lane * channel + i] for n <= L elements of each of `channels` channels. */
 FORCE_INLINE void SIMD(fetch_square)(const REAL *x, ptrdiff_t channel, ptrdiff_t channels,
                                      ptrdiff_t n, REAL *target) {
@@ -156,7 +142,7 @@ FORCE_INLINE void SIMD(fetch_square)(const REAL *x, ptrdiff_t channel, ptrdiff_t
         EACH(j, L) v[j] = SIMD(load)(x + j * channel);
     else
         EACH(j, L) v[j] = j < channels ? SIMD(load_first)(x + j * channel, n) : SIMD(all)(0);
-    SIMD(turn)(v);
+    SIMD(transpose)(v);
     EACH(j, L)
         if (j < n) SIMD(store)(target + j * L, v[j]);
 }
@@ -167,7 +153,7 @@ FORCE_INLINE void SIMD(deliver_square)(const REAL *source, ptrdiff_t n, ptrdiff_
     enum { L = SIMD(lanes) };
     SIMD(vec) v[L];
     EACH(j, L) v[j] = SIMD(load)(source + j * L);
-    SIMD(turn)(v);
+    SIMD(transpose)(v);
     if (n == L && channels == L)
         EACH(j, L) SIMD(store)(x + j * channel, v[j]);
     else

@@ -23,9 +23,12 @@ def get_num_threads():
     return min(limit, available) if limit else available
 
 
-def useful_threads(Py_ssize_t work):
-    """Threads for `work` elements: waking one more costs as much as moving 2**15 of them."""
-    return min(get_num_threads(), 1 + (work >> 15))
+def useful_threads(Py_ssize_t work, most=None):
+    """Threads for `work` elements: waking one more costs as much as moving 2**15 of them.
+
+    Not more than `most`, which is `get_num_threads()` if it is not given.
+    """
+    return min(get_num_threads() if most is None else most, 1 + (work >> 15))
 
 
 def set_num_threads(int n):

@@ -276,6 +276,23 @@ FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return c + a * b; }
 #endif
 
+/* A square of vectors, in place: every round zips the first half of the rows with the second, which
+   rotates the bits of (row, lane) by one place. */
+#define SIMD_TRANSPOSE(REAL)                                                                       \
+    FORCE_INLINE void PASTE(transpose, REAL)(PASTE(vec, REAL) * a) {                               \
+        enum { L = PASTE(lanes, REAL) };                                                           \
+        EACH(round, L == 16 ? 4 : L == 8 ? 3 : L / 2) {                                            \
+            PASTE(vec, REAL) b[L];                                                                 \
+            EACH(i, L / 2) {                                                                       \
+                b[2 * i] = PASTE(zip_low, REAL)(a[i], a[i + L / 2]);                               \
+                b[2 * i + 1] = PASTE(zip_high, REAL)(a[i], a[i + L / 2]);                          \
+            }                                                                                      \
+            EACH(i, L) a[i] = b[i];                                                                \
+        }                                                                                          \
+    }
+SIMD_TRANSPOSE(float)
+SIMD_TRANSPOSE(double)
+
 /* The sum and the largest of a vector's lanes. */
 #if !defined(__AVX512F__)
 #define SIMD_LANEWISE(REAL)                                                                        \

@@ -501,9 +501,9 @@ def _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm,
     result = (*x[: -axes - 1], outputs, *count)
     x, weight = _five(x, axes), _five(weight, axes)
     out = (x[0], outputs, *window.as_volume(count, 1))
-    arguments = *window.volume(stride, padding, dilation), groups
-    chosen = conv_rule.chosen(algorithm, x, weight, out, *arguments, kept)
-    return Call(result, x, weight, out, *arguments, *chosen)
+    stride, padding, dilation = window.volume(stride, padding, dilation)
+    chosen = conv_rule.chosen(algorithm, weight, out, stride, dilation, groups, kept)
+    return Call(result, x, weight, out, stride, padding, dilation, groups, *chosen)
 
 
 # Making one takes 8 microseconds, as long as three convolutions of 8x8x8.
@@ -721,10 +721,12 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
 def _weight_gradient(grad, x, arguments, out):
     """The gradient to the weights, into `out`; all of five axes."""
     kernel_size, (stride, padding, dilation, groups) = out.shape[2:], arguments
-    tile = conv_rule.gradient_tile(x.shape, out.shape, grad.shape, stride, dilation, groups)
+    tile = conv_rule.gradient_tile(out.shape, grad.shape, stride, dilation, groups)
     if tile:
-        kernel, window = _dispatch.kernel("conv_winograd"), (padding, stride, dilation, groups)
-        if kernel.backward_weight(grad, x, kernel_size, tile, *window, out=out):
+        finite = _dispatch.kernel("conv_winograd").backward_weight(
+            grad, x, kernel_size, tile, padding, stride, dilation, groups, out=out
+        )
+        if finite:
             return
     _dispatch.kernel("conv").conv_backward_weight(grad, x, kernel_size, *arguments, out=out)
 

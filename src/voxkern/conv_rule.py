@@ -28,7 +28,7 @@ PACK = 24  # of a vector of weights that is transformed in the call
 READ = 16  # of a vector of transformed weights that comes from memory, where few tiles use it
 
 
-def automatic(x, weight, out, stride, padding, dilation, groups, kept=False):
+def automatic(weight, out, stride, dilation, groups, kept=False):
     """What ``"auto"`` takes for these shapes of five axes and arguments of three.
 
     It is the least of the estimated times. `kept` says that transformed weights are kept.
@@ -52,9 +52,9 @@ def automatic(x, weight, out, stride, padding, dilation, groups, kept=False):
     return best
 
 
-def gradient_tile(x, weight, out, stride, dilation, groups):
+def gradient_tile(weight, out, stride, dilation, groups):
     """The tile with which Winograd computes the gradient to the weights; None for direct sums."""
-    algorithm, tile = automatic(x, weight, out, stride, None, dilation, groups)
+    algorithm, tile = automatic(weight, out, stride, dilation, groups)
     # Kernels of 5 are less accurate here: 5e-6 of the largest gradient.
     return tile if algorithm == "winograd" and 5 not in weight[2:] else None
 
@@ -94,10 +94,10 @@ def check(algorithm, kernel_size, stride, dilation):
         )
 
 
-def chosen(algorithm, x, weight, out, stride, padding, dilation, groups, kept=False):
+def chosen(algorithm, weight, out, stride, dilation, groups, kept=False):
     """The name and tile that serve a checked call."""
     if algorithm == "auto":
-        return automatic(x, weight, out, stride, padding, dilation, groups, kept)
+        return automatic(weight, out, stride, dilation, groups, kept)
     if algorithm == "winograd":
         return algorithm, winograd_tile(out[2:], weight[2:], stride, dilation)
     return algorithm, None
