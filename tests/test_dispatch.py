@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from voxkern import _dispatch
 from voxkern.kernels.native import host
 
 
@@ -19,3 +20,15 @@ def test_every_level_is_a_module_of_its_own_whichever_is_loaded_first(first):
         "    assert file.split('/')[-2] == folder, (level, file)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_kernel_that_one_level_lacks_is_not_replaced_by_a_slower_one(monkeypatch):
+    find_spec = _dispatch.importlib.util.find_spec
+    monkeypatch.setattr(
+        _dispatch.importlib.util,
+        "find_spec",
+        lambda name: None if name.endswith("v3.flash") else find_spec(name),
+    )
+    with pytest.raises(ImportError, match=r"native\.v3\.flash is missing"):
+        _dispatch.module.__wrapped__("native", "v3", "flash")
+    assert _dispatch.module.__wrapped__("native", "baseline", "no_such_operation") is None

@@ -45,13 +45,15 @@ def module(backend, level, operation):
         "reference": "voxkern.reference",
     }[backend]
     name = f"{path}.{operation}"
+    compiled_as = f"voxkern.kernels.native.{operation}"
     if importlib.util.find_spec(name) is None:
+        if backend == "native" and importlib.util.find_spec(compiled_as) is not None:
+            raise ImportError(f"{name} is missing from this installation; {compiled_as} is there")
         return None
     if backend in ("jit", "cuda") and importlib.util.find_spec("numba") is None:
         return None
     # The levels share their C, and Cython enters a module under the name it was compiled for as
     # well as under its own: without this the level loaded first would answer for the baseline.
-    compiled_as = f"voxkern.kernels.native.{operation}"
     before = sys.modules.get(compiled_as)
     found = importlib.import_module(name)
     if backend == "native" and level != "baseline" and before is None:
