@@ -45,9 +45,18 @@ def test_two_threads_are_timed_beside_one(capsys, monkeypatch):
     before = voxkern.get_num_threads()
     run("conv", "--threads", "2")
     out = capsys.readouterr().out
-    assert "threads: 2; wall time" in out
+    assert "threads: 2" in out and "; wall time" in out
     assert "2 threads beside one" in out
     assert voxkern.get_num_threads() == before
+
+
+def test_more_threads_than_there_are_is_remarked_upon():
+    there = voxkern.get_num_threads()
+    with timing.limited(there) as remark:
+        assert "this process" not in remark
+    with timing.limited(there + 1) as remark:
+        assert f"this process has {there}" in remark
+    assert voxkern.get_num_threads() == there
 
 
 def test_avx2_holds_both_libraries(monkeypatch):

@@ -105,16 +105,19 @@ def agree(results):
 
 @contextlib.contextmanager
 def limited(threads):
-    """Bound every contender's threads; gives a remark where that is not possible."""
+    """Bound every contender's threads; gives a remark where that is not what it seems."""
     pools, torch = optional("threadpoolctl"), optional("torch")
     before = voxkern.get_num_threads()
     torch_before = torch.get_num_threads() if torch else None
+    remark = "" if pools else " (NumPy's BLAS has its own: threadpoolctl is not installed)"
+    if threads > before:
+        remark += f" (this process has {before}: peers that start more may be slowed down by it)"
     if torch:
         torch.set_num_threads(threads)
     voxkern.set_num_threads(threads)
     try:
         with pools.threadpool_limits(threads) if pools else contextlib.nullcontext():
-            yield "" if pools else " (NumPy's BLAS has its own: threadpoolctl is not installed)"
+            yield remark
     finally:
         if torch:  # it shares our OpenMP runtime where both were built with the system's
             torch.set_num_threads(torch_before)
