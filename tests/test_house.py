@@ -20,7 +20,7 @@ from voxkern.kernels.native import host
 
 import hostile
 
-OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "flash"]
+OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
 OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
@@ -213,6 +213,12 @@ def calls():
         "batch_norm": ((x, mean, var), {}),
         "batch_norm_stats": ((x,), {}),
         "batch_norm_backward": ((x + 1, x, var, mean, var), {}),
+        "group_norm": ((x, 3), {}),
+        "group_norm_backward": ((x + 1, x, 3), {}),
+        "instance_norm": ((x,), {}),
+        "instance_norm_backward": ((x + 1, x), {}),
+        "layer_norm": ((x, x.shape[2:]), {}),
+        "layer_norm_backward": ((x + 1, x, x.shape[2:]), {}),
         "flash_table": ((frames,), {}),
         "luminance": ((frames,), {}),
         "video_flashinator": ((frames,), {}),

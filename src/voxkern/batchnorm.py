@@ -76,7 +76,7 @@ def batch_norm(
     array([[-0.89442719,  2.        ],
            [ 0.89442719,  2.        ]])
     """
-    given, x = (x, running_mean, running_var, weight, bias), _input(x, "x")
+    given, x = (x, running_mean, running_var, weight, bias), checked_input(x, "x")
     training = _check.flag(training, "training")
     momentum, eps = _check.number(momentum, "momentum"), checked_eps(eps)
     if (running_mean is None) != (running_var is None):
@@ -84,11 +84,16 @@ def batch_norm(
     if running_mean is None and not training:
         raise ValueError("running_mean is None; inference needs running_mean and running_var")
     if training:
-        running_mean, running_var = _running(
+        running_mean, running_var = checked_running(
             given, running_mean=running_mean, running_var=running_var
         )
-    mean, var, weight, bias = _parameters(
-        x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    mean, var, weight, bias = checked_parameters(
+        x,
+        x.shape[1:2],
+        running_mean=running_mean,
+        running_var=running_var,
+        weight=weight,
+        bias=bias,
     )
     count = x.size // max(1, x.shape[1])
     if training and count == 1:
@@ -102,8 +107,8 @@ def batch_norm(
     scratch = _check.writable(out, x.dtype)
     normalize(x, mean, var, weight, bias, eps, scratch)
     if training and running_mean is not None:
-        _move(running_mean, mean, momentum)
-        _move(running_var, var * (count / (count - 1)), momentum)
+        move(running_mean, mean, momentum)
+        move(running_var, var * (count / (count - 1)), momentum)
     return _check.deliver(scratch, out)
 
 
@@ -140,7 +145,7 @@ def batch_norm_stats(x, eps=1e-5):
     >>> voxkern.batch_norm_stats(np.array([[1.0], [3.0]]), eps=0.0)
     (array([2.]), array([1.]))
     """
-    x, eps = _input(x, "x"), checked_eps(eps)
+    x, eps = checked_input(x, "x"), checked_eps(eps)
     (x,) = _check.computed(x)
     mean, var = moments(x)
     return mean.astype(x.dtype), _inverse_deviation(var, eps).astype(x.dtype)
@@ -191,14 +196,14 @@ def batch_norm_backward(grad, x, weight, mean, invstd, *, training=True, out=Non
     (array([-0.70710678]), array([1.]))
     """
     given = (grad, x, weight, mean, invstd)
-    grad, x = _input(grad, "grad"), _input(x, "x")
+    grad, x = checked_input(grad, "grad"), checked_input(x, "x")
     _check.shape(grad, "grad", x.shape)
     _check.same_dtype(x, grad=grad)
     training = _check.flag(training, "training")
-    (weight,) = _parameters(x, weight=weight)
+    (weight,) = checked_parameters(x, x.shape[1:2], weight=weight)
     if mean is None or invstd is None:
         raise TypeError("mean and invstd are needed; they may not be None")
-    mean, invstd = _parameters(x, mean=mean, invstd=invstd)
+    mean, invstd = checked_parameters(x, x.shape[1:2], mean=mean, invstd=invstd)
     out = _check.output(out, x.shape, x.dtype, *given)
     dtype = mean.dtype if weight is None else weight.dtype
     grad, x, mean = _check.computed(grad, x, mean)
@@ -288,13 +293,13 @@ def _inverse_deviation(var, eps):
         return 1 / np.sqrt(var.astype(np.float64) + eps)
 
 
-def _move(running, new, momentum):
+def move(running, new, momentum):
     """Move a running array, in place, towards `new`."""
     with np.errstate(over="ignore", invalid="ignore"):
         running[...] = (1 - momentum) * running.astype(np.float64) + momentum * new
 
 
-def _input(value, name):
+def checked_input(value, name):
     """`value` as an array with a batch axis, a channel axis and no empty spatial axis."""
     x = _check.array(value, name)
     if x.ndim < 2:
@@ -304,8 +309,8 @@ def _input(value, name):
     return x
 
 
-def _parameters(x, **arrays):
-    """The arrays, each ``(C,)`` or None, of the dtype of `x` or all float32 for float16."""
+def checked_parameters(x, shape, **arrays):
+    """The arrays, each of `shape` or None, of the dtype of `x` or all float32 for float16."""
     arrays = {k: None if a is None else _check.array(a, k) for k, a in arrays.items()}
     dtype = x.dtype
     if dtype == np.float16 and any(
@@ -315,13 +320,13 @@ def _parameters(x, **arrays):
     for name, a in arrays.items():
         if a is None:
             continue
-        _check.shape(a, name, (x.shape[1],))
+        _check.shape(a, name, shape)
         if a.dtype != dtype:
             raise TypeError(f"{name} has dtype {a.dtype}; it must be {dtype} beside the others")
     return arrays.values()
 
 
-def _running(given, **arrays):
+def checked_running(given, **arrays):
     """The running arrays, in memory that can be written and that nothing else given shares."""
     for name, value in arrays.items():
         if value is None:

@@ -100,6 +100,32 @@ def batchnorm(shape, training):
     return Case(label, 2 * x.nbytes, "GB/s", contenders)
 
 
+def groupnorm(kind, shape):
+    """Normalisation within a sample; one read and one write are counted.
+
+    torch has no ``out=`` here: ours is timed with one, and without.
+    """
+    x = normal(shape)
+    weight, bias = normal((2, shape[-1] if kind == "layer_norm" else shape[1]))
+    rest = {"group_norm": (8,), "instance_norm": (), "layer_norm": (shape[-1:],)}[kind]
+    out = np.empty_like(x)
+
+    def call(module, **where):
+        return getattr(module, kind)(x, *rest, weight=weight, bias=bias, **where)
+
+    contenders = {
+        "voxkern": lambda: call(voxkern, out=out),
+        "voxkern, fresh": lambda: call(voxkern),
+        "NumPy oracle": lambda: call(reference),
+    }
+    if torch := optional("torch"):
+        given, *affine = (torch.from_numpy(a) for a in (x, weight, bias))
+        theirs = getattr(torch.nn.functional, kind)
+        affine = dict(zip(("weight", "bias"), affine))
+        contenders["torch"] = lambda: theirs(given, *rest, **affine)
+    return Case(f"{kind} {timing.dims(shape)}", 2 * x.nbytes, "GB/s", contenders)
+
+
 def flash(count, height, width, content):
     """Flash table of RGB frames; the bytes of the frames are counted once."""
     rng = np.random.default_rng(3)
@@ -136,7 +162,7 @@ def flash(count, height, width, content):
 
 
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
-OPERATIONS = "conv", "im2col", "pool", "batchnorm", "flash"
+OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash"
 # operation: (function that makes a case, arguments of its cases, and of the quick ones)
 CASES = {
     "im2col": (im2col, [(VOLUMES, 3), (IMAGES, 3)], [((1, 2, 5, 7, 11), 3), ((2, 3, 7, 11), 3)]),
@@ -154,6 +180,15 @@ CASES = {
         batchnorm,
         [((8, *VOLUMES[1:]), True), ((8, *VOLUMES[1:]), False)],
         [((2, 3, 5, 7, 11), True), ((2, 3, 5, 7, 11), False)],
+    ),
+    "groupnorm": (
+        groupnorm,
+        [
+            ("group_norm", (4, 64, 32, 56, 56)),
+            ("instance_norm", (2, 32, 64, 64, 64)),
+            ("layer_norm", (64, 197, 768)),
+        ],
+        [("group_norm", (2, 16, 5, 7)), ("instance_norm", (2, 3, 7, 11)), ("layer_norm", (5, 7))],
     ),
     "flash": (
         flash,

@@ -25,6 +25,14 @@ from voxkern.reference.cs230 import (
     video_flashinator,
 )
 from voxkern.reference.flash import FlashTable, flash_table, luminance
+from voxkern.reference.groupnorm import (
+    group_norm,
+    group_norm_backward,
+    instance_norm,
+    instance_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+)
 from voxkern.reference.im2col import col2im, im2col
 from voxkern.reference.pool import (
     adaptive_avg_pool1d,
@@ -112,7 +120,13 @@ __all__ = [
     "global_avg_pool_backward",
     "global_max_pool",
     "global_max_pool_backward",
+    "group_norm",
+    "group_norm_backward",
     "im2col",
+    "instance_norm",
+    "instance_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
     "lp_pool1d",
     "lp_pool1d_backward",
     "lp_pool2d",
