@@ -32,6 +32,31 @@ def test_im2col_is_the_oracle(backend, rng, axes, window, dtype):
     assert_exact(voxkern.im2col(x, kernel, **window), reference.im2col(x, kernel, **window))
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel_size", "window"),
+    [
+        ((1, 2, 1009, 521), (5, 3), {"padding": (2, 1)}),
+        ((1, 1, 1009, 1033), (3, 5), {"padding": 2, "dilation": (1, 3)}),
+        ((1, 1, 2, 1_500_021), (2, 3), {"stride": (1, 2), "padding": (1, 0)}),
+        ((1, 2, 1, 700_001), (1, 7), {"padding": (0, 3)}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_large_columns_are_the_oracle(backend, rng, shape, kernel_size, window, dtype):
+    # Over 32 MB the native kernels store past the caches, from any address on.
+    if backend != "native":
+        pytest.skip("hours in the simulator, and nothing of its own")
+    x = (100 * rng.standard_normal(shape)).astype(dtype)
+    want = reference.im2col(x, kernel_size, **window)
+    want = np.tile(want, (-(-(2**25) // want.nbytes), 1, 1)) if dtype == "uint8" else want
+    x = np.tile(x, (len(want), 1, 1, 1))
+    assert want.nbytes > 2**25
+    for offset in (0, 7):
+        out = np.empty(offset + want.size, dtype)[offset:].reshape(want.shape)
+        assert_exact(voxkern.im2col(x, kernel_size, **window, out=out), want)
+
+
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("dtype", hostile.FLOATS)
