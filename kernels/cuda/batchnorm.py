@@ -1,5 +1,7 @@
 """Moments and affine maps per channel of (N, C, inner) arrays; a block sums up one channel."""
 
+import math
+
 from voxkern.kernels.cuda._cuda import THREADS, cuda, float64, launch
 
 
@@ -79,6 +81,30 @@ def _input_gradient(grad, x, mean, scale, slope, offset, out):
         out[i, c, j] = grad[i, c, j] * scale[c] + (centred * slope[c] + offset[c])
 
 
+@cuda.jit
+def _normalize_by(x, weight, bias, eps, stats, out):
+    _, channels, inner = x.shape
+    for item in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        j = item % inner
+        c = item // inner % channels
+        i = item // (inner * channels)
+        normal = (x[i, c, j] - stats[0, c]) / math.sqrt(stats[1, c] + eps)
+        out[i, c, j] = normal * weight[c] + bias[c]
+
+
+@cuda.jit
+def _gradient_by(grad, x, weight, mean, invstd, sums, out):
+    n, channels, inner = x.shape
+    for item in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        j = item % inner
+        c = item // inner % channels
+        i = item // (inner * channels)
+        scale = float64(invstd[c])
+        normal = (float64(x[i, c, j]) - mean[c]) * scale
+        rest = sums[0, c] + normal * scale * sums[1, c]
+        out[i, c, j] = (grad[i, c, j] - rest / (n * inner)) * scale * weight[c]
+
+
 def moments(x, *, out):
     """out[0] = mean and out[1] = biased variance of every channel."""
     launch(_moments, x.shape[1] * THREADS, x, out=out)
@@ -97,3 +123,15 @@ def normalize(x, shift, scale, offset, *, out):
 def input_gradient(grad, x, mean, scale, slope, offset, *, out):
     """out = grad * scale + (x - mean) * slope + offset, one of each per channel."""
     launch(_input_gradient, out.size, grad, x, mean, scale, slope, offset, out=out)
+
+
+def train(x, weight, bias, eps, *, stats, maps, out):
+    """Normalise every channel with its own moments, which become `stats`."""
+    moments(x, out=stats)
+    launch(_normalize_by, out.size, x, weight, bias, eps, stats, out=out)
+
+
+def backward(grad, x, weight, mean, invstd, *, sums, maps, out):
+    """The gradient to the x of `train`; sums as of `gradient_sums`."""
+    gradient_sums(grad, x, mean, out=sums)
+    launch(_gradient_by, out.size, grad, x, weight, mean, invstd, sums, out=out)

@@ -53,3 +53,23 @@ def input_gradient(grad, x, mean, scale, slope, offset, out):
             for j in range(inner):
                 centred = x[i, c, j] - mean[c]
                 out[i, c, j] = grad[i, c, j] * scale[c] + (centred * slope[c] + offset[c])
+
+
+@compiled
+def train(x, weight, bias, eps, stats, maps, out):
+    """Normalise every channel with its own moments, which become `stats`."""
+    moments(x, stats)
+    for c in range(x.shape[1]):
+        scale = weight[c] / np.sqrt(stats[1, c] + eps)
+        out[:, c] = (x[:, c] - stats[0, c]) * scale + bias[c]
+
+
+@compiled
+def backward(grad, x, weight, mean, invstd, sums, maps, out):
+    """The gradient to the x of `train`; sums as of `gradient_sums`."""
+    n, channels, inner = x.shape
+    gradient_sums(grad, x, mean, sums)
+    for c in range(channels):
+        first, second = sums[0, c] / (n * inner), sums[1, c] / (n * inner) * invstd[c] ** 2
+        scale = np.float64(invstd[c]) * weight[c]
+        out[:, c] = (grad[:, c] - first - (x[:, c] - mean[c]) * second) * scale

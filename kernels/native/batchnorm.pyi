@@ -22,3 +22,24 @@ def input_gradient(
     *,
     out: np.ndarray,
 ) -> None: ...
+def train(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    eps: float,
+    *,
+    stats: np.ndarray,
+    maps: np.ndarray,
+    out: np.ndarray,
+) -> None: ...
+def backward(
+    grad: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    mean: np.ndarray,
+    invstd: np.ndarray,
+    *,
+    sums: np.ndarray,
+    maps: np.ndarray,
+    out: np.ndarray,
+) -> None: ...

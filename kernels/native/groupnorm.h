@@ -7,12 +7,9 @@
    double precision, in one order. */
 #ifndef VOXKERN_GROUPNORM_H
 #define VOXKERN_GROUPNORM_H
-#include "simd.h"
-#include "split.h"
-#include "stream.h"
+#include "moments.h"
 
-enum { MOST_SUMMED = 2048 }; /* elements in a block: read twice, from the first-level cache */
-enum { ROWS_SUMMED = 64 };   /* of gradients of single elements, in the type of the loops */
+enum { ROWS_SUMMED = 64 }; /* of gradients of single elements, in the type of the loops */
 
 typedef struct {
     ptrdiff_t rows, groups;    /* sample by sample; row r is group r % groups of its sample */
@@ -25,21 +22,6 @@ typedef struct {
     ptrdiff_t parts;         /* of the samples; each has sums of its own */
     double *sums;            /* [part][2][group][channel]: gradients to weight and bias */
 } GroupNorm;
-
-/* Mean and sum of squared deviations from it. */
-typedef struct {
-    double count, mean, squares;
-} Moments;
-
-/* Chan, Golub and LeVeque (1979). */
-static Moments merged(Moments a, Moments b) {
-    double count = a.count + b.count, step = b.mean - a.mean;
-    if (a.count == 0) return b;
-    Moments m = {count, a.mean + step * (b.count / count), 0};
-    if (!isfinite(m.mean)) m.mean = a.mean + b.mean; /* inf, or NaN of both */
-    m.squares = a.squares + b.squares + step * step * (a.count * (b.count / count));
-    return m;
-}
 
 #define REAL float
 #include "groupnorm_kernels.h"

@@ -1,45 +1,5 @@
 /* The loops of groupnorm.h for one type, REAL. */
 
-/* Moments of few elements: their mean, scaled before it is summed so that no sum overflows, then the
-   deviations from it. That mean may be rounded: what is left over is added. */
-static Moments SIMD(block_moments)(const REAL *x, ptrdiff_t n) {
-    enum { L = SIMD(lanes) };
-    const REAL share = (REAL)1 / (REAL)n;
-    SIMD(vec) sum[4], dev[4], square[4];
-    ptrdiff_t whole = n / (4 * L) * (4 * L), i;
-    EACH(v, 4) sum[v] = dev[v] = square[v] = SIMD(all)(0);
-    for (i = 0; i < whole; i += 4 * L)
-        EACH(v, 4) sum[v] = SIMD(fma)(SIMD(load)(x + i + v * L), SIMD(all)(share), sum[v]);
-    REAL mean = SIMD(total)(SIMD(add)(SIMD(add)(sum[0], sum[1]), SIMD(add)(sum[2], sum[3])));
-    for (; i < n; i++) mean += x[i] * share;
-    if (!isfinite(mean)) return (Moments){(double)n, mean, NAN};
-    for (i = 0; i < whole; i += 4 * L) {
-        PREFETCH(x + MOST_SUMMED + i); /* of the next block */
-        EACH(v, 4) {
-            SIMD(vec) d = SIMD(sub)(SIMD(load)(x + i + v * L), SIMD(all)(mean));
-            dev[v] = SIMD(add)(dev[v], d);
-            square[v] = SIMD(fma)(d, d, square[v]);
-        }
-    }
-    double first = SIMD(total)(SIMD(add)(SIMD(add)(dev[0], dev[1]), SIMD(add)(dev[2], dev[3])));
-    double second =
-        SIMD(total)(SIMD(add)(SIMD(add)(square[0], square[1]), SIMD(add)(square[2], square[3])));
-    for (; i < n; i++) {
-        REAL d = x[i] - mean;
-        first += d, second += d * d;
-    }
-    second -= first * first / (double)n;
-    return (Moments){(double)n, mean + first / (double)n, second < 0 ? 0 : second};
-}
-
-static Moments SIMD(moments)(const REAL *x, ptrdiff_t n) {
-    Moments m = {0, 0, 0};
-    ptrdiff_t block = even_block(n, MOST_SUMMED);
-    for (ptrdiff_t i = 0; i < n; i += block)
-        m = merged(m, SIMD(block_moments)(x + i, smaller(block, n - i)));
-    return m;
-}
-
 /* What is subtracted, in the type of the loops, and by how much it is rounded. */
 typedef struct {
     REAL shift;
@@ -53,28 +13,6 @@ static SIMD(Centre) SIMD(centre)(const GroupNorm *q, ptrdiff_t row, const REAL *
     REAL shift = (REAL)m.mean;
     if (q->mean) q->mean[row] = m.mean, q->variance[row] = variance;
     return (SIMD(Centre)){shift, (double)shift - m.mean, 1 / sqrt(variance + q->eps)};
-}
-
-/* Elements before the first vector of `out` that can be written past the cache; all of them if that
-   is not wanted. */
-static ptrdiff_t SIMD(before_stream)(const REAL *out, ptrdiff_t n, int past_cache) {
-    enum { BYTES = SIMD(lanes) * sizeof(REAL) };
-    ptrdiff_t head = (ptrdiff_t)((BYTES - (size_t)out % BYTES) % BYTES / sizeof(REAL));
-    return past_cache ? smaller(head, n) : n;
-}
-
-/* out = (x - shift) * scale + offset, for a run of elements. */
-FORCE_INLINE void SIMD(map_run)(const REAL *x, ptrdiff_t n, REAL shift, REAL scale, REAL offset,
-                                int past_cache, REAL *out) {
-    enum { L = SIMD(lanes) };
-    ptrdiff_t head = SIMD(before_stream)(out, n, past_cache), i = 0;
-    const SIMD(vec) m = SIMD(all)(shift), s = SIMD(all)(scale), b = SIMD(all)(offset);
-    for (; i + L <= head; i += L)
-        SIMD(store)(out + i, SIMD(fma)(SIMD(sub)(SIMD(load)(x + i), m), s, b));
-    for (; i < head; i++) out[i] = (x[i] - shift) * scale + offset;
-    for (; i + L <= n; i += L)
-        SIMD(stream)(out + i, SIMD(fma)(SIMD(sub)(SIMD(load)(x + i), m), s, b));
-    for (; i < n; i++) out[i] = (x[i] - shift) * scale + offset;
 }
 
 /* out = ((x - shift) * scale + offset) * weight + bias, element by element. */
@@ -108,33 +46,11 @@ static void SIMD(normalize_row)(const GroupNorm *q, ptrdiff_t row) {
     } else
         for (ptrdiff_t k = 0; k < q->channels; k++, x += q->inner, out += q->inner)
             SIMD(map_run)(x, q->inner, c.shift, (REAL)(scale * weight[k]),
-                          (REAL)(offset * weight[k] + bias[k]), q->past_cache, out);
+                          (REAL)(offset * weight[k] + bias[k]), 0, q->past_cache, out);
     if (q->past_cache) stream_end();
 }
 
-/* The sums of grad and of grad * (x - shift) over a run of elements. */
-static void SIMD(run_sums)(const REAL *grad, const REAL *x, ptrdiff_t n, REAL shift, double *sum,
-                           double *product) {
-    enum { L = SIMD(lanes) };
-    ptrdiff_t block = even_block(n, MOST_SUMMED);
-    *sum = *product = 0;
-    for (ptrdiff_t start = 0; start < n; start += block) {
-        ptrdiff_t end = smaller(start + block, n), i = start;
-        SIMD(vec) s[2], p[2];
-        EACH(v, 2) s[v] = p[v] = SIMD(all)(0);
-        for (; i + 2 * L <= end; i += 2 * L)
-            EACH(v, 2) {
-                SIMD(vec) g = SIMD(load)(grad + i + v * L);
-                SIMD(vec) d = SIMD(sub)(SIMD(load)(x + i + v * L), SIMD(all)(shift));
-                s[v] = SIMD(add)(s[v], g), p[v] = SIMD(fma)(g, d, p[v]);
-            }
-        *sum += SIMD(total)(SIMD(add)(s[0], s[1]));
-        *product += SIMD(total)(SIMD(add)(p[0], p[1]));
-        for (; i < end; i++) *sum += grad[i], *product += grad[i] * (x[i] - shift);
-    }
-}
-
-/* The same where every element has its weight: of grad * weight. What each element adds to the
+/* The sums of grad * weight and of grad * weight * (x - shift), each element with its weight. What each element adds to the
    gradients of weight and bias goes to `own`, [2][n]. */
 static void SIMD(element_sums)(const REAL *grad, const REAL *x, const REAL *weight, ptrdiff_t n,
                                SIMD(Centre) c, REAL *RESTRICT own, double *sum, double *product) {
@@ -163,23 +79,6 @@ static void SIMD(element_sums)(const REAL *grad, const REAL *x, const REAL *weig
     }
 }
 
-/* out = grad * scale + (x - shift) * slope + offset; with `weight`, grad * weight for grad. */
-FORCE_INLINE void SIMD(map_gradient)(const REAL *grad, const REAL *x, const REAL *weight,
-                                     ptrdiff_t n, REAL scale, REAL shift, REAL slope, REAL offset,
-                                     REAL *out) {
-    enum { L = SIMD(lanes) };
-    ptrdiff_t i = 0;
-    for (; i + L <= n; i += L) {
-        SIMD(vec) g = SIMD(load)(grad + i), d = SIMD(sub)(SIMD(load)(x + i), SIMD(all)(shift));
-        if (weight) g = SIMD(mul)(g, SIMD(load)(weight + i));
-        d = SIMD(fma)(d, SIMD(all)(slope), SIMD(all)(offset));
-        SIMD(store)(out + i, SIMD(fma)(g, SIMD(all)(scale), d));
-    }
-    for (; i < n; i++)
-        out[i] =
-            (weight ? grad[i] * weight[i] : grad[i]) * scale + ((x[i] - shift) * slope + offset);
-}
-
 /* The gradient of one row. `sums` are those of the weights and biases of its group, `apart` elements
    apart; `own` as in element_sums. */
 static void SIMD(gradient_row)(const GroupNorm *q, ptrdiff_t row, double *sums, ptrdiff_t apart,
@@ -203,12 +102,13 @@ static void SIMD(gradient_row)(const GroupNorm *q, ptrdiff_t row, double *sums, 
     double offset = -scale * total / (double)size + c.over * slope;
     if (inner == 1)
         SIMD(map_gradient)(grad, x, weight, size, (REAL)scale, c.shift, (REAL)slope, (REAL)offset,
-                           out);
+                           0, q->past_cache, out);
     else
         for (ptrdiff_t k = 0; k < q->channels; k++)
             SIMD(map_gradient)(grad + k * inner, x + k * inner, NULL, inner,
-                               (REAL)(scale * weight[k]), c.shift, (REAL)slope, (REAL)offset,
-                               out + k * inner);
+                               (REAL)(scale * weight[k]), c.shift, (REAL)slope, (REAL)offset, 0,
+                               q->past_cache, out + k * inner);
+    if (q->past_cache) stream_end();
 }
 
 /* Elements of scratch of a task. */

@@ -102,10 +102,11 @@ def batch_norm(
     if x.size == 0:
         return out
     (x,) = _check.computed(x)
-    if training:
-        mean, var = moments(x)
     scratch = _check.writable(out, x.dtype)
-    normalize(x, mean, var, weight, bias, eps, scratch)
+    if training:
+        mean, var = _train(x, weight, bias, eps, scratch)
+    else:
+        normalize(x, mean, var, weight, bias, eps, scratch)
     if training and running_mean is not None:
         move(running_mean, mean, momentum)
         move(running_var, var * (count / (count - 1)), momentum)
@@ -209,9 +210,8 @@ def batch_norm_backward(grad, x, weight, mean, invstd, *, training=True, out=Non
     grad, x, mean = _check.computed(grad, x, mean)
     sums = np.zeros((2, x.shape[1]))
     if x.size:
-        sums = _gradient_sums(grad, x, mean)
         scratch = _check.writable(out, x.dtype)
-        _input_gradient(grad, x, weight, mean, invstd, sums if training else None, scratch)
+        sums = _gradients(grad, x, weight, mean, invstd, training, scratch)
         _check.deliver(scratch, out)
     return out, (sums[1] * invstd).astype(dtype), sums[0].astype(dtype)
 
@@ -248,6 +248,47 @@ def normalize(x, mean, var, weight, bias, eps, out):
     )
 
 
+def _train(x, weight, bias, eps, out):
+    """Normalise `x` with its own statistics into `out`; the mean and biased variance."""
+    if _inner(x.shape) < SHORT:
+        mean, var = moments(x)
+        normalize(x, mean, var, weight, bias, eps, out)
+        return mean, var
+    channels = x.shape[1]
+    stats = np.empty((2, channels))
+    _dispatch.kernel("batchnorm").train(
+        _columns(x, x.shape),
+        np.ones(channels, x.dtype) if weight is None else weight.astype(x.dtype),
+        np.zeros(channels, x.dtype) if bias is None else bias.astype(x.dtype),
+        eps,
+        stats=stats,
+        maps=np.empty((3, channels), x.dtype),
+        out=_columns(out, x.shape),
+    )
+    return stats
+
+
+def _gradients(grad, x, weight, mean, invstd, training, out):
+    """The gradient for x into `out`; the sums of grad and of grad * (x - mean)."""
+    if not training or _inner(x.shape) < SHORT:
+        sums = _gradient_sums(grad, x, mean)
+        _input_gradient(grad, x, weight, mean, invstd, sums if training else None, out)
+        return sums
+    channels = x.shape[1]
+    sums = np.empty((2, channels))
+    _dispatch.kernel("batchnorm").backward(
+        _columns(grad, x.shape),
+        _columns(x, x.shape),
+        np.ones(channels, x.dtype) if weight is None else weight.astype(x.dtype),
+        mean.astype(x.dtype),
+        invstd.astype(x.dtype),
+        sums=sums,
+        maps=np.empty((3, channels), x.dtype),
+        out=_columns(out, x.shape),
+    )
+    return sums
+
+
 def _gradient_sums(grad, x, mean):
     """Sums of grad and of grad * (x - mean) over every channel, in float64."""
     columns = _columns(x, x.shape)
@@ -272,9 +313,14 @@ def _input_gradient(grad, x, weight, mean, invstd, sums, out):
     kernel.input_gradient(*arrays[:2], *_spread(x, mean, scale, slope, offset), out=arrays[2])
 
 
+def _inner(shape):
+    """Elements of a channel of one sample, which lie behind one another."""
+    return math.prod(shape[2:])
+
+
 def _columns(array, shape):
     """`array` as (N, C, inner), or as (N, C * inner, 1) where inner is short."""
-    inner = math.prod(shape[2:])
+    inner = _inner(shape)
     if inner < SHORT:
         return array.reshape(shape[0], shape[1] * inner, 1)
     return array.reshape(shape[0], shape[1], inner)
@@ -282,7 +328,7 @@ def _columns(array, shape):
 
 def _spread(x, *parameters):
     """Values per channel as the kernels take them: of the dtype of `x`, one per column."""
-    inner = math.prod(x.shape[2:])
+    inner = _inner(x.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         parameters = [p.astype(x.dtype) for p in parameters]
     return [np.repeat(p, inner) if inner < SHORT else p for p in parameters]

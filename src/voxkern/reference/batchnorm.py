@@ -82,3 +82,18 @@ def input_gradient(grad, x, mean, scale, slope, offset, *, out):
     """Twin of the kernel: grad * scale + (x - mean) * slope + offset."""
     out[...] = grad * per_channel(scale, x) + per_channel(offset, x)
     out += (x - per_channel(mean, x)) * per_channel(slope, x)
+
+
+def train(x, weight, bias, eps, *, stats, maps, out):
+    """Twin of the kernel: moments, then the map that they make."""
+    moments(x, out=stats)
+    mean, scale = stats[0], weight / np.sqrt(stats[1] + eps)
+    out[...] = (x - per_channel(mean, x)) * per_channel(scale, x) + per_channel(bias, x)
+
+
+def backward(grad, x, weight, mean, invstd, *, sums, maps, out):
+    """Twin of the kernel: sums, then the map that they make."""
+    gradient_sums(grad, x, mean, out=sums)
+    scale = np.float64(invstd) * weight
+    offset, slope = -scale * sums * (x.shape[1] / x.size)
+    input_gradient(grad, x, mean, scale, slope * np.float64(invstd) ** 2, offset, out=out)
