@@ -93,6 +93,15 @@ def test_the_kernels_apply_those_matrices(backend, points, tile):
         np.testing.assert_allclose(g, np.array(exact, dtype=float), rtol=1e-15, atol=1e-16)
 
 
+def transposed(weight, groups):
+    """The weights of the convolution whose transpose is that with `weight`."""
+    outputs, inputs, *kernel_size = weight.shape
+    parts = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, -1, inputs, *kernel_size)
+    return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(
+        groups * inputs, outputs // groups, *kernel_size
+    )
+
+
 def call(x, weight, bias, tile, padding, stride=(1, 1, 1), dilation=(1, 1, 1), groups=1):
     """The kernel's result, and whether it says that all is finite."""
     kernel, kernel_size = _dispatch.kernel(OPERATION), weight.shape[2:]
@@ -110,6 +119,11 @@ def call(x, weight, bias, tile, padding, stride=(1, 1, 1), dilation=(1, 1, 1), g
     again = np.full_like(out, np.nan)
     assert kernel.conv(*arguments, packed=None, slope=None, out=again) == finite
     assert_exact(again, out)
+    again = np.full_like(out, np.nan)
+    swapped = transposed(weight, groups)
+    arguments = x, swapped, *arguments[2:]
+    kernel.conv(*arguments, packed=None, slope=None, transposed=True, out=again)
+    assert_exact(again, out)
     return out, finite
 
 
@@ -126,6 +140,25 @@ def test_every_tile_is_the_oracle(
     got, finite = call(x, weight, bias, tile, padding, groups=groups)
     wide = (a.astype("float64") for a in (x, weight, bias))
     want = reference.conv3d(*(a for a in wide), padding=tuple(padding), groups=groups)
+    assert finite
+    error = 6e-6 if dtype == "float32" else 1e-14
+    assert np.abs(got - want).max() <= error * np.abs(want).max()
+
+
+@pytest.mark.parametrize(("kernel_size", "tile"), TILES, ids=str)
+@pytest.mark.parametrize(("channels", "outputs", "groups"), [(5, 3, 2), (33, 37, 1), (70, 17, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_tiles_are_the_oracle(
+    backend, rng, kernel_size, tile, channels, outputs, groups, dtype
+):
+    """Of few tiles each block transforms its weights, some input channels at a time."""
+    size = [min(n, k + t) for n, k, t in zip((5, 7, 3), kernel_size, tile)]
+    x = hostile.normal(rng, (1, channels * groups, *size), dtype)
+    weight = hostile.normal(rng, (outputs * groups, channels, *kernel_size), dtype)
+    padding = [(k // 2, k - 1) for k in kernel_size]
+    got, finite = call(x, weight, None, tile, padding, groups=groups)
+    wide = x.astype("float64"), weight.astype("float64")
+    want = reference.conv3d(*wide, padding=tuple(padding), groups=groups)
     assert finite
     error = 6e-6 if dtype == "float32" else 1e-14
     assert np.abs(got - want).max() <= error * np.abs(want).max()
@@ -199,3 +232,15 @@ def test_what_is_not_finite_stays_where_it_is_seen(backend, rng, value):
     want = voxkern.conv3d(x, weight, padding=1, algorithm="direct", activation="relu")
     assert_exact(got, want)
     assert np.isfinite(got).sum() >= got.size * (1 - 27 / (9 * 10 * 11))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def test_a_gradient_that_is_not_finite_is_that_of_direct_sums(backend, rng):
+    grad = hostile.normal(rng, (1, 32, 4, 9, 10), "float32")
+    weight = hostile.normal(rng, (32, 24, 3, 3, 3), "float32")
+    x = hostile.normal(rng, (1, 24, 4, 9, 10), "float32")
+    grad[0, 5, 0, 8, 4] = np.inf
+    got, _, _ = voxkern.conv3d_backward(grad, x, weight, padding=1, need=(True, False, False))
+    flipped = transposed(weight, 1)
+    want = voxkern.conv3d(grad, flipped, padding=1, algorithm="direct")
+    assert_exact(got, want)
