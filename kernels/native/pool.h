@@ -47,6 +47,13 @@ static inline ptrdiff_t axis_end(const Axis *a, ptrdiff_t o) {
     return smaller(a->size, o * a->stride - a->padding + (a->kernel - 1) * a->dilation + 1);
 }
 
+/* How many windows from `o` on are the same but for where they lie. */
+static inline ptrdiff_t axis_alike(const Axis *a, ptrdiff_t o) {
+    ptrdiff_t room = a->size + a->padding - (a->kernel - 1) * a->dilation - 1;
+    if (a->kernel == 0 || o * a->stride < a->padding || o * a->stride >= room) return 1;
+    return room / a->stride - o + 1;
+}
+
 /* Elements of window `o` that an average counts: never those past the padding's end. */
 static inline ptrdiff_t axis_divisor(const Axis *a, ptrdiff_t o, int include_pad) {
     if (include_pad && a->kernel)

@@ -35,7 +35,7 @@ FORCE_INLINE void SIMD(highest)(const REAL *const *rows, ptrdiff_t count, ptrdif
             record[v] = SIMD(whole_and)(record[v], x, y);
         }
     }
-    EACH(v, vectors) SIMD(store_up_to)(to + at + v * L, SIMD(spoilt)(record[v], m[v]), n);
+    EACH(v, vectors) SIMD(store_up_to)(to + v * L, SIMD(spoilt)(record[v], m[v]), n);
 }
 
 /* The rows' sum, or that of their squares, in the same vectors. Many rows are added by blocks. */
@@ -60,34 +60,46 @@ FORCE_INLINE void SIMD(added)(const int kind, const REAL *const *rows, ptrdiff_t
         }
         EACH(v, vectors) sum[v] = first ? part[v] : SIMD(add)(sum[v], part[v]);
     } while (r < count);
-    EACH(v, vectors) SIMD(store_up_to)(to + at + v * L, sum[v], n);
+    EACH(v, vectors) SIMD(store_up_to)(to + v * L, sum[v], n);
 }
 
 FORCE_INLINE void SIMD(reduce_block)(const int kind, const REAL *const *rows, ptrdiff_t count,
-                                     ptrdiff_t at, ptrdiff_t n, const int vectors, REAL *to) {
-    if (kind == POOL_MAX) SIMD(highest)(rows, count, at, n, vectors, to);
-    else SIMD(added)(kind, rows, count, at, n, vectors, to);
+                                     ptrdiff_t shift, ptrdiff_t at, ptrdiff_t n, const int vectors,
+                                     REAL *to) {
+    if (kind == POOL_MAX) SIMD(highest)(rows, count, shift + at, n, vectors, to + at);
+    else SIMD(added)(kind, rows, count, shift + at, n, vectors, to + at);
 }
 
 /* to = the rows reduced element by element. Blocks overlap at the end: none is cut short but where
    a row has less than a vector. */
-FORCE_INLINE void SIMD(reduce_rows_as)(const int kind, const REAL *const *rows, ptrdiff_t count,
-                                       REAL *to, ptrdiff_t n) {
+FORCE_INLINE void SIMD(reduce_row)(const int kind, const REAL *const *rows, ptrdiff_t count,
+                                   ptrdiff_t shift, ptrdiff_t n, REAL *to) {
     enum { L = SIMD(lanes), V = SIMD(POOL_V) };
     if (n >= V * L)
         for (ptrdiff_t e = 0; e < n; e += V * L)
-            SIMD(reduce_block)(kind, rows, count, smaller(e, n - V * L), V * L, V, to);
+            SIMD(reduce_block)(kind, rows, count, shift, smaller(e, n - V * L), V * L, V, to);
     else if (n >= L)
         for (ptrdiff_t e = 0; e < n; e += L)
-            SIMD(reduce_block)(kind, rows, count, smaller(e, n - L), L, 1, to);
-    else SIMD(reduce_block)(kind, rows, count, 0, n, 1, to);
+            SIMD(reduce_block)(kind, rows, count, shift, smaller(e, n - L), L, 1, to);
+    else SIMD(reduce_block)(kind, rows, count, shift, 0, n, 1, to);
 }
 
-static void SIMD(reduce_rows)(int kind, const REAL *const *rows, ptrdiff_t count, REAL *to,
-                              ptrdiff_t n) {
-    if (kind == POOL_MAX) SIMD(reduce_rows_as)(POOL_MAX, rows, count, to, n);
-    else if (kind == POOL_SUM) SIMD(reduce_rows_as)(POOL_SUM, rows, count, to, n);
-    else SIMD(reduce_rows_as)(POOL_SQUARES, rows, count, to, n);
+/* A set of rows to reduce to a line of n elements, and more such sets, each `step` elements on. */
+typedef struct {
+    const REAL *const *rows;
+    ptrdiff_t count, step, n;
+} SIMD(Rows);
+
+FORCE_INLINE void SIMD(reduce_rows_as)(const int kind, SIMD(Rows) x, ptrdiff_t lines, REAL *to,
+                                       ptrdiff_t pitch) {
+    for (ptrdiff_t k = 0; k < lines; k++)
+        SIMD(reduce_row)(kind, x.rows, x.count, k * x.step, x.n, to + k * pitch);
+}
+
+static void SIMD(reduce_rows)(int kind, SIMD(Rows) x, ptrdiff_t lines, REAL *to, ptrdiff_t pitch) {
+    if (kind == POOL_MAX) SIMD(reduce_rows_as)(POOL_MAX, x, lines, to, pitch);
+    else if (kind == POOL_SUM) SIMD(reduce_rows_as)(POOL_SUM, x, lines, to, pitch);
+    else SIMD(reduce_rows_as)(POOL_SQUARES, x, lines, to, pitch);
 }
 
 /* Windows at stride 2 along a row, one vector of them: neighbouring taps come from one pair of loads. */
@@ -104,27 +116,38 @@ FORCE_INLINE SIMD(vec) SIMD(pairs)(const int kind, const REAL *row, const ptrdif
     return v;
 }
 
-/* to[o] = the taps row[2*o + t*dilation] reduced. Reads up to 2 vectors past the last of them. */
-FORCE_INLINE void SIMD(reduce_pairs_as)(const int kind, const REAL *row, const ptrdiff_t kernel,
-                                        const ptrdiff_t dilation, REAL *to, ptrdiff_t n) {
+/* to[o] = the taps line[2*o + t*dilation] reduced, for some lines, their sums over counts * widths.
+   Reads up to 2 vectors past the last tap. */
+FORCE_INLINE void SIMD(reduce_pairs_as)(const int kind, const Pool *q, const ptrdiff_t kernel,
+                                        const ptrdiff_t dilation, const REAL *line,
+                                        const REAL *counts, ptrdiff_t lines, REAL *to) {
     enum { L = SIMD(lanes) };
-    for (ptrdiff_t o = 0; o < n; o += L) {
-        const ptrdiff_t at = n < L ? 0 : smaller(o, n - L);
-        SIMD(store_up_to)(to + at, SIMD(pairs)(kind, row + 2 * at, kernel, dilation), n);
+    const ptrdiff_t n = q->v.w.count;
+    for (ptrdiff_t k = 0; k < lines; k++, line += q->line, to += n)
+        for (ptrdiff_t o = 0; o < n; o += L) {
+            const ptrdiff_t at = n < L ? 0 : smaller(o, n - L);
+            SIMD(vec) v = SIMD(pairs)(kind, line + 2 * at, kernel, dilation);
+            if (kind == POOL_SUM) {
+                const SIMD(vec) widths = SIMD(load_up_to)((const REAL *)q->widths + at, n);
+                v = SIMD(div)(v, SIMD(mul)(SIMD(all)(counts[k]), widths));
+            }
+            SIMD(store_up_to)(to + at, v, n);
+        }
+}
+
+static void SIMD(reduce_pairs)(const Pool *q, const REAL *line, const REAL *counts,
+                               ptrdiff_t lines, REAL *to) {
+    const Axis *w = &q->v.w;
+    const ptrdiff_t k = w->dilation == 1 ? w->kernel : 0;
+    if (q->kind == POOL_MAX) {
+        if (k == 2) SIMD(reduce_pairs_as)(POOL_MAX, q, 2, 1, line, counts, lines, to);
+        else if (k == 3) SIMD(reduce_pairs_as)(POOL_MAX, q, 3, 1, line, counts, lines, to);
+        else SIMD(reduce_pairs_as)(POOL_MAX, q, w->kernel, w->dilation, line, counts, lines, to);
+    } else {
+        if (k == 2) SIMD(reduce_pairs_as)(POOL_SUM, q, 2, 1, line, counts, lines, to);
+        else if (k == 3) SIMD(reduce_pairs_as)(POOL_SUM, q, 3, 1, line, counts, lines, to);
+        else SIMD(reduce_pairs_as)(POOL_SUM, q, w->kernel, w->dilation, line, counts, lines, to);
     }
-}
-
-FORCE_INLINE void SIMD(reduce_pairs_of)(const int kind, const REAL *row, ptrdiff_t kernel,
-                                        ptrdiff_t dilation, REAL *to, ptrdiff_t n) {
-    if (kernel == 2 && dilation == 1) SIMD(reduce_pairs_as)(kind, row, 2, 1, to, n);
-    else if (kernel == 3 && dilation == 1) SIMD(reduce_pairs_as)(kind, row, 3, 1, to, n);
-    else SIMD(reduce_pairs_as)(kind, row, kernel, dilation, to, n);
-}
-
-static void SIMD(reduce_pairs)(int kind, const REAL *row, const Axis *w, REAL *to) {
-    if (kind == POOL_MAX)
-        SIMD(reduce_pairs_of)(POOL_MAX, row, w->kernel, w->dilation, to, w->count);
-    else SIMD(reduce_pairs_of)(POOL_SUM, row, w->kernel, w->dilation, to, w->count);
 }
 
 /* to[q*n + i] = row[i*stride + q], so that every tap of a strided window is contiguous. */
@@ -158,40 +181,46 @@ static ptrdiff_t SIMD(list_rows)(const REAL *volume, const Windows *v, ptrdiff_t
 static void SIMD(pool_lines)(const Pool *q, const REAL *volume, ptrdiff_t i, ptrdiff_t j,
                              ptrdiff_t count, REAL *lines, const REAL **rows) {
     const Windows *v = &q->v;
-    ptrdiff_t listed = 0, first = 0, height = 0;
-    for (ptrdiff_t k = 0; k < count; k++, lines += q->line) {
-        const ptrdiff_t begin = axis_begin(&v->y, j + k), extent = axis_end(&v->y, j + k) - begin;
-        if (k && extent == height) /* the same window, further down */
-            for (ptrdiff_t r = 0; r < listed; r++) rows[r] += (begin - first) * v->w.size;
-        else listed = SIMD(list_rows)(volume, v, i, j + k, rows);
-        first = begin, height = extent;
-        if (listed) SIMD(reduce_rows)(q->kind, rows, listed, lines + q->lead, v->w.size);
-        else /* dilation can step over the input: only maxima have it */
-            for (ptrdiff_t e = 0; e < v->w.size; e++) lines[q->lead + e] = -(REAL)INFINITY;
+    lines += q->lead;
+    for (ptrdiff_t k = 0, alike; k < count; k += alike, lines += alike * q->line) {
+        const ptrdiff_t listed = SIMD(list_rows)(volume, v, i, j + k, rows);
+        alike = smaller(axis_alike(&v->y, j + k), count - k);
+        if (listed) {
+            const SIMD(Rows) x = {rows, listed, v->y.stride * v->w.size, v->w.size};
+            SIMD(reduce_rows)(q->kind, x, alike, lines, q->line);
+        } else { /* dilation can step over the input: only maxima have it */
+            for (ptrdiff_t l = 0; l < alike; l++)
+                for (ptrdiff_t e = 0; e < v->w.size; e++) lines[l * q->line + e] = -(REAL)INFINITY;
+        }
     }
 }
 
-/* Reduce the windows along a line; `taps` has a place for every column of a window. */
-static void SIMD(pool_columns)(const Pool *q, const REAL *line, REAL *phases, const REAL **taps,
-                               REAL *to) {
+/* Reduce the windows along lines; `taps` has a place for every column of a window. */
+static void SIMD(pool_columns)(const Pool *q, const REAL *line, ptrdiff_t lines, REAL *phases,
+                               const REAL **taps, REAL *to) {
     const Axis *w = &q->v.w;
     const int kind = q->kind == POOL_MAX ? POOL_MAX : POOL_SUM;
-    if (q->spans) {
+    const SIMD(Rows) x = {taps, w->kernel, q->line, w->count};
+    for (ptrdiff_t t = 0; !q->spans && t < w->kernel; t++) {
+        const ptrdiff_t at = t * w->dilation;
+        taps[t] =
+            w->stride == 1 ? line + at : phases + at % w->stride * q->phase + at / w->stride;
+    }
+    if (!q->spans && w->stride == 1) {
+        SIMD(reduce_rows)(kind, x, lines, to, w->count);
+        return;
+    }
+    for (ptrdiff_t k = 0; k < lines; k++, line += q->line, to += w->count) {
+        if (!q->spans) {
+            SIMD(split_phases)(line, phases, w->stride, q->phase);
+            SIMD(reduce_rows)(kind, x, 1, to, 0);
+            continue;
+        }
         for (ptrdiff_t o = 0; o < w->count; o++) {
-            const REAL *x = line + axis_begin(w, o);
+            const REAL *at = line + axis_begin(w, o);
             const ptrdiff_t n = axis_end(w, o) - axis_begin(w, o);
-            to[o] = kind == POOL_MAX ? SIMD(maximum)(x, n) : SIMD(sum)(x, n);
+            to[o] = kind == POOL_MAX ? SIMD(maximum)(at, n) : SIMD(sum)(at, n);
         }
-    } else if (w->stride == 2) {
-        SIMD(reduce_pairs)(kind, line, w, to);
-    } else {
-        if (w->stride > 1) SIMD(split_phases)(line, phases, w->stride, q->phase);
-        for (ptrdiff_t t = 0; t < w->kernel; t++) {
-            const ptrdiff_t at = t * w->dilation;
-            taps[t] = w->stride == 1 ? line + at
-                                     : phases + at % w->stride * q->phase + at / w->stride;
-        }
-        SIMD(reduce_rows)(kind, taps, w->kernel, to, w->count);
     }
 }
 
@@ -214,14 +243,18 @@ static void SIMD(pool_part)(const Pool *q, ptrdiff_t item, REAL *lines, const RE
     for (ptrdiff_t j = part * v->y.count / POOL_PARTS; j < end; j += q->lines) {
         const ptrdiff_t count = smaller(q->lines, end - j);
         REAL *to = (REAL *)q->out + (plane * v->y.count + j) * v->w.count;
+        REAL counts[POOL_LINES];
+        for (ptrdiff_t k = 0; k < count && q->kind != POOL_MAX; k++)
+            counts[k] = (REAL)rows_counted(q, i, j + k);
         SIMD(pool_lines)(q, volume, i, j, count, lines, pointers);
-        for (ptrdiff_t k = 0; k < count; k++)
-            SIMD(pool_columns)(q, lines + k * q->line, lines + q->lines * q->line,
-                               pointers + q->rows, to + k * v->w.count);
-        for (ptrdiff_t k = 0; k < count && q->kind != POOL_MAX; k++, to += v->w.count) {
-            SIMD(average)(to, (const REAL *)q->widths, v->w.count, (REAL)rows_counted(q, i, j + k));
-            if (q->norms) SIMD(norm)(q, to);
+        if (!q->spans && v->w.stride == 2) {
+            SIMD(reduce_pairs)(q, lines, counts, count, to);
+        } else {
+            SIMD(pool_columns)(q, lines, count, lines + q->lines * q->line, pointers + q->rows, to);
+            for (ptrdiff_t k = 0; k < count && q->kind != POOL_MAX; k++)
+                SIMD(average)(to + k * v->w.count, (const REAL *)q->widths, v->w.count, counts[k]);
         }
+        for (ptrdiff_t k = 0; k < count && q->norms; k++) SIMD(norm)(q, to + k * v->w.count);
     }
 }
 
@@ -265,7 +298,8 @@ static void SIMD(spread_row)(const Pool *q, const REAL *line, const REAL **taps,
         SIMD(spread_pairs)(w, line, to);
     } else if (!q->spans && w->stride == 1) {
         for (ptrdiff_t t = 0; t < w->kernel; t++) taps[t] = line + w->padding - t;
-        SIMD(reduce_rows)(POOL_SUM, taps, w->kernel, to, w->size);
+        const SIMD(Rows) x = {taps, w->kernel, 0, w->size};
+        SIMD(reduce_rows)(POOL_SUM, x, 1, to, 0);
     } else {
         memset(to, 0, w->size * sizeof(REAL));
         for (ptrdiff_t o = 0; o < w->count; o++)
