@@ -23,6 +23,8 @@ FORCE_INLINE void SIMD(highest)(const REAL *const *rows, ptrdiff_t count, ptrdif
     SIMD(record) record[4];
     const REAL *a = rows[0] + at, *b = rows[1 - count % 2] + at;
     EACH(v, vectors) {
+        PREFETCH(a + v * L + POOL_AHEAD / sizeof(REAL));
+        PREFETCH(b + v * L + POOL_AHEAD / sizeof(REAL));
         const SIMD(vec) x = SIMD(load_up_to)(a + v * L, n), y = SIMD(load_up_to)(b + v * L, n);
         m[v] = SIMD(max)(x, y);
         record[v] = SIMD(whole_and)(SIMD(whole)(), x, y);
@@ -30,6 +32,8 @@ FORCE_INLINE void SIMD(highest)(const REAL *const *rows, ptrdiff_t count, ptrdif
     for (ptrdiff_t r = 2 - count % 2; r < count; r += 2) {
         a = rows[r] + at, b = rows[r + 1] + at;
         EACH(v, vectors) {
+            PREFETCH(a + v * L + POOL_AHEAD / sizeof(REAL));
+            PREFETCH(b + v * L + POOL_AHEAD / sizeof(REAL));
             const SIMD(vec) x = SIMD(load_up_to)(a + v * L, n), y = SIMD(load_up_to)(b + v * L, n);
             m[v] = SIMD(max)(SIMD(max)(m[v], x), y);
             record[v] = SIMD(whole_and)(record[v], x, y);
@@ -48,12 +52,14 @@ FORCE_INLINE void SIMD(added)(const int kind, const REAL *const *rows, ptrdiff_t
     do {
         const ptrdiff_t end = smaller(count, r + block), first = r == 0;
         EACH(v, vectors) {
+            PREFETCH(rows[r] + at + v * L + POOL_AHEAD / sizeof(REAL));
             const SIMD(vec) x = SIMD(load_up_to)(rows[r] + at + v * L, n);
             part[v] = kind == POOL_SUM ? x : SIMD(mul)(x, x);
         }
         for (r++; r < end; r++) {
             const REAL *a = rows[r] + at;
             EACH(v, vectors) {
+                PREFETCH(a + v * L + POOL_AHEAD / sizeof(REAL));
                 const SIMD(vec) x = SIMD(load_up_to)(a + v * L, n);
                 part[v] = kind == POOL_SUM ? SIMD(add)(part[v], x) : SIMD(fma)(x, x, part[v]);
             }
@@ -103,8 +109,8 @@ static void SIMD(reduce_rows)(int kind, SIMD(Rows) x, ptrdiff_t lines, REAL *to,
 }
 
 /* Windows at stride 2 along a row, one vector of them: neighbouring taps come from one pair of loads. */
-FORCE_INLINE SIMD(vec) SIMD(pairs)(const int kind, const REAL *row, const ptrdiff_t kernel,
-                                   const ptrdiff_t dilation) {
+FORCE_INLINE SIMD(vec)
+    SIMD(pairs)(const int kind, const REAL *row, const ptrdiff_t kernel, const ptrdiff_t dilation) {
     enum { L = SIMD(lanes) };
     SIMD(vec) v = SIMD(all)(kind == POOL_MAX ? -(REAL)INFINITY : 0);
     UNROLL for (ptrdiff_t t = 0; t < kernel; t++) {
@@ -135,8 +141,8 @@ FORCE_INLINE void SIMD(reduce_pairs_as)(const int kind, const Pool *q, const ptr
         }
 }
 
-static void SIMD(reduce_pairs)(const Pool *q, const REAL *line, const REAL *counts,
-                               ptrdiff_t lines, REAL *to) {
+static void SIMD(reduce_pairs)(const Pool *q, const REAL *line, const REAL *counts, ptrdiff_t lines,
+                               REAL *to) {
     const Axis *w = &q->v.w;
     const ptrdiff_t k = w->dilation == 1 ? w->kernel : 0;
     if (q->kind == POOL_MAX) {
@@ -203,8 +209,7 @@ static void SIMD(pool_columns)(const Pool *q, const REAL *line, ptrdiff_t lines,
     const SIMD(Rows) x = {taps, w->kernel, q->line, w->count};
     for (ptrdiff_t t = 0; !q->spans && t < w->kernel; t++) {
         const ptrdiff_t at = t * w->dilation;
-        taps[t] =
-            w->stride == 1 ? line + at : phases + at % w->stride * q->phase + at / w->stride;
+        taps[t] = w->stride == 1 ? line + at : phases + at % w->stride * q->phase + at / w->stride;
     }
     if (!q->spans && w->stride == 1) {
         SIMD(reduce_rows)(kind, x, lines, to, w->count);
