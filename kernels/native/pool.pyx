@@ -31,6 +31,7 @@ cdef extern from "pool.h" nogil:
         const void *x
         const void *widths
         void *out
+        long long *places
         Py_ssize_t lines, line, phase, lead, rows, pointers
         int spans
     Py_ssize_t axis_begin(const Axis *a, Py_ssize_t o)
@@ -45,23 +46,22 @@ cdef extern from "pool.h" nogil:
     double sum_double(const double *x, Py_ssize_t n)
     float maximum_float(const float *x, Py_ssize_t n)
     double maximum_double(const double *x, Py_ssize_t n)
-    void take_larger_float(const float *x, Py_ssize_t stride, int tap, Py_ssize_t n,
-                           float *best, int *taps)
-    void take_larger_float_wide(const float *x, Py_ssize_t stride, long long tap, Py_ssize_t n,
-                                float *best, long long *taps)
-    void take_larger_double(const double *x, Py_ssize_t stride, long long tap, Py_ssize_t n,
-                            double *best, long long *taps)
+    void find_part_float(const Pool *q, Py_ssize_t item, float *lines, const float **rows,
+                         float *row_keys)
+    void find_part_double(const Pool *q, Py_ssize_t item, double *lines, const double **rows,
+                          double *row_keys)
+    void place_lines_float(const float *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
+                           Py_ssize_t lines, const float *best, long long *places)
+    void place_lines_double(const double *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
+                            Py_ssize_t lines, const double *best, long long *places)
 
 ctypedef fused real:
     float
     double
 
-ctypedef fused word:
-    int
-    long long
-
 cdef enum:
     LINES = 1 << 14  # bytes of lines worked on at a time
+    FAR = 1 << 24  # above any key: float32 holds all whole numbers up to here
     SLACK = 32  # elements past a line, for what its last vectors read
 
 
@@ -170,116 +170,60 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
     return 0
 
 
-cdef void take_row(const real *row, const Axis *w, word tap, real *best, word *taps) noexcept nogil:
-    """Let every tap of the windows along `row` contend for the maximum; the first is `tap`."""
-    cdef Py_ssize_t t, at, low, high
-    cdef Py_ssize_t before = w.padding - (w.count - 1) * w.stride  # the last window has these
-    for t in range(max(0, (before + w.dilation - 1) // w.dilation),
-                   min(w.kernel, (w.size - 1 + w.padding) // w.dilation + 1)):
-        at = t * w.dilation - w.padding
-        low = 0 if at >= 0 else (w.stride - 1 - at) // w.stride
-        high = 0 if at >= w.size else min(w.count, (w.size - 1 - at) // w.stride + 1)
-        at += low * w.stride
-        if real is double:
-            take_larger_double(row + at, w.stride, tap + t * w.dilation, high - low, best + low,
-                               <long long *>(taps + low))
-        elif word is int:
-            take_larger_float(row + at, w.stride, <int>(tap + t * w.dilation), high - low,
-                              best + low, taps + low)
-        else:
-            take_larger_float_wide(row + at, w.stride, tap + t * w.dilation, high - low,
-                                   best + low, taps + low)
+cdef bint short_keys(const Windows *v) noexcept nogil:
+    """Whether float32 holds the distance between any two elements of a window, padding included."""
+    cdef double rows = <double>(longest(&v.z) - 1) * v.z.dilation * v.y.size
+    rows += <double>(longest(&v.y) - 1) * v.y.dilation
+    return (rows + 1) * v.w.size + <double>v.w.kernel * v.w.dilation < FAR
 
 
-cdef void index_row(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
-                    real *best, word *taps, long long *index) noexcept nogil:
-    """Maxima of output row (i, j) and their places: taps in row-major order, the first stays.
-
-    While they contend, a place is an offset from the window's first row and column, padding
-    included: in words as wide as the elements, one comparison selects both.
-    """
-    cdef Py_ssize_t first = axis_begin(&v.z, i), a = first, b = axis_begin(&v.y, j), o
-    cdef Py_ssize_t start = (a * v.y.size + b) * v.w.size
-    cdef Py_ssize_t depth = axis_end(&v.z, i), height = axis_end(&v.y, j)
-    for o in range(v.w.count):
-        best[o] = -INFINITY
-        taps[o] = <word>(axis_begin(&v.w, o) - o * v.w.stride + v.w.padding)
-    while a < depth:
-        b = axis_begin(&v.y, j)
-        while b < height:
-            o = (a * v.y.size + b) * v.w.size
-            take_row(volume + o, &v.w, <word>(o - start), best, taps)
-            b += v.y.dilation
-        a += v.z.dilation
-    for o in range(v.w.count):
-        index[o] = start + o * v.w.stride - v.w.padding + taps[o]
-
-
-cdef int index_all(const real *x, real *best, long long *index, Windows v, word unused) except -1:
-    """The windows' maxima and their places."""
-    cdef Py_ssize_t item, c, i, j, volume = v.z.size * v.y.size * v.w.size
-    cdef int threads = useful_threads(v.channels * volume)
-    cdef word *taps = <word *>malloc(threads * v.w.count * sizeof(word))
-    if taps == NULL:
-        raise MemoryError(f"no memory for {threads} threads' rows of {v.w.count} windows")
-    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
-        j = item % v.y.count
-        i = item // v.y.count % v.z.count
-        c = item // v.y.count // v.z.count
-        index_row(x + c * volume, &v, i, j, best + item * v.w.count,
-                  taps + threadid() * v.w.count, index + item * v.w.count)
-    free(taps)
-    return 0
-
-
-cdef int index_maxima(const real *x, real *best, long long *index, Windows v) except -1:
-    """:func:`index_all` with offsets as wide as the elements, wider where a volume is vast."""
-    if real is float and v.z.size * v.y.size * v.w.size < 2**31 - v.w.kernel * v.w.dilation:
-        return index_all(x, best, index, v, <int>0)
-    return index_all(x, best, index, v, <long long>0)
-
-
-cdef Py_ssize_t place(const real *volume, const Py_ssize_t *low, const Py_ssize_t *high,
-                      Py_ssize_t height, Py_ssize_t width, real value) noexcept nogil:
-    """Where a window has `value` first; where it has NaN last, if that is its value."""
-    cdef Py_ssize_t a, b, e, row, last = 0
-    for a in range(low[0], high[0]):
-        for b in range(low[1], high[1]):
-            row = (a * height + b) * width
-            if value == value:
-                for e in range(row + low[2], row + high[2]):
-                    if volume[e] == value:
-                        return e
+cdef int find(const real *x, real *best, long long *places, Windows v) except -1:
+    """best = the windows' maxima; places = where in their channel they are."""
+    cdef Py_ssize_t volume = v.z.size * v.y.size * v.w.size, item, o, c, i, j, size
+    cdef int threads = useful_threads(v.channels * volume), thread
+    cdef Pool q
+    q.v, q.kind, q.x, q.out, q.places = v, POOL_MAX, x, best, places
+    plan(&q, sizeof(real))
+    if q.spans or not short_keys(&v) or not (reached(&v.z) and reached(&v.y) and reached(&v.w)):
+        pool(POOL_MAX, False, x, best, v, False, 0)
+        for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
+            c = item // v.y.count // v.z.count
+            i = item // v.y.count % v.z.count
+            j = item % v.y.count
+            if real is float:
+                place_lines_float(x + c * volume, &v, i, j, 1, best + item * v.w.count,
+                                  places + item * v.w.count)
             else:
-                for e in range(row + low[2], row + high[2]):
-                    if volume[e] != volume[e]:
-                        last = e
-    return last
-
-
-cdef void place_row(const real *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
-                    const real *best, long long *index) noexcept nogil:
-    """The places of known maxima of output row (i, j)."""
-    cdef Py_ssize_t low[3]
-    cdef Py_ssize_t high[3]
-    cdef Py_ssize_t o
-    low[0], low[1] = axis_begin(&v.z, i), axis_begin(&v.y, j)
-    high[0], high[1] = axis_end(&v.z, i), axis_end(&v.y, j)
-    for o in range(v.w.count):
-        low[2], high[2] = axis_begin(&v.w, o), axis_end(&v.w, o)
-        index[o] = place(volume, low, high, v.y.size, v.w.size, best[o])
-
-
-cdef int place_all(const real *x, const real *best, long long *index, Windows v) except -1:
-    """The places of known maxima."""
-    cdef Py_ssize_t item, c, i, j, volume = v.z.size * v.y.size * v.w.size
-    cdef int threads = useful_threads(v.channels * volume)
-    for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
-        j = item % v.y.count
-        i = item // v.y.count % v.z.count
-        c = item // v.y.count // v.z.count
-        place_row(x + c * volume, &v, i, j, best + item * v.w.count, index + item * v.w.count)
+                place_lines_double(x + c * volume, &v, i, j, 1, best + item * v.w.count,
+                                   places + item * v.w.count)
+        return 0
+    o = (q.lines + 1) * q.line
+    size = 2 * o + q.lines * q.line + q.rows
+    cdef real *lines = <real *>malloc(threads * size * sizeof(real))
+    cdef const real **pointers = <const real **>malloc(threads * q.pointers * sizeof(real *))
+    if lines == NULL or pointers == NULL:
+        free(lines)
+        free(pointers)
+        raise MemoryError(f"no memory for {threads} threads' rows of {v.w.size} elements")
+    for thread in range(threads):
+        for item in range(size):  # the padding among them: it loses even to -inf
+            lines[thread * size + item] = -INFINITY if item < o else FAR
+    for item in prange(v.channels * v.z.count * POOL_PARTS, nogil=True, num_threads=threads):
+        if real is float:
+            find_part_float(&q, item, lines + threadid() * size, pointers + threadid() * q.pointers,
+                            lines + (threadid() + 1) * size - q.rows)
+        else:
+            find_part_double(&q, item, lines + threadid() * size,
+                             pointers + threadid() * q.pointers,
+                             lines + (threadid() + 1) * size - q.rows)
+    free(lines)
+    free(pointers)
     return 0
+
+
+cdef inline bint reached(const Axis *a) noexcept nogil:
+    """Whether every window has an element: dilation can step over the input."""
+    return a.kernel == 1 or a.size >= a.dilation
 
 
 def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dilation, ceil_mode,
@@ -295,7 +239,7 @@ def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dila
         pool(POOL_MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
     places = out[1]
-    index_maxima(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
+    find(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indices, *, out):
@@ -310,11 +254,7 @@ def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indic
         pool(POOL_MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
     places = out[1]
-    if v.z.kernel and v.y.kernel and v.w.kernel and v.w.count >= 8:
-        index_maxima(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
-    else:
-        pool(POOL_MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
-        place_all(&x[0, 0, 0, 0, 0], <const real *>&best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
+    find(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 def avg_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, ceil_mode,

@@ -5,7 +5,8 @@
    `zip_low` and `zip_high` interleave the lanes of two vectors: the first half, the second;
    `evens` and `odds` undo it.
    `max` is `larger` where neither is NaN, at a third of its cost: `whole` starts a record of
-   lanes without NaN, `whole_and` takes two vectors into it, `spoilt` makes NaN of other lanes. */
+   lanes without NaN, `whole_and` takes two vectors into it, `spoilt` makes NaN of other lanes.
+   `where_less` is x in the lanes where a < b, else y. */
 #ifndef VOXKERN_SIMD_H
 #define VOXKERN_SIMD_H
 #include <math.h>
@@ -65,6 +66,12 @@ FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm512_div_p
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm512_div_pd(a, b); }
 FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm512_max_ps(b, a); }
 FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm512_max_pd(b, a); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x);
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return _mm512_mask_mov_pd(y, _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), x);
+}
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask(b, b, _CMP_UNORD_Q), b);
 }
@@ -169,6 +176,12 @@ FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm256_div_p
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm256_div_pd(a, b); }
 FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm256_max_ps(b, a); }
 FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm256_max_pd(b, a); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, b, _CMP_LT_OQ));
+}
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm256_or_ps(_mm256_max_ps(b, a), _mm256_cmp_ps(b, b, _CMP_UNORD_Q));
 }
@@ -262,6 +275,12 @@ FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return vmulq_f32(a,
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return vmulq_f64(a, b); }
 FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return vdivq_f32(a, b); }
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return vdivq_f64(a, b); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return vbslq_f32(vcltq_f32(a, b), x, y);
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return vbslq_f64(vcltq_f64(a, b), x, y);
+}
 FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return vzip1q_f32(a, b); }
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return vzip2q_f32(a, b); }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return vzip1q_f64(a, b); }
@@ -304,6 +323,14 @@ FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm_div_ps(a
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm_div_pd(a, b); }
 FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm_max_ps(b, a); }
 FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm_max_pd(b, a); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    const vec_float less = _mm_cmplt_ps(a, b);
+    return _mm_or_ps(_mm_and_ps(less, x), _mm_andnot_ps(less, y));
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    const vec_double less = _mm_cmplt_pd(a, b);
+    return _mm_or_pd(_mm_and_pd(less, x), _mm_andnot_pd(less, y));
+}
 FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return _mm_unpacklo_ps(a, b); }
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return _mm_unpackhi_ps(a, b); }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return _mm_unpacklo_pd(a, b); }
@@ -361,6 +388,12 @@ FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return a * b; }
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return a * b; }
 FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return a / b; }
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return a / b; }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return a < b ? x : y;
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return a < b ? x : y;
+}
 FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return (void)b, a; }
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return (void)a, b; }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return (void)b, a; }
