@@ -2,7 +2,11 @@
    one lane that leaves the rest to the compiler. `SIMD(load)` is load_float or load_double as REAL
    is. `larger` is NaN where either is, which x86's maximum is only where its second operand is.
    `stream` stores past the caches, to an aligned address (see stream.h).
-   `zip_low` and `zip_high` interleave the lanes of two vectors: the first half, the second. */
+   `zip_low` and `zip_high` interleave the lanes of two vectors: the first half, the second;
+   `evens` and `odds` undo it.
+   `max` is `larger` where neither is NaN, at a third of its cost: `whole` starts a record of
+   lanes without NaN, `whole_and` takes two vectors into it, `spoilt` makes NaN of other lanes.
+   `where_less` is x in the lanes where a < b, else y. */
 #ifndef VOXKERN_SIMD_H
 #define VOXKERN_SIMD_H
 #include <math.h>
@@ -58,6 +62,16 @@ FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return _mm512_sub_p
 FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return _mm512_sub_pd(a, b); }
 FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm512_mul_ps(a, b); }
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm512_mul_pd(a, b); }
+FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm512_div_ps(a, b); }
+FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm512_div_pd(a, b); }
+FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm512_max_ps(b, a); }
+FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm512_max_pd(b, a); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x);
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return _mm512_mask_mov_pd(y, _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), x);
+}
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask(b, b, _CMP_UNORD_Q), b);
 }
@@ -105,6 +119,38 @@ FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) {
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
 }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) {
+    const __m512i order =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+FORCE_INLINE vec_float odds_float(vec_float a, vec_float b) {
+    const __m512i order =
+        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+}
+FORCE_INLINE vec_double odds_double(vec_double a, vec_double b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+}
+typedef __mmask16 record_float;
+typedef __mmask8 record_double;
+FORCE_INLINE record_float whole_float(void) { return 0xffff; }
+FORCE_INLINE record_double whole_double(void) { return 0xff; }
+FORCE_INLINE record_float whole_and_float(record_float r, vec_float a, vec_float b) {
+    return _mm512_mask_cmp_ps_mask(r, a, b, _CMP_ORD_Q);
+}
+FORCE_INLINE record_double whole_and_double(record_double r, vec_double a, vec_double b) {
+    return _mm512_mask_cmp_pd_mask(r, a, b, _CMP_ORD_Q);
+}
+FORCE_INLINE vec_float spoilt_float(record_float r, vec_float v) {
+    return _mm512_mask_mov_ps(_mm512_set1_ps(NAN), r, v);
+}
+FORCE_INLINE vec_double spoilt_double(record_double r, vec_double v) {
+    return _mm512_mask_mov_pd(_mm512_set1_pd(NAN), r, v);
+}
 
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -126,6 +172,16 @@ FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return _mm256_sub_p
 FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return _mm256_sub_pd(a, b); }
 FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm256_mul_ps(a, b); }
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm256_mul_pd(a, b); }
+FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm256_div_ps(a, b); }
+FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm256_div_pd(a, b); }
+FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm256_max_ps(b, a); }
+FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm256_max_pd(b, a); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, b, _CMP_LT_OQ));
+}
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm256_or_ps(_mm256_max_ps(b, a), _mm256_cmp_ps(b, b, _CMP_UNORD_Q));
 }
@@ -170,6 +226,32 @@ FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) {
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
 }
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) {
+    return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xd8);
+}
+FORCE_INLINE vec_double odds_double(vec_double a, vec_double b) {
+    return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xd8);
+}
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) {
+    const vec_float v = _mm256_shuffle_ps(a, b, 0x88);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+}
+FORCE_INLINE vec_float odds_float(vec_float a, vec_float b) {
+    const vec_float v = _mm256_shuffle_ps(a, b, 0xdd);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+}
+typedef vec_float record_float;
+FORCE_INLINE record_float whole_float(void) { return _mm256_setzero_ps(); }
+FORCE_INLINE record_float whole_and_float(record_float r, vec_float a, vec_float b) {
+    return _mm256_or_ps(r, _mm256_cmp_ps(a, b, _CMP_UNORD_Q));
+}
+FORCE_INLINE vec_float spoilt_float(record_float r, vec_float v) { return _mm256_or_ps(r, v); }
+typedef vec_double record_double;
+FORCE_INLINE record_double whole_double(void) { return _mm256_setzero_pd(); }
+FORCE_INLINE record_double whole_and_double(record_double r, vec_double a, vec_double b) {
+    return _mm256_or_pd(r, _mm256_cmp_pd(a, b, _CMP_UNORD_Q));
+}
+FORCE_INLINE vec_double spoilt_double(record_double r, vec_double v) { return _mm256_or_pd(r, v); }
 
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
@@ -191,10 +273,22 @@ FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return vsubq_f32(a,
 FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return vsubq_f64(a, b); }
 FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return vmulq_f32(a, b); }
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return vmulq_f64(a, b); }
+FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return vdivq_f32(a, b); }
+FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return vdivq_f64(a, b); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return vbslq_f32(vcltq_f32(a, b), x, y);
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return vbslq_f64(vcltq_f64(a, b), x, y);
+}
 FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return vzip1q_f32(a, b); }
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return vzip2q_f32(a, b); }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return vzip1q_f64(a, b); }
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) { return vzip2q_f64(a, b); }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) { return vuzp1q_f32(a, b); }
+FORCE_INLINE vec_float odds_float(vec_float a, vec_float b) { return vuzp2q_f32(a, b); }
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) { return vuzp1q_f64(a, b); }
+FORCE_INLINE vec_double odds_double(vec_double a, vec_double b) { return vuzp2q_f64(a, b); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return vmaxq_f32(a, b); }
 FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return vmaxq_f64(a, b); }
 FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
@@ -225,12 +319,40 @@ FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return _mm_sub_ps(a
 FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return _mm_sub_pd(a, b); }
 FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm_mul_ps(a, b); }
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm_mul_pd(a, b); }
+FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm_div_ps(a, b); }
+FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm_div_pd(a, b); }
+FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm_max_ps(b, a); }
+FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm_max_pd(b, a); }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    const vec_float less = _mm_cmplt_ps(a, b);
+    return _mm_or_ps(_mm_and_ps(less, x), _mm_andnot_ps(less, y));
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    const vec_double less = _mm_cmplt_pd(a, b);
+    return _mm_or_pd(_mm_and_pd(less, x), _mm_andnot_pd(less, y));
+}
 FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return _mm_unpacklo_ps(a, b); }
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return _mm_unpackhi_ps(a, b); }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return _mm_unpacklo_pd(a, b); }
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
     return _mm_unpackhi_pd(a, b);
 }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) { return _mm_shuffle_ps(a, b, 0x88); }
+FORCE_INLINE vec_float odds_float(vec_float a, vec_float b) { return _mm_shuffle_ps(a, b, 0xdd); }
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) { return _mm_unpacklo_pd(a, b); }
+FORCE_INLINE vec_double odds_double(vec_double a, vec_double b) { return _mm_unpackhi_pd(a, b); }
+typedef vec_float record_float;
+FORCE_INLINE record_float whole_float(void) { return _mm_setzero_ps(); }
+FORCE_INLINE record_float whole_and_float(record_float r, vec_float a, vec_float b) {
+    return _mm_or_ps(r, _mm_cmpunord_ps(a, b));
+}
+FORCE_INLINE vec_float spoilt_float(record_float r, vec_float v) { return _mm_or_ps(r, v); }
+typedef vec_double record_double;
+FORCE_INLINE record_double whole_double(void) { return _mm_setzero_pd(); }
+FORCE_INLINE record_double whole_and_double(record_double r, vec_double a, vec_double b) {
+    return _mm_or_pd(r, _mm_cmpunord_pd(a, b));
+}
+FORCE_INLINE vec_double spoilt_double(record_double r, vec_double v) { return _mm_or_pd(r, v); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm_or_ps(_mm_max_ps(b, a), _mm_cmpunord_ps(b, b));
 }
@@ -264,16 +386,46 @@ FORCE_INLINE vec_float sub_float(vec_float a, vec_float b) { return a - b; }
 FORCE_INLINE vec_double sub_double(vec_double a, vec_double b) { return a - b; }
 FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return a * b; }
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return a * b; }
+FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return a / b; }
+FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return a / b; }
+FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
+    return a < b ? x : y;
+}
+FORCE_INLINE vec_double where_less_double(vec_double a, vec_double b, vec_double x, vec_double y) {
+    return a < b ? x : y;
+}
 FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return (void)b, a; }
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return (void)a, b; }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return (void)b, a; }
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) { return (void)a, b; }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) { return (void)b, a; }
+FORCE_INLINE vec_float odds_float(vec_float a, vec_float b) { return (void)a, b; }
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) { return (void)b, a; }
+FORCE_INLINE vec_double odds_double(vec_double a, vec_double b) { return (void)a, b; }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return (b > a) | (b != b) ? b : a; }
 FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
     return (b > a) | (b != b) ? b : a;
 }
 FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return c + a * b; }
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return c + a * b; }
+#endif
+
+/* Where a maximum is NaN by itself, there is nothing to record. */
+#if !defined(__AVX2__) && !defined(__SSE2__) && !defined(_M_X64)
+#define SIMD_RECORD(REAL)                                                                          \
+    typedef int PASTE(record, REAL);                                                               \
+    FORCE_INLINE PASTE(vec, REAL) PASTE(max, REAL)(PASTE(vec, REAL) a, PASTE(vec, REAL) b) {       \
+        return PASTE(larger, REAL)(a, b);                                                          \
+    }                                                                                              \
+    FORCE_INLINE int PASTE(whole, REAL)(void) { return 0; }                                        \
+    FORCE_INLINE int PASTE(whole_and, REAL)(int r, PASTE(vec, REAL) a, PASTE(vec, REAL) b) {       \
+        return (void)a, (void)b, r;                                                                \
+    }                                                                                              \
+    FORCE_INLINE PASTE(vec, REAL) PASTE(spoilt, REAL)(int r, PASTE(vec, REAL) v) {                 \
+        return (void)r, v;                                                                         \
+    }
+SIMD_RECORD(float)
+SIMD_RECORD(double)
 #endif
 
 /* A square of vectors, in place: every round zips the first half of the rows with the second, which
