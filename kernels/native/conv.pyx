@@ -53,8 +53,60 @@ cdef extern from "conv_transposed.h" nogil:
     Py_ssize_t transposed_scratch_double(const Transposed *t)
     void gather_weights_float(const Transposed *t, Py_ssize_t block, float *packed)
     void gather_weights_double(const Transposed *t, Py_ssize_t block, double *packed)
+    void flip_float(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const float *weight,
+                    Py_ssize_t begin, Py_ssize_t end, float *to)
+    void flip_double(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const double *weight,
+                     Py_ssize_t begin, Py_ssize_t end, double *to)
     void transposed_item_float(const Transposed *t, Py_ssize_t item, float *scratch)
     void transposed_item_double(const Transposed *t, Py_ssize_t item, double *scratch)
+
+cdef extern from "conv_scatter.h" nogil:
+    ctypedef struct Scatter:
+        Py_ssize_t batch, groups, inputs, outputs, parts, shares
+        Py_ssize_t size[3]
+        Py_ssize_t out_size[3]
+        Py_ssize_t kernel[3]
+        Py_ssize_t stride[3]
+        Py_ssize_t padding[3]
+        Py_ssize_t dilation[3]
+        Py_ssize_t *offset
+        int past_cache
+        const void *x
+        const void *weight
+        const void *bias
+        void *out
+    void plan_scatter(Scatter *q, Py_ssize_t lanes, Py_ssize_t budget)
+    void share_scatter(Scatter *q, Py_ssize_t threads)
+    Py_ssize_t scatter_scratch_float(const Scatter *q)
+    Py_ssize_t scatter_scratch_double(const Scatter *q)
+    void scatter_task_float(const Scatter *q, Py_ssize_t task, float *scratch)
+    void scatter_task_double(const Scatter *q, Py_ssize_t task, double *scratch)
+
+cdef extern from "conv_depthwise.h" nogil:
+    ctypedef struct Depthwise:
+        Py_ssize_t batch, channels, taps, positions
+        Py_ssize_t size[3]
+        Py_ssize_t count[3]
+        Py_ssize_t kernel[3]
+        Py_ssize_t stride[3]
+        Py_ssize_t padding[3]
+        Py_ssize_t dilation[3]
+        Py_ssize_t *offset
+        Py_ssize_t *place
+        const void *grad
+        const void *x
+        const void *weight
+        const void *bias
+        void *out
+    void measure_depthwise(Depthwise *q)
+    int suits_depthwise(const Depthwise *q, Py_ssize_t lanes, Py_ssize_t budget)
+    void fill_depthwise(Depthwise *q)
+    Py_ssize_t depthwise_scratch_float(const Depthwise *q)
+    Py_ssize_t depthwise_scratch_double(const Depthwise *q)
+    void depthwise_input_float(const Depthwise *q, Py_ssize_t task, float *scratch)
+    void depthwise_input_double(const Depthwise *q, Py_ssize_t task, double *scratch)
+    void depthwise_weight_float(const Depthwise *q, Py_ssize_t task, float *scratch)
+    void depthwise_weight_double(const Depthwise *q, Py_ssize_t task, double *scratch)
 
 cdef extern from "conv_gradient.h" nogil:
     ctypedef struct Gradient:
@@ -70,6 +122,10 @@ cdef extern from "conv_gradient.h" nogil:
     Py_ssize_t gradient_scratch_double(const Gradient *q)
     void gradient_task_float(const Gradient *q, Py_ssize_t task, float *scratch)
     void gradient_task_double(const Gradient *q, Py_ssize_t task, double *scratch)
+    float channel_sum_float(const float *grad, Py_ssize_t batch, Py_ssize_t channels,
+                            Py_ssize_t channel, Py_ssize_t positions)
+    double channel_sum_double(const double *grad, Py_ssize_t batch, Py_ssize_t channels,
+                              Py_ssize_t channel, Py_ssize_t positions)
 
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
@@ -84,6 +140,7 @@ ctypedef fused real:
 cdef enum:
     SLAB_BYTES = 512 * 1024
     CACHE_BYTES = 16 * 1024 * 1024
+    FLIPPED = 16  # outputs whose weights are flipped together: neighbours in memory
     PRODUCTS = 32  # done in the time of moving one element
     FEW_WEIGHTS = 512  # are packed in the time that it takes to hand over packed ones
 
@@ -308,6 +365,48 @@ def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding
         free_tables(&c)
 
 
+cdef void run_depthwise_task(const Depthwise *q, Py_ssize_t task, real *scratch) noexcept nogil:
+    if real is float:
+        if q.x == NULL:
+            depthwise_input_float(q, task, scratch)
+        else:
+            depthwise_weight_float(q, task, scratch)
+    elif q.x == NULL:
+        depthwise_input_double(q, task, scratch)
+    else:
+        depthwise_weight_double(q, task, scratch)
+
+
+cdef bint run_depthwise(Depthwise *q, real sample, const Py_ssize_t *size, const Py_ssize_t *count,
+                        kernel_size, stride, padding, dilation) except -1:
+    """Compute a gradient of a depthwise convolution whose pointers are set, that to the input if it
+    has no `x`; false, and nothing done, where other kernels are faster."""
+    cdef int i, threads
+    cdef Py_ssize_t task, tasks, scratch_size, lanes = lanes_float if real is float else lanes_double
+    for i in range(3):
+        q.size[i], q.count[i], q.kernel[i] = size[i], count[i], kernel_size[i]
+        q.stride[i], q.padding[i], q.dilation[i] = stride[i], padding[i][0], dilation[i]
+    measure_depthwise(q)
+    if not suits_depthwise(q, lanes, SLAB_BYTES // sizeof(real)):
+        return False
+    tasks = (q.channels + lanes - 1) // lanes
+    if q.x == NULL:
+        tasks *= q.batch
+    threads = useful_threads(q.batch * q.channels * q.positions * q.taps // PRODUCTS)
+    scratch_size = depthwise_scratch_float(q) if real is float else depthwise_scratch_double(q)
+    cdef real *scratch = <real *> take_scratch(
+        threads * scratch_size * sizeof(real) + (q.taps + q.positions) * sizeof(Py_ssize_t))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a depthwise gradient")
+    q.offset = <Py_ssize_t *> (scratch + threads * scratch_size)
+    q.place = q.offset + q.taps
+    fill_depthwise(q)
+    for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+        run_depthwise_task[real](q, task, scratch + threadid() * scratch_size)
+    give_scratch(scratch)
+    return True
+
+
 cdef int make_residues(Transposed *t) except -1:
     """Room for the taps of each residue, found through first[0] and tap[0]."""
     cdef int i
@@ -358,14 +457,87 @@ cdef int run_transposed(Transposed *t, real sample) except -1:
     return 0
 
 
+cdef void run_scatter_task(const Scatter *q, Py_ssize_t task, real *scratch) noexcept nogil:
+    if real is float:
+        scatter_task_float(q, task, scratch)
+    else:
+        scatter_task_double(q, task, scratch)
+
+
+cdef int run_scatter(Scatter *q, real sample, Py_ssize_t weights) except -1:
+    """Compute a transposed convolution as a product; `weights` elements of them."""
+    cdef Py_ssize_t task, tasks, size, most = q.size[0] * q.size[1] * q.size[2]
+    cdef int threads = useful_threads(q.batch * most * weights // PRODUCTS)
+    plan_scatter(q, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real))
+    share_scatter(q, threads)
+    tasks = q.batch * q.groups * q.parts * q.shares
+    size = scatter_scratch_float(q) if real is float else scatter_scratch_double(q)
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a transposed convolution")
+    if threads == 1:
+        with nogil:
+            for task in range(tasks):
+                run_scatter_task[real](q, task, scratch)
+    else:
+        for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+            run_scatter_task[real](q, task, scratch + threadid() * size)
+    give_scratch(scratch)
+    return 0
+
+
+cdef int scatter(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight,
+                 const real[::1] bias, stride, padding, Py_ssize_t groups, dilation,
+                 real[:, :, :, :, ::1] out) except -1:
+    """`conv_transpose` as a product."""
+    cdef Scatter q
+    cdef int i
+    memset(&q, 0, sizeof(q))
+    q.batch, q.groups = x.shape[0], groups
+    q.inputs, q.outputs = weight.shape[0] // groups, weight.shape[1]
+    for i in range(3):
+        q.size[i], q.out_size[i], q.kernel[i] = x.shape[2 + i], out.shape[2 + i], weight.shape[2 + i]
+        q.stride[i], q.padding[i], q.dilation[i] = stride[i], padding[i][0], dilation[i]
+    q.x = <const void *> &x[0, 0, 0, 0, 0]
+    q.weight = <const void *> &weight[0, 0, 0, 0, 0]
+    q.out = <void *> &out[0, 0, 0, 0, 0]
+    q.bias = <const void *> &bias[0] if bias is not None else NULL
+    q.past_cache = out.size * sizeof(real) > CACHE_BYTES and out.shape[4] * sizeof(real) >= 256
+    q.offset = <Py_ssize_t *> malloc(q.inputs * sizeof(Py_ssize_t))
+    if q.offset == NULL:
+        raise MemoryError("no memory for the tables of a transposed convolution")
+    try:
+        run_scatter[real](&q, 0, weight.size)
+    finally:
+        free(q.offset)
+    return 0
+
+
 def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight,
                    const real[::1] bias, stride, padding, output_padding, Py_ssize_t groups,
-                   dilation, *, real[:, :, :, :, ::1] out):
-    """out = the adjoint of `conv` with this weight applied to x, plus bias where it is not None."""
+                   dilation, *, bint product, real[:, :, :, :, ::1] out):
+    """out = the adjoint of `conv` with this weight applied to x, plus bias where it is not None.
+
+    Its direct sums, or one `product` whose results are added where they belong.
+    """
     cdef Transposed t
+    cdef Depthwise d
     cdef Conv *c = &t.conv
     cdef int i
     if out.size == 0:
+        return
+    if weight.shape[1] == 1 and groups == weight.shape[0]:
+        memset(&d, 0, sizeof(d))
+        d.batch, d.channels = x.shape[0], groups
+        d.grad = <const void *> &x[0, 0, 0, 0, 0]
+        d.weight = <const void *> &weight[0, 0, 0, 0, 0]
+        d.bias = <const void *> &bias[0] if bias is not None else NULL
+        d.out = <void *> &out[0, 0, 0, 0, 0]
+        if run_depthwise[real](&d, 0, &out.shape[2], &x.shape[2], (<object> weight).shape[2:],
+                               stride, padding, dilation):
+            return
+    if product:
+        scatter[real](x, weight, bias, stride, padding, groups, dilation, out)
         return
     memset(&t, 0, sizeof(t))
     c.batch, c.groups = x.shape[0], groups
@@ -397,6 +569,37 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
         free(t.tap[0])
 
 
+cdef void run_gradient_task(const Gradient *q, Py_ssize_t task, real *scratch) noexcept nogil:
+    if real is float:
+        gradient_task_float(q, task, scratch)
+    else:
+        gradient_task_double(q, task, scratch)
+
+
+cdef void flip_block(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const real *weight,
+                     Py_ssize_t begin, Py_ssize_t end, real *to) noexcept nogil:
+    if real is float:
+        flip_float(inputs, outputs, taps, weight, begin, end, to)
+    else:
+        flip_double(inputs, outputs, taps, weight, begin, end, to)
+
+
+def flip(const real[:, :, :, :, ::1] weight, Py_ssize_t groups, *, real[:, :, :, :, ::1] out):
+    """out = the weights of the convolution that is the transpose, at stride 1, of that with `weight`.
+    """
+    cdef Py_ssize_t inputs = out.shape[1], outputs = weight.shape[1], taps, block, blocks, first
+    cdef int threads = useful_threads(out.size)
+    taps = weight.shape[2] * weight.shape[3] * weight.shape[4]
+    blocks = (outputs + FLIPPED - 1) // FLIPPED
+    cdef Py_ssize_t group = inputs * outputs * taps
+    cdef const real *source = &weight[0, 0, 0, 0, 0]
+    cdef real *target = &out[0, 0, 0, 0, 0]
+    for block in prange(groups * blocks, nogil=True, num_threads=threads):
+        first = block % blocks * FLIPPED
+        flip_block(inputs, outputs, taps, source + block // blocks * group, first,
+                   min(first + FLIPPED, outputs), target + block // blocks * group)
+
+
 cdef int run_gradient(Gradient *q, real *out, Py_ssize_t out_size) except -1:
     """Compute a gradient that is planned: the tasks, then the sums of their parts."""
     cdef Conv *c = &q.conv
@@ -411,11 +614,13 @@ cdef int run_gradient(Gradient *q, real *out, Py_ssize_t out_size) except -1:
         raise MemoryError("no memory for the scratch of a weight gradient")
     cdef real *partial = scratch + threads * size
     q.partial = partial
-    for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
-        if real is float:
-            gradient_task_float(q, task, scratch + threadid() * size)
-        else:
-            gradient_task_double(q, task, scratch + threadid() * size)
+    if threads == 1:
+        with nogil:
+            for task in range(tasks):
+                run_gradient_task[real](q, task, scratch)
+    else:
+        for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+            run_gradient_task[real](q, task, scratch + threadid() * size)
     for part in range(q.parts - 1):
         for i in range(out_size):
             out[i] += partial[part * out_size + i]
@@ -428,12 +633,22 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
                          real[:, :, :, :, ::1] out):
     """out = the gradient to the weights of `conv`, given that to its output."""
     cdef Gradient q
+    cdef Depthwise d
     cdef Conv *c = &q.conv
     cdef int i
     cdef Py_ssize_t t, step = 1
     if grad.size == 0:
         memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
         return
+    if groups == x.shape[1] and groups == out.shape[0]:
+        memset(&d, 0, sizeof(d))
+        d.batch, d.channels = x.shape[0], groups
+        d.grad = <const void *> &grad[0, 0, 0, 0, 0]
+        d.x = <const void *> &x[0, 0, 0, 0, 0]
+        d.out = <void *> &out[0, 0, 0, 0, 0]
+        if run_depthwise[real](&d, 0, &x.shape[2], &grad.shape[2], kernel_size, stride, padding,
+                               dilation):
+            return
     memset(&q, 0, sizeof(q))
     c.batch, c.groups = x.shape[0], groups
     c.outputs, q.all_inputs = out.shape[0] // groups, out.shape[1]
@@ -460,3 +675,25 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
         run_gradient[real](&q, &out[0, 0, 0, 0, 0], out.size)
     finally:
         free_tables(c)
+
+
+cdef real sum_channel(const real *grad, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t channel,
+                      Py_ssize_t positions) noexcept nogil:
+    if real is float:
+        return channel_sum_float(grad, batch, channels, channel, positions)
+    else:
+        return channel_sum_double(grad, batch, channels, channel, positions)
+
+
+def conv_backward_bias(const real[:, :, :, :, ::1] grad, *, real[::1] out):
+    """out = the gradient to the bias of `conv`, given that to its output."""
+    cdef Py_ssize_t channel, positions = grad.shape[2] * grad.shape[3] * grad.shape[4]
+    cdef int threads = useful_threads(grad.size)
+    cdef const real *data = &grad[0, 0, 0, 0, 0] if grad.size else NULL
+    if threads == 1:
+        with nogil:
+            for channel in range(out.shape[0]):
+                out[channel] = sum_channel(data, grad.shape[0], grad.shape[1], channel, positions)
+    else:
+        for channel in prange(out.shape[0], nogil=True, num_threads=threads):
+            out[channel] = sum_channel(data, grad.shape[0], grad.shape[1], channel, positions)
