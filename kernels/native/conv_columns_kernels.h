@@ -72,13 +72,14 @@ static SIMD(Source)
 
 /* Rows of columns of one tap and `channels` channels, in runs. */
 FORCE_INLINE void SIMD(pack_runs)(const SIMD(Source) * source, int runs, ptrdiff_t volume,
-                                  const ptrdiff_t step, ptrdiff_t channels) {
+                                  const int known, ptrdiff_t step, ptrdiff_t channels,
+                                  const REAL *stop) {
     for (ptrdiff_t i = 0; i < channels; i++)
         for (int r = 0; r < runs; r++) {
             const SIMD(Source) *s = source + r;
             PREFETCH(s->from + (i + ROWS_AHEAD) * volume);
-            SIMD(pack_row)(s->from + i * volume, step, s->begin, s->end, s->to + i * s->width,
-                           s->count);
+            SIMD(pack_row)(s->from + i * volume, stop, known, step, s->begin, s->end,
+                           s->to + i * s->width, s->count);
         }
 }
 
@@ -132,9 +133,10 @@ static void SIMD(pack_tap)(const Columns *q, const SIMD(Block) * b, const ptrdif
         if (!in_runs) SIMD(pack_inputs)(source + first, more, volume, step, channels, n);
     }
     if (!in_runs) return;
-    if (step == 1) SIMD(pack_runs)(source, runs, volume, 1, channels);
-    else if (step == 2) SIMD(pack_runs)(source, runs, volume, 2, channels);
-    else SIMD(pack_runs)(source, runs, volume, step, channels);
+    const REAL *stop = (const REAL *)c->x + c->batch * c->groups * c->inputs * volume;
+    if (step == 1) SIMD(pack_runs)(source, runs, volume, 1, 1, channels, stop);
+    else if (step == 2) SIMD(pack_runs)(source, runs, volume, 2, 2, channels, stop);
+    else SIMD(pack_runs)(source, runs, volume, 0, step, channels, stop);
 }
 
 /* Pack a chunk of columns, and list where its weights are. */
@@ -160,8 +162,8 @@ static const REAL *SIMD(block_weights)(const Columns *q, const SIMD(Block) * b, 
 }
 
 /* Sums of `rows` channels, `pitch` apart, to the pieces of the output that they belong in. */
-static void SIMD(deliver)(const Conv *c, const Piece *piece, int pieces, ptrdiff_t rows, REAL *sums,
-                          ptrdiff_t pitch, REAL *out) {
+static void SIMD(deliver_pieces)(const Conv *c, const Piece *piece, int pieces, ptrdiff_t rows,
+                                 REAL *sums, ptrdiff_t pitch, REAL *out) {
     if (c->activation) SIMD(activate)((REAL)c->slope, sums, rows * pitch);
     for (ptrdiff_t r = 0; r < rows; r++)
         SIMD(write_pieces)(c, piece, pieces, sums + r * pitch, out + r * c->out_channel);
@@ -206,7 +208,7 @@ static void SIMD(multiply_panel)(const Columns *q, const SIMD(Block) * b, ptrdif
              .stream = last && whole && c->past_cache};
         if (first && c->bias) SIMD(spread_bias)((const REAL *)c->bias + o, rows, width, sums);
         SIMD(any_tall)(rows, width / L, &t);
-        if (last && !whole) SIMD(deliver)(c, piece, pieces, rows, sums, width, out);
+        if (last && !whole) SIMD(deliver_pieces)(c, piece, pieces, rows, sums, width, out);
     }
 }
 
@@ -243,7 +245,8 @@ static void SIMD(multiply_channels)(const Columns *q, const SIMD(Block) * b, ptr
         for (ptrdiff_t r = 0; r < n && c->bias; r++)
             for (ptrdiff_t j = 0; j < rows; j++) sums[(p + r) * pitch + j] += bias[j];
         SIMD(turn)(n, rows, sums + p * pitch, pitch, b->line, L);
-        SIMD(deliver)(c, piece, pieces, rows, b->line, L, (REAL *)c->out + o * c->out_channel);
+        SIMD(deliver_pieces)(c, piece, pieces, rows, b->line, L,
+                             (REAL *)c->out + o * c->out_channel);
     }
 }
 

@@ -17,7 +17,7 @@ static void SIMD(pack_panels)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptr
 }
 
 /* The weights of a block of columns, a tile's rows of them at a time. */
-static void SIMD(pack_columns)(const Scatter *q, ptrdiff_t columns, ptrdiff_t rows,
+static void SIMD(pack_kernels)(const Scatter *q, ptrdiff_t columns, ptrdiff_t rows,
                                const REAL *weight, REAL *to) {
     ptrdiff_t n, all = q->lines * q->kernel[2];
     for (ptrdiff_t i = 0; i < q->inputs; i++, weight += all)
@@ -101,9 +101,9 @@ FORCE_INLINE void SIMD(deliver_line)(const Scatter *q, const Share *s, const REA
 }
 
 /* Deliver the columns of `lines` lines from `first` on, of positions [v, v + count). */
-static void SIMD(deliver)(const Scatter *q, const Share *s, ptrdiff_t first, ptrdiff_t lines,
-                          ptrdiff_t v, ptrdiff_t count, const REAL *columns, ptrdiff_t apart,
-                          REAL *buffer) {
+static void SIMD(deliver_lines)(const Scatter *q, const Share *s, ptrdiff_t first, ptrdiff_t lines,
+                                ptrdiff_t v, ptrdiff_t count, const REAL *columns, ptrdiff_t apart,
+                                REAL *buffer) {
     const ptrdiff_t *size = q->size, *out_size = q->out_size, *kernel = q->kernel;
     ptrdiff_t h = first % kernel[1], d = first / kernel[1] % kernel[0];
     ptrdiff_t o = (s->n * q->groups + s->g) * q->outputs + first / kernel[1] / kernel[0];
@@ -202,11 +202,11 @@ static void SIMD(scatter_task)(const Scatter *q, ptrdiff_t task, REAL *scratch) 
             if (q->few) made = SIMD(few_columns)(q, columns, x, weight + l * width, scratch, &at);
             else {
                 ptrdiff_t rows = ceil_div(columns, ceil_div(columns, ROWS));
-                SIMD(pack_columns)(q, columns, rows, weight + l * width, scratch + at.tall);
+                SIMD(pack_kernels)(q, columns, rows, weight + l * width, scratch + at.tall);
                 SIMD(product)(q, columns, rows, scratch + at.tall, vectors, scratch, made);
             }
             if (q->once && q->bias) SIMD(add_bias)(q, &s, l, lines, made, vectors * L);
-            SIMD(deliver)(q, &s, l, lines, v, count, made, vectors * L, scratch + at.buffer);
+            SIMD(deliver_lines)(q, &s, l, lines, v, count, made, vectors * L, scratch + at.buffer);
         }
     }
     if (q->past_cache) stream_end();
