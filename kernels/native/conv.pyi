@@ -63,6 +63,7 @@ def conv_transpose(
     groups: int,
     dilation: Sequence[int],
     *,
+    product: bool,
     out: np.ndarray,
 ) -> None: ...
 def conv_backward_weight(
@@ -76,3 +77,4 @@ def conv_backward_weight(
     *,
     out: np.ndarray,
 ) -> None: ...
+def conv_backward_bias(grad: np.ndarray, *, out: np.ndarray) -> None: ...

@@ -56,6 +56,28 @@ cdef extern from "conv_transposed.h" nogil:
     void transposed_item_float(const Transposed *t, Py_ssize_t item, float *scratch)
     void transposed_item_double(const Transposed *t, Py_ssize_t item, double *scratch)
 
+cdef extern from "conv_scatter.h" nogil:
+    ctypedef struct Scatter:
+        Py_ssize_t batch, groups, inputs, outputs, parts, shares
+        Py_ssize_t size[3]
+        Py_ssize_t out_size[3]
+        Py_ssize_t kernel[3]
+        Py_ssize_t stride[3]
+        Py_ssize_t padding[3]
+        Py_ssize_t dilation[3]
+        Py_ssize_t *offset
+        int past_cache
+        const void *x
+        const void *weight
+        const void *bias
+        void *out
+    void plan_scatter(Scatter *q, Py_ssize_t lanes, Py_ssize_t budget)
+    void share_scatter(Scatter *q, Py_ssize_t threads)
+    Py_ssize_t scatter_scratch_float(const Scatter *q)
+    Py_ssize_t scatter_scratch_double(const Scatter *q)
+    void scatter_task_float(const Scatter *q, Py_ssize_t task, float *scratch)
+    void scatter_task_double(const Scatter *q, Py_ssize_t task, double *scratch)
+
 cdef extern from "conv_gradient.h" nogil:
     ctypedef struct Gradient:
         Conv conv
@@ -70,6 +92,10 @@ cdef extern from "conv_gradient.h" nogil:
     Py_ssize_t gradient_scratch_double(const Gradient *q)
     void gradient_task_float(const Gradient *q, Py_ssize_t task, float *scratch)
     void gradient_task_double(const Gradient *q, Py_ssize_t task, double *scratch)
+    float channel_sum_float(const float *grad, Py_ssize_t batch, Py_ssize_t channels,
+                            Py_ssize_t channel, Py_ssize_t positions)
+    double channel_sum_double(const double *grad, Py_ssize_t batch, Py_ssize_t channels,
+                              Py_ssize_t channel, Py_ssize_t positions)
 
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
@@ -358,14 +384,76 @@ cdef int run_transposed(Transposed *t, real sample) except -1:
     return 0
 
 
+cdef void run_scatter_task(const Scatter *q, Py_ssize_t task, real *scratch) noexcept nogil:
+    if real is float:
+        scatter_task_float(q, task, scratch)
+    else:
+        scatter_task_double(q, task, scratch)
+
+
+cdef int run_scatter(Scatter *q, real sample, Py_ssize_t weights) except -1:
+    """Compute a transposed convolution as a product; `weights` elements of them."""
+    cdef Py_ssize_t task, tasks, size, most = q.size[0] * q.size[1] * q.size[2]
+    cdef int threads = useful_threads(q.batch * most * weights // PRODUCTS)
+    plan_scatter(q, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real))
+    share_scatter(q, threads)
+    tasks = q.batch * q.groups * q.parts * q.shares
+    size = scatter_scratch_float(q) if real is float else scatter_scratch_double(q)
+    cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a transposed convolution")
+    if threads == 1:
+        with nogil:
+            for task in range(tasks):
+                run_scatter_task[real](q, task, scratch)
+    else:
+        for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+            run_scatter_task[real](q, task, scratch + threadid() * size)
+    give_scratch(scratch)
+    return 0
+
+
+cdef int scatter(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight,
+                 const real[::1] bias, stride, padding, Py_ssize_t groups, dilation,
+                 real[:, :, :, :, ::1] out) except -1:
+    """`conv_transpose` as a product."""
+    cdef Scatter q
+    cdef int i
+    memset(&q, 0, sizeof(q))
+    q.batch, q.groups = x.shape[0], groups
+    q.inputs, q.outputs = weight.shape[0] // groups, weight.shape[1]
+    for i in range(3):
+        q.size[i], q.out_size[i], q.kernel[i] = x.shape[2 + i], out.shape[2 + i], weight.shape[2 + i]
+        q.stride[i], q.padding[i], q.dilation[i] = stride[i], padding[i][0], dilation[i]
+    q.x = <const void *> &x[0, 0, 0, 0, 0]
+    q.weight = <const void *> &weight[0, 0, 0, 0, 0]
+    q.out = <void *> &out[0, 0, 0, 0, 0]
+    q.bias = <const void *> &bias[0] if bias is not None else NULL
+    q.past_cache = out.size * sizeof(real) > CACHE_BYTES and out.shape[4] * sizeof(real) >= 256
+    q.offset = <Py_ssize_t *> malloc(q.inputs * sizeof(Py_ssize_t))
+    if q.offset == NULL:
+        raise MemoryError("no memory for the tables of a transposed convolution")
+    try:
+        run_scatter[real](&q, 0, weight.size)
+    finally:
+        free(q.offset)
+    return 0
+
+
 def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight,
                    const real[::1] bias, stride, padding, output_padding, Py_ssize_t groups,
-                   dilation, *, real[:, :, :, :, ::1] out):
-    """out = the adjoint of `conv` with this weight applied to x, plus bias where it is not None."""
+                   dilation, *, bint product, real[:, :, :, :, ::1] out):
+    """out = the adjoint of `conv` with this weight applied to x, plus bias where it is not None.
+
+    Its direct sums, or one `product` whose results are added where they belong.
+    """
     cdef Transposed t
     cdef Conv *c = &t.conv
     cdef int i
     if out.size == 0:
+        return
+    if product:
+        scatter[real](x, weight, bias, stride, padding, groups, dilation, out)
         return
     memset(&t, 0, sizeof(t))
     c.batch, c.groups = x.shape[0], groups
@@ -460,3 +548,16 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
         run_gradient[real](&q, &out[0, 0, 0, 0, 0], out.size)
     finally:
         free_tables(c)
+
+
+def conv_backward_bias(const real[:, :, :, :, ::1] grad, *, real[::1] out):
+    """out = the gradient to the bias of `conv`, given that to its output."""
+    cdef Py_ssize_t channel, positions = grad.shape[2] * grad.shape[3] * grad.shape[4]
+    cdef int threads = useful_threads(grad.size)
+    cdef const real *data = &grad[0, 0, 0, 0, 0] if grad.size else NULL
+    for channel in prange(out.shape[0], nogil=True, num_threads=threads):
+        if real is float:
+            out[channel] = channel_sum_float(data, grad.shape[0], grad.shape[1], channel, positions)
+        else:
+            out[channel] = channel_sum_double(data, grad.shape[0], grad.shape[1], channel,
+                                              positions)

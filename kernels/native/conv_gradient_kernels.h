@@ -262,3 +262,25 @@ static void SIMD(gradient_task)(const Gradient *q, ptrdiff_t task, REAL *scratch
     SIMD(write_sums)(q, &s,
                      out + (group * c->outputs + first_output) * row + first_input * c->taps);
 }
+
+/* The gradient to the bias of a channel. Stretches are summed on their own and added. */
+static REAL SIMD(channel_sum)(const REAL *grad, ptrdiff_t batch, ptrdiff_t channels,
+                              ptrdiff_t channel, ptrdiff_t positions) {
+    enum { L = SIMD(lanes), SUMS = 4, STEP = SUMS * L, TERMS = 256 * STEP };
+    SIMD(vec) total = SIMD(all)(0);
+    for (ptrdiff_t n = 0; n < batch; n++) {
+        const REAL *g = grad + (n * channels + channel) * positions;
+        for (ptrdiff_t v = 0; v < positions; v += TERMS) {
+            ptrdiff_t i = v, end = smaller(positions, v + TERMS);
+            SIMD(vec) sum[SUMS];
+            EACH(k, SUMS) sum[k] = SIMD(all)(0);
+            for (; i + STEP <= end; i += STEP)
+                EACH(k, SUMS) sum[k] = SIMD(add)(sum[k], SIMD(load)(g + i + k * L));
+            for (; i + L <= end; i += L) sum[0] = SIMD(add)(sum[0], SIMD(load)(g + i));
+            if (i < end) sum[1] = SIMD(add)(sum[1], SIMD(load_first)(g + i, end - i));
+            sum[0] = SIMD(add)(SIMD(add)(sum[0], sum[1]), SIMD(add)(sum[2], sum[3]));
+            total = SIMD(add)(total, sum[0]);
+        }
+    }
+    return SIMD(total)(total);
+}

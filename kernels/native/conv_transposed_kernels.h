@@ -28,8 +28,8 @@ FORCE_INLINE void SIMD(put)(REAL *to, SIMD(vec) v, ptrdiff_t n) {
 }
 
 /* to[i * lines + k] = from[k * apart + i], n elements in all. */
-static void SIMD(interleave)(ptrdiff_t lines, const REAL *from, ptrdiff_t apart, REAL *RESTRICT to,
-                             ptrdiff_t n) {
+FORCE_INLINE void SIMD(interleave)(ptrdiff_t lines, const REAL *from, ptrdiff_t apart,
+                                   REAL *RESTRICT to, ptrdiff_t n) {
     enum { L = SIMD(lanes) };
     if (lines == 1) SIMD(copy)(to, from, n);
     else if (lines == 2)

@@ -367,9 +367,11 @@ def conv_transpose3d(
     -----
     Outputs are computed residue by residue modulo the stride: each is a convolution of stride 1
     with the taps that reach it, and no inserted zeros are multiplied. With stride 1 it is
-    :func:`conv3d` of the flipped weights, by the algorithm that suits it.
+    :func:`conv3d` of the flipped weights, by the algorithm that suits it. Where that is estimated
+    to be faster (few output channels, few positions, a kernel as large as its stride), one matrix
+    product makes what each input adds to each output.
 
-    Extra memory: that of :func:`conv3d`, and a copy of `weight`.
+    Extra memory: that of :func:`conv3d`, and a copy of `weight` that the product does without.
 
     Source: Dumoulin & Visin (2016), chapter 4.
     """
@@ -467,15 +469,23 @@ class Call(
 
 def _call(axes, x, weight, bias, *arguments):
     """Everything that depends on shapes, window arguments, groups and algorithm alone, checked."""
+    plain = _plain(arguments)
+    if plain is None:
+        return _new_call(axes, x, weight, bias, *arguments)
+    return _known_call(axes, x, weight, bias, *plain)
+
+
+def _plain(arguments):
+    """`arguments` as keys of a cache, where 1, 1.0 and True are one; None if there are such."""
     plain = [tuple(value) if type(value) is list else value for value in arguments]
     for value in plain:
         if type(value) is tuple:
             exact = set(map(type, value)) == {int}
         else:
             exact = type(value) is int or type(value) is str
-        if not exact:  # 1, 1.0 and True are one key of a cache
-            return _new_call(axes, x, weight, bias, *arguments)
-    return _known_call(axes, x, weight, bias, *plain)
+        if not exact:
+            return None
+    return plain
 
 
 def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, kept=False):
@@ -653,18 +663,29 @@ def _native(operation):
 def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
     given = x, weight, bias
     x, weight, bias = _arrays(x, weight, bias, "bias")
-    groups = _check_shapes(axes, x.shape, weight.shape, groups)
-    if x.shape[-axes - 1] != len(weight):
-        raise ValueError(
-            f"weight has shape {weight.shape}; it fits {len(weight)} channels, "
-            f"and x has shape {x.shape}"
-        )
-    if len(weight) % groups:
-        raise ValueError(f"groups is {groups}; it must divide the {len(weight)} input channels")
-    outputs = weight.shape[1] * groups
+    arguments = _plain((stride, padding, output_padding, groups, dilation))
+    make = _new_transpose if arguments is None else _known_transpose
+    arguments = arguments or (stride, padding, output_padding, groups, dilation)
+    adjoint, result = make(axes, x.shape, weight.shape, *arguments)
     if bias is not None:
-        _check.shape(bias, "bias", (outputs,))
-    kernel_size = weight.shape[2:]
+        _check.shape(bias, "bias", result[-axes - 1 : -axes])
+    out = _check.output(out, result, x.dtype, *given)
+    x, weight, bias = _check.computed(x, weight, bias)
+    scratch = _check.writable(out, x.dtype)
+    _spread(adjoint, x, weight, bias, scratch)
+    return _check.deliver(scratch, out)
+
+
+def _new_transpose(axes, x, weight, stride, padding, output_padding, groups, dilation):
+    """The checked call of a transposed convolution, and the shape of its result."""
+    groups = _check_shapes(axes, x, weight, groups)
+    if x[-axes - 1] != weight[0]:
+        raise ValueError(
+            f"weight has shape {weight}; it fits {weight[0]} channels, and x has shape {x}"
+        )
+    if weight[0] % groups:
+        raise ValueError(f"groups is {groups}; it must divide the {weight[0]} input channels")
+    kernel_size = weight[2:]
     if isinstance(padding, str):
         raise ValueError(f"padding is {padding!r}; a transposed convolution takes numbers")
     stride, pairs, dilation = window.checked(kernel_size, stride, padding, dilation)
@@ -675,85 +696,122 @@ def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, d
             f"or the dilation {dilation}"
         )
     before = [b for b, _ in pairs]
-    size = window.transposed_size(x.shape[-axes:], kernel_size, stride, before, extra, dilation)
-    out = _check.output(out, (*x.shape[: -axes - 1], outputs, *size), x.dtype, *given)
-    x, weight, bias = _check.computed(x, weight, bias)
-    scratch = _check.writable(out, x.dtype)
-    _spread(axes, x, weight, bias, stride, pairs, extra, groups, dilation, scratch)
-    return _check.deliver(scratch, out)
+    size = window.transposed_size(x[-axes:], kernel_size, stride, before, extra, dilation)
+    result = *x[: -axes - 1], weight[1] * groups, *size
+    return _adjoint(axes, x, weight, result, stride, pairs, extra, groups, dilation), result
+
+
+_known_transpose = functools.lru_cache(512)(_new_transpose)
 
 
 def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
     x, weight, grad = _arrays(x, weight, grad, "grad")
-    groups = _check_shapes(axes, x.shape, weight.shape, groups)
     need_x, need_weight, need_bias = _needed(need)
-    if x.shape[-axes - 1] != weight.shape[1] * groups or len(weight) % groups:
-        raise ValueError(
-            f"weight has shape {weight.shape}; it does not fit x of shape {x.shape} "
-            f"with groups {groups}"
-        )
-    kernel_size = weight.shape[2:]
-    stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
-    size = x.shape[-axes:]
-    count = window.output_size(size, kernel_size, stride, padding, dilation)
-    _check.shape(grad, "grad", (*x.shape[: -axes - 1], len(weight), *count))
+    arguments = _plain((stride, padding, dilation, groups))
+    make = _new_gradients if arguments is None else _known_gradients
+    arguments = arguments or (stride, padding, dilation, groups)
+    found = make(axes, x.shape, weight.shape, grad.shape, *arguments)
     dtype = x.dtype
-    x, weight, grad = _check.computed(x, weight, grad)
+    if dtype == _check.HALF:
+        x, weight, grad = _check.computed(x, weight, grad)
     grad_x = grad_weight = grad_bias = None
     if need_x:
         grad_x = np.empty_like(x)
-        spans = window.extent(kernel_size, dilation)
-        rest = [(n + b + a - e) % s for n, (b, a), e, s in zip(size, padding, spans, stride)]
-        _spread(axes, grad, weight, None, stride, padding, rest, groups, dilation, grad_x)
+        _spread(found.adjoint, grad, weight, None, grad_x)
         grad_x = grad_x.astype(dtype, copy=False)
+    if need_weight or need_bias:
+        grad = grad.reshape(found.adjoint.x)
     if need_weight:
         grad_weight = np.empty_like(weight)
-        arguments = *window.volume(stride, padding, dilation), groups
-        _weight_gradient(
-            _volume(grad, axes), _volume(x, axes), arguments, _volume(grad_weight, axes)
-        )
+        _weight_gradient(found, grad, x.reshape(found.x), grad_weight.reshape(found.weight))
         grad_weight = grad_weight.astype(dtype, copy=False)
     if need_bias:
-        grad_bias = _volume(grad, axes).sum(axis=(0, 2, 3, 4)).astype(dtype, copy=False)
+        grad_bias = np.empty(len(weight), weight.dtype)
+        _dispatch.kernel("conv").conv_backward_bias(grad, out=grad_bias)
+        grad_bias = grad_bias.astype(dtype, copy=False)
     return grad_x, grad_weight, grad_bias
 
 
-def _weight_gradient(grad, x, arguments, out):
-    """The gradient to the weights, into `out`; all of five axes."""
-    kernel_size, (stride, padding, dilation, groups) = out.shape[2:], arguments
-    tile = conv_rule.gradient_tile(out.shape, grad.shape, stride, dilation, groups)
-    if tile:
-        finite = _dispatch.kernel("conv_winograd").backward_weight(
-            grad, x, kernel_size, tile, padding, stride, dilation, groups, out=out
+# What the gradients of a convolution need to know of its arguments: shapes of five axes, the window
+# for three, Winograd's tile for the weights, and the gradient to the input as an adjoint.
+Gradients = collections.namedtuple("Gradients", "x weight kernel_size window tile adjoint")
+
+
+def _new_gradients(axes, x, weight, grad, stride, padding, dilation, groups):
+    groups = _check_shapes(axes, x, weight, groups)
+    if x[-axes - 1] != weight[1] * groups or weight[0] % groups:
+        raise ValueError(
+            f"weight has shape {weight}; it does not fit x of shape {x} with groups {groups}"
         )
-        if finite:
+    kernel_size, size = weight[2:], x[-axes:]
+    stride, padding, dilation = window.checked(kernel_size, stride, padding, dilation)
+    count = window.output_size(size, kernel_size, stride, padding, dilation)
+    expected = (*x[: -axes - 1], weight[0], *count)
+    if grad != expected:
+        raise ValueError(f"grad has shape {grad}; it must be {expected}")
+    spans = window.extent(kernel_size, dilation)
+    rest = [(n + b + a - e) % s for n, (b, a), e, s in zip(size, padding, spans, stride)]
+    adjoint = _adjoint(axes, grad, weight, x, stride, padding, rest, groups, dilation)
+    x, weight = adjoint.out, adjoint.weight
+    arguments = *window.volume(stride, padding, dilation), groups
+    tile = conv_rule.gradient_tile(weight, adjoint.x, arguments[0], arguments[2], groups)
+    return Gradients(x, weight, weight[2:], arguments, tile, adjoint)
+
+
+_known_gradients = functools.lru_cache(512)(_new_gradients)
+
+
+def _weight_gradient(found, grad, x, out):
+    """The gradient to the weights, into `out`; all of five axes."""
+    stride, padding, dilation, groups = found.window
+    if found.tile:
+        kernel, rest = _dispatch.kernel("conv_winograd"), (padding, stride, dilation, groups)
+        if kernel.backward_weight(grad, x, found.kernel_size, found.tile, *rest, out=out):
             return
-    _dispatch.kernel("conv").conv_backward_weight(grad, x, kernel_size, *arguments, out=out)
+    kernel = _dispatch.kernel("conv")
+    kernel.conv_backward_weight(grad, x, found.kernel_size, *found.window, out=out)
 
 
-def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out):
-    """The transposed convolution of checked arrays, into `out`."""
+# A transposed convolution for three axes: `product` or direct sums, or the `call` of the
+# convolution that it is with its weights flipped.
+Adjoint = collections.namedtuple("Adjoint", "x weight out arguments product call")
+
+
+def _adjoint(axes, x, weight, out, stride, padding, extra, groups, dilation):
+    """How to compute a transposed convolution of checked arguments, by shapes alone."""
+    call, least, size = None, math.inf, out[-axes:]
     if all(s == 1 for s in stride):
-        spans = window.extent(weight.shape[2:], dilation)
-        sizes = zip(spans, padding, x.shape[-axes:], out.shape[-axes:])
+        spans = window.extent(weight[2:], dilation)
+        sizes = zip(spans, padding, x[-axes:], size)
         pairs = [(e - 1 - b, m - n + b) for e, (b, _), n, m in sizes]
         if min(map(min, pairs)) >= 0:
-            weight = _flipped(weight, groups)
-            shapes = x.shape, weight.shape
-            call = _checked_call(axes, *shapes, stride, pairs, dilation, groups, "auto")
-            _run(call, x, weight, bias, None, out)
-            return
+            flipped = weight[1] * groups, weight[0] // groups, *weight[2:]
+            call = _checked_call(axes, x, flipped, stride, pairs, dilation, groups, "auto")
+            if call.algorithm == "winograd":
+                least, _ = conv_rule.estimated(
+                    call.weight, call.out, call.stride, call.dilation, groups
+                )
+            elif call.algorithm == "fft":
+                least = 0
+    x, weight, out = _five(x, axes), _five(weight, axes), _five(out, axes)
     stride, padding, dilation = window.volume(stride, padding, dilation)
+    arguments = stride, padding, window.as_volume(extra, 0), groups, dilation
+    product = 0 not in x and conv_rule.scatters(x, weight, out, stride, groups, least)
+    return Adjoint(x, weight, out, arguments, product, None if product else call)
+
+
+def _spread(adjoint, x, weight, bias, out):
+    """The transposed convolution of checked arrays, into `out`."""
+    if adjoint.call:
+        _run(adjoint.call, x, _flipped(weight, adjoint.call.groups), bias, None, out)
+        return
     _dispatch.kernel("conv").conv_transpose(
-        _volume(x, axes),
-        _volume(weight, axes),
+        x.reshape(adjoint.x),
+        weight.reshape(adjoint.weight),
         bias,
-        stride,
-        padding,
-        window.as_volume(extra, 0),
-        groups,
-        dilation,
-        out=_volume(out, axes),
+        *adjoint.arguments,
+        product=adjoint.product,
+        out=out.reshape(adjoint.out),
     )
 
 

@@ -25,6 +25,10 @@ ALGORITHMS = ("auto", "direct", "winograd", "fft", "im2col")
 DIRECT = 1.5  # of a vector of products summed directly, with what it moves
 TRANSFORM = 32  # of a vector of channels at one point of one tile: fetched, transformed, delivered
 PACK = 24  # of a vector of weights that is transformed in the call
+ROW = 40  # of a row of columns, or of outputs, that is delivered
+GATHER = 6  # of a weight that is gathered by residue or flipped
+START = 80e3  # of a transposed convolution by residues
+LONGEST_SCATTERED = 64  # kernel size along W
 READ = 16  # of a vector of transformed weights that comes from memory, where few tiles use it
 
 
@@ -33,6 +37,11 @@ def automatic(weight, out, stride, dilation, groups, kept=False):
 
     It is the least of the estimated times. `kept` says that transformed weights are kept.
     """
+    return estimated(weight, out, stride, dilation, groups, kept)[1]
+
+
+def estimated(weight, out, stride, dilation, groups, kept=False):
+    """An estimated time, and the algorithm and tile that take no longer."""
     outputs, inputs, kernel_size = weight[0] // groups, weight[1], weight[2:]
     windows, vectors = math.prod(out) // out[1], math.ceil(outputs / 16)
     least, best = DIRECT * windows * inputs * vectors * math.prod(kernel_size), ("direct", None)
@@ -48,8 +57,34 @@ def automatic(weight, out, stride, dilation, groups, kept=False):
             least, best = time, ("winograd", tile)
     large = max(kernel_size) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}
     if large and best[0] == "direct" and conv_fft.pays(out, weight, groups, kept):
-        return "fft", None
-    return best
+        return least, ("fft", None)
+    return least, best
+
+
+def scatters(x, weight, out, stride, groups, other=math.inf):
+    """Whether to compute a transposed convolution as one product, its columns added to `out`.
+
+    `other` is the time that an algorithm other than the direct sums would take. Microseconds
+    measured, of direct sums and of the product, one thread:
+      64 to 32, 16^3, kernel 2 stride 2:  1150   840     441 to 1, 28x6x18, kernel 1x3x3:  1550  230
+      64 to 32, 16^3, kernel 4 stride 2:  7250  7200     64 to 1, 30x5x7, kernel 3x3x3:     215   40
+      128 to 64, 28^2, kernel 3 stride 2:  540   625     64 to 5, 15^3, kernel 7^3:       10400 5200
+    """
+    (batch, inputs, *size), (_, outputs, *kernel_size) = x, weight
+    inputs //= groups
+    columns, positions, rows = outputs * math.prod(kernel_size), math.prod(size), size[0] * size[1]
+    if kernel_size[2] > LONGEST_SCATTERED:
+        return False
+    # Of few positions the lanes are columns.
+    vectors = positions / 16 if positions <= 8 else math.ceil(positions / 16)
+    delivered = columns * rows * (ROW + 1.6 * size[2]) * (0.5 if kernel_size == [*stride] else 1)
+    product = batch * groups * (1.1 * inputs * columns * vectors + delivered)
+    counts = [math.ceil(n / s) for n, s in zip(out[2:], stride)]
+    line = counts[2] + (kernel_size[2] - 1) // stride[2]
+    # Tiles of few output channels are short of products.
+    sums = (1.05 + 3 / outputs) * inputs * columns * counts[0] * counts[1] * line / 16
+    sums = batch * groups * (sums + outputs * out[2] * out[3] * (ROW + 0.8 * out[4]))
+    return product < min(other, START + sums + GATHER * groups * inputs * columns)
 
 
 def gradient_tile(weight, out, stride, dilation, groups):

@@ -97,9 +97,22 @@ def packing(
 
 
 def conv_transpose(
-    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    *,
+    product=True,
+    out=None,
 ):
-    """Transposed convolution: every input adds its multiple of the kernel to the output."""
+    """Transposed convolution: every input adds its multiple of the kernel to the output.
+
+    `product` is not looked at: this is one.
+    """
     axes = weight.ndim - 2
     if x.ndim == axes + 1:
         x = x[None]
@@ -136,6 +149,11 @@ def conv_backward_weight(
     return into(out, np.concatenate(result))
 
 
+def conv_backward_bias(grad, *, out=None):
+    """Gradient to the bias: the sum of `grad` over all but the channels."""
+    return into(out, grad.sum(axis=(0, *range(2, grad.ndim))))
+
+
 def conv_backward(
     grad, x, weight, stride=1, padding=0, dilation=1, groups=1, *, need=(True, True, True)
 ):
@@ -156,7 +174,7 @@ def conv_backward(
     if need[1]:
         grad_weight = conv_backward_weight(grad, x, kernel, stride, padding, dilation, groups)
     if need[2]:
-        grad_bias = grad.sum(axis=(0, *range(2, 2 + axes)))
+        grad_bias = conv_backward_bias(grad)
     return grad_x, grad_weight, grad_bias
 
 
