@@ -54,10 +54,11 @@ typedef struct {
     ptrdiff_t least_rows, more_rows; /* the fewest; how many tiles have one more */
     ptrdiff_t chunk, chunks;         /* blocks of rows of a work item, and items per block */
     ptrdiff_t panel;                 /* blocks of rows whose weights stay in the cache together */
-    ptrdiff_t block;                 /* terms per partial sum */
-    ptrdiff_t *offset;               /* [terms] */
-    ptrdiff_t plane_size;            /* slab elements of one plane along D: its H and W planes */
-    ptrdiff_t slab_size;             /* elements of a slab */
+    double line_start;    /* vectors of products in the time that weights of a line take */
+    ptrdiff_t block;      /* terms per partial sum */
+    ptrdiff_t *offset;    /* [terms] */
+    ptrdiff_t plane_size; /* slab elements of one plane along D: its H and W planes */
+    ptrdiff_t slab_size;  /* elements of a slab */
     const void *x, *bias;
     const void *weight; /* [channel][term] */
     const void *packed; /* the same as the tiles read them */
@@ -126,7 +127,7 @@ static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, p
         double products = 0.5 * vectors * terms * (loads > latency ? loads : latency);
         return packed / (positions * (double)z) + products + 0.7 * outputs;
     }
-    double line = (double)ceil_div((y - 1) * (x + w->span) + x, lanes);
+    double line = (double)ceil_div((y - 1) * (x + w->span) + x, lanes) + c->line_start;
     /* Rows that do not follow one another are written in pieces: past the cache, in broken lines. */
     double pieces = w->span ? (c->past_cache ? 1 : 0.3) * outputs : 0;
     return packed / (positions * (double)z) + 0.5 * line * terms * outputs / positions + pieces;

@@ -19,10 +19,11 @@ static void SIMD(pack_panels)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptr
 /* The weights of a block of columns, a tile's rows of them at a time. */
 static void SIMD(pack_columns)(const Scatter *q, ptrdiff_t columns, ptrdiff_t rows,
                                const REAL *weight, REAL *to) {
-    ptrdiff_t n;
-    for (ptrdiff_t i = 0; i < q->inputs; i++, weight += q->lines * q->kernel[2])
+    ptrdiff_t n, all = q->lines * q->kernel[2];
+    for (ptrdiff_t i = 0; i < q->inputs; i++, weight += all)
         for (ptrdiff_t j = 0; j < columns; j += n) {
             n = smaller(columns - j, rows);
+            PREFETCH(weight + ROWS_AHEAD * all + j);
             SIMD(copy)(to + j * q->inputs + i * n, weight + j, n);
         }
 }
@@ -30,7 +31,7 @@ static void SIMD(pack_columns)(const Scatter *q, ptrdiff_t columns, ptrdiff_t ro
 /* to[r][v] = sum over inputs i of tall[i][r] * wide[i][v], in blocks of terms. */
 static void SIMD(product)(const Scatter *q, ptrdiff_t rows, ptrdiff_t tile_rows, const REAL *tall,
                           ptrdiff_t vectors, const REAL *wide, REAL *to) {
-    enum { L = SIMD(lanes), BLOCK = 256 };
+    enum { L = SIMD(lanes), BLOCK = 128 };
     for (ptrdiff_t v = 0; v < vectors; v += PANEL_VECTORS)
         for (ptrdiff_t k = 0; k < q->inputs; k += BLOCK)
             for (ptrdiff_t r = 0; r < rows; r += tile_rows) {

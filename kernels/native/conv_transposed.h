@@ -55,6 +55,7 @@ static void plan_transposed(Transposed *t, ptrdiff_t lanes, ptrdiff_t budget) {
         a[1].size = a[1].count = a[0].count * a[1].count;
         a[0].size = a[0].count = 1;
     }
+    c->line_start = 0.5;
     set_layout(c, PER_TAP, 0);
     double cost = plan_blocks(c, lanes, budget);
     set_layout(c, SPLIT, 0);

@@ -27,7 +27,7 @@ TRANSFORM = 32  # of a vector of channels at one point of one tile: fetched, tra
 PACK = 24  # of a vector of weights that is transformed in the call
 ROW = 40  # of a row of columns, or of outputs, that is delivered
 GATHER = 6  # of a weight that is gathered by residue or flipped
-START = 80e3  # of a transposed convolution by residues
+START = 20e3, 80e3  # of direct sums, of those by residues
 LONGEST_SCATTERED = 64  # kernel size along W
 READ = 16  # of a vector of transformed weights that comes from memory, where few tiles use it
 
@@ -73,7 +73,8 @@ def scatters(x, weight, out, stride, groups, other=math.inf):
     (batch, inputs, *size), (_, outputs, *kernel_size) = x, weight
     inputs //= groups
     columns, positions, rows = outputs * math.prod(kernel_size), math.prod(size), size[0] * size[1]
-    if kernel_size[2] > LONGEST_SCATTERED:
+    strided = max(stride) > 1
+    if kernel_size[2] > LONGEST_SCATTERED or (max(kernel_size) == 1 and not strided):
         return False
     # Of few positions the lanes are columns.
     vectors = positions / 16 if positions <= 8 else math.ceil(positions / 16)
@@ -84,7 +85,7 @@ def scatters(x, weight, out, stride, groups, other=math.inf):
     # Tiles of few output channels are short of products.
     sums = (1.05 + 3 / outputs) * inputs * columns * counts[0] * counts[1] * line / 16
     sums = batch * groups * (sums + outputs * out[2] * out[3] * (ROW + 0.8 * out[4]))
-    return product < min(other, START + sums + GATHER * groups * inputs * columns)
+    return product < min(other, START[strided] + sums + GATHER * groups * inputs * columns)
 
 
 def gradient_tile(weight, out, stride, dilation, groups):
