@@ -78,6 +78,32 @@ cdef extern from "conv_scatter.h" nogil:
     void scatter_task_float(const Scatter *q, Py_ssize_t task, float *scratch)
     void scatter_task_double(const Scatter *q, Py_ssize_t task, double *scratch)
 
+cdef extern from "conv_depthwise.h" nogil:
+    ctypedef struct Depthwise:
+        Py_ssize_t batch, channels, taps, positions
+        Py_ssize_t size[3]
+        Py_ssize_t count[3]
+        Py_ssize_t kernel[3]
+        Py_ssize_t stride[3]
+        Py_ssize_t padding[3]
+        Py_ssize_t dilation[3]
+        Py_ssize_t *offset
+        Py_ssize_t *place
+        const void *grad
+        const void *x
+        const void *weight
+        const void *bias
+        void *out
+    void measure_depthwise(Depthwise *q)
+    int suits_depthwise(const Depthwise *q, Py_ssize_t lanes, Py_ssize_t budget)
+    void fill_depthwise(Depthwise *q)
+    Py_ssize_t depthwise_scratch_float(const Depthwise *q)
+    Py_ssize_t depthwise_scratch_double(const Depthwise *q)
+    void depthwise_input_float(const Depthwise *q, Py_ssize_t task, float *scratch)
+    void depthwise_input_double(const Depthwise *q, Py_ssize_t task, double *scratch)
+    void depthwise_weight_float(const Depthwise *q, Py_ssize_t task, float *scratch)
+    void depthwise_weight_double(const Depthwise *q, Py_ssize_t task, double *scratch)
+
 cdef extern from "conv_gradient.h" nogil:
     ctypedef struct Gradient:
         Conv conv
@@ -334,6 +360,48 @@ def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding
         free_tables(&c)
 
 
+cdef void run_depthwise_task(const Depthwise *q, Py_ssize_t task, real *scratch) noexcept nogil:
+    if real is float:
+        if q.x == NULL:
+            depthwise_input_float(q, task, scratch)
+        else:
+            depthwise_weight_float(q, task, scratch)
+    elif q.x == NULL:
+        depthwise_input_double(q, task, scratch)
+    else:
+        depthwise_weight_double(q, task, scratch)
+
+
+cdef bint run_depthwise(Depthwise *q, real sample, const Py_ssize_t *size, const Py_ssize_t *count,
+                        kernel_size, stride, padding, dilation) except -1:
+    """Compute a gradient of a depthwise convolution whose pointers are set, that to the input if it
+    has no `x`; false, and nothing done, where other kernels are faster."""
+    cdef int i, threads
+    cdef Py_ssize_t task, tasks, scratch_size, lanes = lanes_float if real is float else lanes_double
+    for i in range(3):
+        q.size[i], q.count[i], q.kernel[i] = size[i], count[i], kernel_size[i]
+        q.stride[i], q.padding[i], q.dilation[i] = stride[i], padding[i][0], dilation[i]
+    measure_depthwise(q)
+    if not suits_depthwise(q, lanes, SLAB_BYTES // sizeof(real)):
+        return False
+    tasks = (q.channels + lanes - 1) // lanes
+    if q.x == NULL:
+        tasks *= q.batch
+    threads = useful_threads(q.batch * q.channels * q.positions * q.taps // PRODUCTS)
+    scratch_size = depthwise_scratch_float(q) if real is float else depthwise_scratch_double(q)
+    cdef real *scratch = <real *> take_scratch(
+        threads * scratch_size * sizeof(real) + (q.taps + q.positions) * sizeof(Py_ssize_t))
+    if scratch == NULL:
+        raise MemoryError("no memory for the scratch of a depthwise gradient")
+    q.offset = <Py_ssize_t *> (scratch + threads * scratch_size)
+    q.place = q.offset + q.taps
+    fill_depthwise(q)
+    for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+        run_depthwise_task[real](q, task, scratch + threadid() * scratch_size)
+    give_scratch(scratch)
+    return True
+
+
 cdef int make_residues(Transposed *t) except -1:
     """Room for the taps of each residue, found through first[0] and tap[0]."""
     cdef int i
@@ -448,10 +516,21 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
     Its direct sums, or one `product` whose results are added where they belong.
     """
     cdef Transposed t
+    cdef Depthwise d
     cdef Conv *c = &t.conv
     cdef int i
     if out.size == 0:
         return
+    if weight.shape[1] == 1 and groups == weight.shape[0]:
+        memset(&d, 0, sizeof(d))
+        d.batch, d.channels = x.shape[0], groups
+        d.grad = <const void *> &x[0, 0, 0, 0, 0]
+        d.weight = <const void *> &weight[0, 0, 0, 0, 0]
+        d.bias = <const void *> &bias[0] if bias is not None else NULL
+        d.out = <void *> &out[0, 0, 0, 0, 0]
+        if run_depthwise[real](&d, 0, &out.shape[2], &x.shape[2], (<object> weight).shape[2:],
+                               stride, padding, dilation):
+            return
     if product:
         scatter[real](x, weight, bias, stride, padding, groups, dilation, out)
         return
@@ -516,12 +595,22 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
                          real[:, :, :, :, ::1] out):
     """out = the gradient to the weights of `conv`, given that to its output."""
     cdef Gradient q
+    cdef Depthwise d
     cdef Conv *c = &q.conv
     cdef int i
     cdef Py_ssize_t t, step = 1
     if grad.size == 0:
         memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
         return
+    if groups == x.shape[1] and groups == out.shape[0]:
+        memset(&d, 0, sizeof(d))
+        d.batch, d.channels = x.shape[0], groups
+        d.grad = <const void *> &grad[0, 0, 0, 0, 0]
+        d.x = <const void *> &x[0, 0, 0, 0, 0]
+        d.out = <void *> &out[0, 0, 0, 0, 0]
+        if run_depthwise[real](&d, 0, &x.shape[2], &grad.shape[2], kernel_size, stride, padding,
+                               dilation):
+            return
     memset(&q, 0, sizeof(q))
     c.batch, c.groups = x.shape[0], groups
     c.outputs, q.all_inputs = out.shape[0] // groups, out.shape[1]
