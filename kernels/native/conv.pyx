@@ -53,6 +53,10 @@ cdef extern from "conv_transposed.h" nogil:
     Py_ssize_t transposed_scratch_double(const Transposed *t)
     void gather_weights_float(const Transposed *t, Py_ssize_t block, float *packed)
     void gather_weights_double(const Transposed *t, Py_ssize_t block, double *packed)
+    void flip_float(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const float *weight,
+                    Py_ssize_t begin, Py_ssize_t end, float *to)
+    void flip_double(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const double *weight,
+                     Py_ssize_t begin, Py_ssize_t end, double *to)
     void transposed_item_float(const Transposed *t, Py_ssize_t item, float *scratch)
     void transposed_item_double(const Transposed *t, Py_ssize_t item, double *scratch)
 
@@ -136,6 +140,7 @@ ctypedef fused real:
 cdef enum:
     SLAB_BYTES = 512 * 1024
     CACHE_BYTES = 16 * 1024 * 1024
+    FLIPPED = 16  # outputs whose weights are flipped together: neighbours in memory
     PRODUCTS = 32  # done in the time of moving one element
     FEW_WEIGHTS = 512  # are packed in the time that it takes to hand over packed ones
 
@@ -564,6 +569,37 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
         free(t.tap[0])
 
 
+cdef void run_gradient_task(const Gradient *q, Py_ssize_t task, real *scratch) noexcept nogil:
+    if real is float:
+        gradient_task_float(q, task, scratch)
+    else:
+        gradient_task_double(q, task, scratch)
+
+
+cdef void flip_block(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const real *weight,
+                     Py_ssize_t begin, Py_ssize_t end, real *to) noexcept nogil:
+    if real is float:
+        flip_float(inputs, outputs, taps, weight, begin, end, to)
+    else:
+        flip_double(inputs, outputs, taps, weight, begin, end, to)
+
+
+def flip(const real[:, :, :, :, ::1] weight, Py_ssize_t groups, *, real[:, :, :, :, ::1] out):
+    """out = the weights of the convolution that is the transpose, at stride 1, of that with `weight`.
+    """
+    cdef Py_ssize_t inputs = out.shape[1], outputs = weight.shape[1], taps, block, blocks, first
+    cdef int threads = useful_threads(out.size)
+    taps = weight.shape[2] * weight.shape[3] * weight.shape[4]
+    blocks = (outputs + FLIPPED - 1) // FLIPPED
+    cdef Py_ssize_t group = inputs * outputs * taps
+    cdef const real *source = &weight[0, 0, 0, 0, 0]
+    cdef real *target = &out[0, 0, 0, 0, 0]
+    for block in prange(groups * blocks, nogil=True, num_threads=threads):
+        first = block % blocks * FLIPPED
+        flip_block(inputs, outputs, taps, source + block // blocks * group, first,
+                   min(first + FLIPPED, outputs), target + block // blocks * group)
+
+
 cdef int run_gradient(Gradient *q, real *out, Py_ssize_t out_size) except -1:
     """Compute a gradient that is planned: the tasks, then the sums of their parts."""
     cdef Conv *c = &q.conv
@@ -578,11 +614,13 @@ cdef int run_gradient(Gradient *q, real *out, Py_ssize_t out_size) except -1:
         raise MemoryError("no memory for the scratch of a weight gradient")
     cdef real *partial = scratch + threads * size
     q.partial = partial
-    for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
-        if real is float:
-            gradient_task_float(q, task, scratch + threadid() * size)
-        else:
-            gradient_task_double(q, task, scratch + threadid() * size)
+    if threads == 1:
+        with nogil:
+            for task in range(tasks):
+                run_gradient_task[real](q, task, scratch)
+    else:
+        for task in prange(tasks, nogil=True, num_threads=threads, schedule="dynamic"):
+            run_gradient_task[real](q, task, scratch + threadid() * size)
     for part in range(q.parts - 1):
         for i in range(out_size):
             out[i] += partial[part * out_size + i]
@@ -639,14 +677,23 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
         free_tables(c)
 
 
+cdef real sum_channel(const real *grad, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t channel,
+                      Py_ssize_t positions) noexcept nogil:
+    if real is float:
+        return channel_sum_float(grad, batch, channels, channel, positions)
+    else:
+        return channel_sum_double(grad, batch, channels, channel, positions)
+
+
 def conv_backward_bias(const real[:, :, :, :, ::1] grad, *, real[::1] out):
     """out = the gradient to the bias of `conv`, given that to its output."""
     cdef Py_ssize_t channel, positions = grad.shape[2] * grad.shape[3] * grad.shape[4]
     cdef int threads = useful_threads(grad.size)
     cdef const real *data = &grad[0, 0, 0, 0, 0] if grad.size else NULL
-    for channel in prange(out.shape[0], nogil=True, num_threads=threads):
-        if real is float:
-            out[channel] = channel_sum_float(data, grad.shape[0], grad.shape[1], channel, positions)
-        else:
-            out[channel] = channel_sum_double(data, grad.shape[0], grad.shape[1], channel,
-                                              positions)
+    if threads == 1:
+        with nogil:
+            for channel in range(out.shape[0]):
+                out[channel] = sum_channel(data, grad.shape[0], grad.shape[1], channel, positions)
+    else:
+        for channel in prange(out.shape[0], nogil=True, num_threads=threads):
+            out[channel] = sum_channel(data, grad.shape[0], grad.shape[1], channel, positions)

@@ -104,22 +104,25 @@ FORCE_INLINE void SIMD(deliver_line)(const Scatter *q, const Share *s, const REA
 static void SIMD(deliver)(const Scatter *q, const Share *s, ptrdiff_t first, ptrdiff_t lines,
                           ptrdiff_t v, ptrdiff_t count, const REAL *columns, ptrdiff_t apart,
                           REAL *buffer) {
-    const ptrdiff_t *size = q->size, *out_size = q->out_size;
-    for (ptrdiff_t l = first; l < first + lines; l++, columns += q->kernel[2] * apart) {
-        ptrdiff_t h = l % q->kernel[1], d = l / q->kernel[1] % q->kernel[0];
-        ptrdiff_t o = (s->n * q->groups + s->g) * q->outputs + l / q->kernel[1] / q->kernel[0];
+    const ptrdiff_t *size = q->size, *out_size = q->out_size, *kernel = q->kernel;
+    ptrdiff_t h = first % kernel[1], d = first / kernel[1] % kernel[0];
+    ptrdiff_t o = (s->n * q->groups + s->g) * q->outputs + first / kernel[1] / kernel[0];
+    ptrdiff_t start[3] = {v / size[2] / size[1], v / size[2] % size[1], v % size[2]};
+    for (ptrdiff_t l = 0; l < lines; l++, columns += kernel[2] * apart) {
         REAL *out = (REAL *)q->out + o * out_size[0] * out_size[1] * out_size[2];
-        ptrdiff_t x = v % size[2], y = v / size[2] % size[1], z = v / size[2] / size[1];
-        ptrdiff_t down = h * q->dilation[1] - q->padding[1];
-        ptrdiff_t deep = d * q->dilation[0] - q->padding[0];
+        ptrdiff_t x = start[2], y = start[1];
+        ptrdiff_t oz = start[0] * q->stride[0] + d * q->dilation[0] - q->padding[0];
         for (ptrdiff_t i = 0, n; i < count; i += n, x = 0) {
-            n = size[2] - x < count - i ? size[2] - x : count - i;
-            ptrdiff_t oz = z * q->stride[0] + deep, oy = y * q->stride[1] + down;
+            n = smaller(size[2] - x, count - i);
+            ptrdiff_t oy = y * q->stride[1] + h * q->dilation[1] - q->padding[1];
             if (oz >= s->begin[0] && oz < s->end[0] && oy >= s->begin[1] && oy < s->end[1])
                 SIMD(deliver_line)(q, s, columns + i, apart, x, n,
                                    out + (oz * out_size[1] + oy) * out_size[2], buffer);
-            if (++y == size[1]) y = 0, z++;
+            if (++y == size[1]) y = 0, oz += q->stride[0];
         }
+        if (++h < kernel[1]) continue;
+        h = 0;
+        if (++d == kernel[0]) d = 0, o++;
     }
 }
 

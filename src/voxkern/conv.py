@@ -802,25 +802,20 @@ def _adjoint(axes, x, weight, out, stride, padding, extra, groups, dilation):
 
 def _spread(adjoint, x, weight, bias, out):
     """The transposed convolution of checked arrays, into `out`."""
+    kernel, weight = _dispatch.kernel("conv"), weight.reshape(adjoint.weight)
     if adjoint.call:
-        _run(adjoint.call, x, _flipped(weight, adjoint.call.groups), bias, None, out)
+        flipped = np.empty(adjoint.call.weight, weight.dtype)
+        kernel.flip(weight, adjoint.call.groups, out=flipped)
+        _run(adjoint.call, x, flipped, bias, None, out)
         return
-    _dispatch.kernel("conv").conv_transpose(
+    kernel.conv_transpose(
         x.reshape(adjoint.x),
-        weight.reshape(adjoint.weight),
+        weight,
         bias,
         *adjoint.arguments,
         product=adjoint.product,
         out=out.reshape(adjoint.out),
     )
-
-
-def _flipped(weight, groups):
-    """The weights of the convolution that is the transpose, at stride 1, of that with `weight`."""
-    inputs, outputs, *kernel_size = weight.shape
-    taps = weight.reshape(groups, inputs // groups, outputs, math.prod(kernel_size))[..., ::-1]
-    flipped = np.ascontiguousarray(taps.swapaxes(1, 2))
-    return flipped.reshape(groups * outputs, inputs // groups, *kernel_size)
 
 
 def _arrays(x, weight, other, other_name):

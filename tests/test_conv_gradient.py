@@ -1,4 +1,4 @@
-"""The transposed convolution as one product, whichever shapes would choose it."""
+"""Gradients and transposes by the kernels that only some shapes choose."""
 
 import itertools
 
@@ -98,3 +98,45 @@ def test_the_gradient_to_the_bias_is_the_sum(backend, rng, shape, dtype):
     _dispatch.kernel("conv").conv_backward_bias(grad, out=out)
     want = reference.conv.conv_backward_bias(grad.astype("float64"))
     assert_close(out, want, length=grad[:, 0].size + 1, scale=1)
+
+
+@pytest.mark.parametrize("kernel_size", [(1, 1, 1), (1, 1, 3), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(1, 1, 1), (3, 5, 2), (37, 41, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_flipped_weights_are_exact(backend, rng, kernel_size, inputs, outputs, groups, dtype):
+    weight = hostile.normal(rng, (inputs * groups, outputs, *kernel_size), dtype)
+    out = np.full((outputs * groups, inputs, *kernel_size), np.nan, dtype)
+    _dispatch.kernel("conv").flip(weight, groups, out=out)
+    parts = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, inputs, outputs, *kernel_size)
+    assert_exact(out, parts.swapaxes(1, 2).reshape(out.shape))
+
+
+@pytest.mark.parametrize("channels", [1, 16, 37])
+@pytest.mark.parametrize("size", [(1, 2, 3), (5, 2, 7), (1, 9, 21)], ids=str)
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"stride": 2},
+        {"stride": (1, 2, 3), "padding": (0, 1, 2)},
+        {"padding": (2, 3, 4), "dilation": (1, 1, 2)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kernel_size", [(1, 1, 1), (1, 1, 3), (1, 2, 3)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_depthwise_gradients_are_the_oracle(
+    backend, rng, channels, size, window, kernel_size, dtype
+):
+    x = hostile.normal(rng, (3, channels, *size), dtype)
+    weight = hostile.normal(rng, (channels, 1, *kernel_size), dtype)
+    bias = hostile.normal(rng, (channels,), dtype)
+    window = window | {"groups": channels}
+    grad = hostile.normal(rng, reference.conv3d(x, weight, **window).shape, dtype)
+    wide = [a.astype("float64") for a in (grad, x, weight, bias)]
+    got = voxkern.conv3d_backward(grad, x, weight, **window)
+    want = reference.conv3d_backward(*wide[:3], **window)
+    for g, w in zip(got, want):
+        assert_close(g, w, length=grad[:, 0].size, scale=8)
+    got = voxkern.conv_transpose3d(grad, weight, bias, **window)
+    want = reference.conv_transpose3d(wide[0], wide[2], wide[3], **window)
+    assert_close(got, want, length=weight.size, scale=8)
