@@ -68,6 +68,7 @@ typedef struct {
     double slope;
     int past_cache; /* write `out` around the cache */
     int in_place;   /* read `x` itself, not a slab */
+    int flipped;    /* weight is [input][channel][tap], the taps in reverse */
     int tall;       /* tiles of vectors of channels, not of outputs */
     ptrdiff_t
         channels; /* if depthwise: a group is a vector of these, and so an element of a slab */

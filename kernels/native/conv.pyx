@@ -19,7 +19,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t batch, groups, inputs, outputs, taps, terms, rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel, channels
-        int activation, past_cache, tall
+        int activation, past_cache, tall, flipped
         double slope
         const void *x
         const void *weight
@@ -53,10 +53,6 @@ cdef extern from "conv_transposed.h" nogil:
     Py_ssize_t transposed_scratch_double(const Transposed *t)
     void gather_weights_float(const Transposed *t, Py_ssize_t block, float *packed)
     void gather_weights_double(const Transposed *t, Py_ssize_t block, double *packed)
-    void flip_float(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const float *weight,
-                    Py_ssize_t begin, Py_ssize_t end, float *to)
-    void flip_double(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const double *weight,
-                     Py_ssize_t begin, Py_ssize_t end, double *to)
     void transposed_item_float(const Transposed *t, Py_ssize_t item, float *scratch)
     void transposed_item_double(const Transposed *t, Py_ssize_t item, double *scratch)
 
@@ -140,7 +136,6 @@ ctypedef fused real:
 cdef enum:
     SLAB_BYTES = 512 * 1024
     CACHE_BYTES = 16 * 1024 * 1024
-    FLIPPED = 16  # outputs whose weights are flipped together: neighbours in memory
     PRODUCTS = 32  # done in the time of moving one element
     FEW_WEIGHTS = 512  # are packed in the time that it takes to hand over packed ones
 
@@ -258,7 +253,7 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
     cdef int i
     cdef Py_ssize_t t, step = 1
     c.batch, c.groups = x[0], groups
-    c.inputs, c.outputs = weight[1], weight[0] // groups
+    c.inputs, c.outputs = x[1] // groups, out[1] // groups
     for i in range(2, -1, -1):
         c.axis[i].size, c.axis[i].count = x[2 + i], out[2 + i]
         c.axis[i].taps = weight[2 + i]
@@ -275,11 +270,12 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope, const real[::1] packed,
-         real[:, :, :, :, ::1] out):
+         bint flipped=False, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias where it is not None.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made
-    of the weights for these shapes and this window.
+    of the weights for these shapes and this window. `flipped` weights are those of which it is the
+    transpose: inputs before outputs, and the taps in reverse.
     """
     cdef Conv c
     if out.size == 0:
@@ -294,6 +290,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.out = <void *> &out[0, 0, 0, 0, 0]
         c.bias = <const void *> &bias[0] if bias is not None else NULL
         c.packed = <const void *> &packed[0] if packed is not None else NULL
+        c.flipped = flipped
         run[real](&c, 0, algorithm == "im2col")
     finally:
         free_tables(&c)
@@ -574,30 +571,6 @@ cdef void run_gradient_task(const Gradient *q, Py_ssize_t task, real *scratch) n
         gradient_task_float(q, task, scratch)
     else:
         gradient_task_double(q, task, scratch)
-
-
-cdef void flip_block(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const real *weight,
-                     Py_ssize_t begin, Py_ssize_t end, real *to) noexcept nogil:
-    if real is float:
-        flip_float(inputs, outputs, taps, weight, begin, end, to)
-    else:
-        flip_double(inputs, outputs, taps, weight, begin, end, to)
-
-
-def flip(const real[:, :, :, :, ::1] weight, Py_ssize_t groups, *, real[:, :, :, :, ::1] out):
-    """out = the weights of the convolution that is the transpose, at stride 1, of that with `weight`.
-    """
-    cdef Py_ssize_t inputs = out.shape[1], outputs = weight.shape[1], taps, block, blocks, first
-    cdef int threads = useful_threads(out.size)
-    taps = weight.shape[2] * weight.shape[3] * weight.shape[4]
-    blocks = (outputs + FLIPPED - 1) // FLIPPED
-    cdef Py_ssize_t group = inputs * outputs * taps
-    cdef const real *source = &weight[0, 0, 0, 0, 0]
-    cdef real *target = &out[0, 0, 0, 0, 0]
-    for block in prange(groups * blocks, nogil=True, num_threads=threads):
-        first = block % blocks * FLIPPED
-        flip_block(inputs, outputs, taps, source + block // blocks * group, first,
-                   min(first + FLIPPED, outputs), target + block // blocks * group)
 
 
 cdef int run_gradient(Gradient *q, real *out, Py_ssize_t out_size) except -1:

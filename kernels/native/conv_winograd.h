@@ -51,6 +51,7 @@ typedef struct {
     ptrdiff_t rows;            /* elements of the rows of a block, transformed along W */
     const void *x, *weight, *bias;
     void *out;
+    int flipped;    /* weights to transform are [input][output][tap], the taps in reverse */
     int activation; /* apply the leaky rectifier of this slope to the outputs */
     double slope;
 } Winograd;

@@ -24,6 +24,7 @@ def conv(
     packed: np.ndarray | None,
     slope: float | None,
     out: np.ndarray,
+    flipped: bool = False,
 ) -> bool: ...
 def workspace(
     x_shape: Sequence[int],

@@ -21,7 +21,7 @@ cdef extern from "conv_winograd.h" nogil:
         const void *weight
         const void *bias
         void *out
-        int activation
+        int activation, flipped
         double slope
     void plan_blocks(Winograd *c, Py_ssize_t most)
     Py_ssize_t block_tiles(Py_ssize_t elements, Py_ssize_t itemsize)
@@ -150,10 +150,11 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          tile, padding, stride, dilation, Py_ssize_t groups, *, const real[::1] packed, slope,
-         real[:, :, :, :, ::1] out):
+         bint flipped=False, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias, of which `packed` is the transform or None.
 
-    Returns whether all results are finite. If not, results are wrong beside those that should not
+    `flipped` weights are those of which it is the transpose: inputs before outputs, and the taps in
+    reverse. Returns whether all results are finite. If not, results are wrong beside those that should not
     be: compute them again another way.
     """
     cdef Winograd c
@@ -164,6 +165,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         return True
     set_axes(&c, (weight.shape[2], weight.shape[3], weight.shape[4]), tile)
     set_shapes(&c, x.shape, out.shape, padding, stride, dilation, groups)
+    c.flipped = flipped
     if slope is not None:
         c.activation, c.slope = 1, slope
     c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]

@@ -645,17 +645,22 @@ static ptrdiff_t SIMD(pack_items)(const Winograd *c) {
     return c->groups * ceil_div(c->outputs, 2 * SIMD(lanes)) * ceil_div(c->inputs, SIMD(PACKED));
 }
 
-/* Kernels of a vector of output channels and one input channel, transformed along D and H. */
-static void SIMD(pack_kernel)(const Winograd *c, const REAL *weight, ptrdiff_t outputs,
+/* Kernels of a vector of output channels, from `first` of a group on, and one input channel,
+   transformed along D and H. Flipped ones are read from the last tap on. */
+static void SIMD(pack_kernel)(const Winograd *c, const REAL *weight, ptrdiff_t first,
                               ptrdiff_t input, REAL *g[3], REAL *memory, REAL *to) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
-    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, row = c->inputs * taps;
+    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, outputs = smaller(L, c->outputs - first);
     ptrdiff_t plane = a[1].taps * a[2].taps * L, line = a[2].taps * L;
+    ptrdiff_t row = c->flipped ? taps : c->inputs * taps;
+    ptrdiff_t place = c->flipped ? input * c->outputs + first : first * c->inputs + input;
     REAL *kernel = memory, *deep = memory + SIMD(pack_scratch)(c) / (2 * SIMD(PACKED) + 2);
-    SIMD(fetch_row)(weight, row, outputs, row, input * taps, taps, kernel);
+    SIMD(fetch_row)(weight + place * taps, row, outputs, taps, 0, taps, kernel);
     for (ptrdiff_t j = 0; j < plane; j += L)
-        SIMD(transform_weights)(a, g[0], kernel + j, plane, deep + j, plane);
+        if (c->flipped)
+            SIMD(transform_weights)(a, g[0], kernel + taps * L - L - j, -plane, deep + j, plane);
+        else SIMD(transform_weights)(a, g[0], kernel + j, plane, deep + j, plane);
     for (ptrdiff_t z = 0; z < SIMD(transformed)(a); z++)
         for (ptrdiff_t j = 0; j < line; j += L)
             SIMD(transform_weights)(a + 1, g[1], deep + z * plane + j, line,
@@ -683,15 +688,14 @@ static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weig
     ptrdiff_t first = index % blocks * K, end = smaller(first + K, c->inputs);
     ptrdiff_t vector = index / blocks % ceil_div(vectors, 2) * 2;
     ptrdiff_t group = index / blocks / ceil_div(vectors, 2), columns = smaller(2, vectors - vector);
-    ptrdiff_t row = c->inputs * a[0].taps * a[1].taps * a[2].taps, line = a[2].taps * L;
+    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, line = a[2].taps * L;
     ptrdiff_t size = SIMD(pack_scratch)(c) / (2 * K + 2), point = c->taps * c->inputs * columns * L;
     REAL matrix[3][MOST_POINTS * MOST_POINTS], *g[3] = {matrix[0], matrix[1], matrix[2]};
     SIMD(weight_matrices)(c, g);
-    weight += (group * c->outputs + vector * L) * row;
+    weight += group * c->outputs * c->inputs * taps;
     for (ptrdiff_t i = 0; i < (end - first) * columns; i++)
-        SIMD(pack_kernel)(c, weight + i % columns * L * row,
-                          smaller(L, c->outputs - (vector + i % columns) * L), first + i / columns,
-                          g, scratch, scratch + (2 + i) * size);
+        SIMD(pack_kernel)(c, weight, (vector + i % columns) * L, first + i / columns, g, scratch,
+                          scratch + (2 + i) * size);
     packed += (group * vectors + vector) * L * c->inputs * c->points * c->taps;
     packed += first * columns * L;
     for (ptrdiff_t z = 0; z < SIMD(transformed)(a); z++)

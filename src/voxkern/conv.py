@@ -371,7 +371,7 @@ def conv_transpose3d(
     to be faster (few output channels, few positions, a kernel as large as its stride), one matrix
     product makes what each input adds to each output.
 
-    Extra memory: that of :func:`conv3d`, and a copy of `weight` that the product does without.
+    Extra memory: that of :func:`conv3d`.
 
     Source: Dumoulin & Visin (2016), chapter 4.
     """
@@ -589,11 +589,14 @@ def _aligned(elements, dtype):
     return raw[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def _run(call, x, weight, bias, slope, out, prepared=None):
-    """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights."""
+def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False):
+    """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights.
+
+    `flipped` weights of five axes are those of which the call is the transpose.
+    """
     scratch = _check.writable(out, x.dtype)
     target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
-    if x.ndim != 5 or weight.ndim != 5:
+    if not flipped and (x.ndim != 5 or weight.ndim != 5):
         x, weight = x.reshape(call.x), weight.reshape(call.weight)
     _, _, _, _, stride, padding, dilation, groups, algorithm, tile = call
     if algorithm == "winograd":
@@ -601,6 +604,7 @@ def _run(call, x, weight, bias, slope, out, prepared=None):
             *(x, weight, bias, tile, padding, stride, dilation, groups),
             packed=prepared,
             slope=slope,
+            flipped=flipped,
             out=target,
         )
         if finite:
@@ -608,6 +612,7 @@ def _run(call, x, weight, bias, slope, out, prepared=None):
         # NaN or inf spoils all the outputs of a tile.
         algorithm, prepared = "direct", None
     if algorithm == "fft":
+        weight = _flip(weight, groups) if flipped else weight
         conv_fft.conv_fft(
             x, weight, bias, padding, groups, slope=slope, out=target, transformed=prepared
         )
@@ -622,6 +627,7 @@ def _run(call, x, weight, bias, slope, out, prepared=None):
             groups,
             algorithm=algorithm,
             slope=slope,
+            flipped=flipped,
             out=target,
             packed=prepared,
         )
@@ -802,20 +808,25 @@ def _adjoint(axes, x, weight, out, stride, padding, extra, groups, dilation):
 
 def _spread(adjoint, x, weight, bias, out):
     """The transposed convolution of checked arrays, into `out`."""
-    kernel, weight = _dispatch.kernel("conv"), weight.reshape(adjoint.weight)
+    x, weight = x.reshape(adjoint.x), weight.reshape(adjoint.weight)
     if adjoint.call:
-        flipped = np.empty(adjoint.call.weight, weight.dtype)
-        kernel.flip(weight, adjoint.call.groups, out=flipped)
-        _run(adjoint.call, x, flipped, bias, None, out)
+        _run(adjoint.call, x, weight, bias, None, out, flipped=True)
         return
-    kernel.conv_transpose(
-        x.reshape(adjoint.x),
+    _dispatch.kernel("conv").conv_transpose(
+        x,
         weight,
         bias,
         *adjoint.arguments,
         product=adjoint.product,
         out=out.reshape(adjoint.out),
     )
+
+
+def _flip(weight, groups):
+    """Flipped weights, of five axes, as those of the convolution that they are for."""
+    _, outputs, *kernel_size = weight.shape
+    taps = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, -1, outputs, *kernel_size)
+    return np.ascontiguousarray(taps.swapaxes(1, 2).reshape(groups * outputs, -1, *kernel_size))
 
 
 def _arrays(x, weight, other, other_name):

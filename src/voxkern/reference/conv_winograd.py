@@ -15,9 +15,24 @@ def pack(weight, tile, groups, *, out):
     out[...] = weight.ravel()
 
 
-def conv(x, weight, bias, tile, padding, stride, dilation, groups, *, packed, slope, out):
+def conv(
+    x,
+    weight,
+    bias,
+    tile,
+    padding,
+    stride,
+    dilation,
+    groups,
+    *,
+    packed,
+    slope,
+    flipped=False,
+    out,
+):
     """out = the convolution; whether the results can be trusted."""
-    direct.conv(x, weight, bias, stride, padding, dilation, groups, slope=slope, out=out)
+    arguments = x, weight, bias, stride, padding, dilation, groups
+    direct.conv(*arguments, slope=slope, flipped=flipped, out=out)
     return True
 
 
