@@ -100,17 +100,6 @@ def test_the_gradient_to_the_bias_is_the_sum(backend, rng, shape, dtype):
     assert_close(out, want, length=grad[:, 0].size + 1, scale=1)
 
 
-@pytest.mark.parametrize("kernel_size", [(1, 1, 1), (1, 1, 3), (2, 3, 5)], ids=str)
-@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(1, 1, 1), (3, 5, 2), (37, 41, 1)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_flipped_weights_are_exact(backend, rng, kernel_size, inputs, outputs, groups, dtype):
-    weight = hostile.normal(rng, (inputs * groups, outputs, *kernel_size), dtype)
-    out = np.full((outputs * groups, inputs, *kernel_size), np.nan, dtype)
-    _dispatch.kernel("conv").flip(weight, groups, out=out)
-    parts = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, inputs, outputs, *kernel_size)
-    assert_exact(out, parts.swapaxes(1, 2).reshape(out.shape))
-
-
 @pytest.mark.parametrize("channels", [1, 16, 37])
 @pytest.mark.parametrize("size", [(1, 2, 3), (5, 2, 7), (1, 9, 21)], ids=str)
 @pytest.mark.parametrize(

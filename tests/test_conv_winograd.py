@@ -122,7 +122,7 @@ def call(x, weight, bias, tile, padding, stride=(1, 1, 1), dilation=(1, 1, 1), g
     again = np.full_like(out, np.nan)
     swapped = transposed(weight, groups)
     arguments = x, swapped, *arguments[2:]
-    kernel.conv(*arguments, packed=None, slope=None, transposed=True, out=again)
+    kernel.conv(*arguments, packed=None, slope=None, flipped=True, out=again)
     assert_exact(again, out)
     return out, finite
 

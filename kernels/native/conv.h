@@ -70,6 +70,7 @@ typedef struct {
     double slope;
     int past_cache; /* write `out` around the cache */
     int in_place;   /* read `x` itself, not a slab */
+    int flipped;    /* weight is [input][channel][tap], the taps in reverse */
     int tall;       /* tiles of vectors of channels, not of outputs */
     ptrdiff_t
         channels; /* if depthwise: a group is a vector of these, and so an element of a slab */
@@ -92,8 +93,7 @@ static void plan_axis(Axis *a, int layout) {
     for (ptrdiff_t t = 0; t < a->taps; t++) {
         ptrdiff_t shift = layout == PER_TAP ? 0 : floor_div(a->offset[t], unit) - lowest;
         ptrdiff_t origin = a->offset[t] - shift * unit, p = 0;
-        while (layout != PER_TAP && p < a->planes && a->origin[p] != origin) p++;
-        if (layout == PER_TAP) p = a->planes;
+        while (p < a->planes && a->origin[p] != origin) p++;
         if (p == a->planes) a->origin[a->planes++] = origin;
         a->plane[t] = p;
         a->shift[t] = shift;

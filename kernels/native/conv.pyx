@@ -20,7 +20,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel, channels
-        int activation, past_cache, tall
+        int activation, past_cache, tall, flipped
         double slope
         const void *x
         const void *weight
@@ -297,7 +297,7 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
     cdef int i
     cdef Py_ssize_t t, step = 1
     c.batch, c.groups = x[0], groups
-    c.inputs, c.outputs = weight[1], weight[0] // groups
+    c.inputs, c.outputs = x[1] // groups, out[1] // groups
     for i in range(2, -1, -1):
         c.axis[i].size, c.axis[i].count = x[2 + i], out[2 + i]
         c.axis[i].taps = weight[2 + i]
@@ -314,11 +314,12 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope, const real[::1] packed,
-         real[:, :, :, :, ::1] out):
+         bint flipped=False, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias where it is not None.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made
-    of the weights for these shapes and this window.
+    of the weights for these shapes and this window. `flipped` weights are those of which it is the
+    transpose: inputs before outputs, and the taps in reverse.
     """
     cdef Columns q
     cdef Conv *c = &q.conv
@@ -334,6 +335,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.out = <void *> &out[0, 0, 0, 0, 0]
         c.bias = <const void *> &bias[0] if bias is not None else NULL
         c.packed = <const void *> &packed[0] if packed is not None else NULL
+        c.flipped = flipped
         run[real](&q, 0, algorithm == "im2col")
     finally:
         free_tables(c)
@@ -619,30 +621,6 @@ cdef void run_gradient_task(const Gradient *q, Py_ssize_t task, real *scratch) n
         gradient_task_float(q, task, scratch)
     else:
         gradient_task_double(q, task, scratch)
-
-
-cdef void flip_block(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const real *weight,
-                     Py_ssize_t begin, Py_ssize_t end, real *to) noexcept nogil:
-    if real is float:
-        flip_float(inputs, outputs, taps, weight, begin, end, to)
-    else:
-        flip_double(inputs, outputs, taps, weight, begin, end, to)
-
-
-def flip(const real[:, :, :, :, ::1] weight, Py_ssize_t groups, *, real[:, :, :, :, ::1] out):
-    """out = the weights of the convolution that is the transpose, at stride 1, of that with `weight`.
-    """
-    cdef Py_ssize_t inputs = out.shape[1], outputs = weight.shape[1], taps, block, blocks, first
-    cdef int threads = useful_threads(out.size)
-    taps = weight.shape[2] * weight.shape[3] * weight.shape[4]
-    blocks = (outputs + FLIPPED - 1) // FLIPPED
-    cdef Py_ssize_t group = inputs * outputs * taps
-    cdef const real *source = &weight[0, 0, 0, 0, 0]
-    cdef real *target = &out[0, 0, 0, 0, 0]
-    for block in prange(groups * blocks, nogil=True, num_threads=threads):
-        first = block % blocks * FLIPPED
-        flip_block(inputs, outputs, taps, source + block // blocks * group, first,
-                   min(first + FLIPPED, outputs), target + block // blocks * group)
 
 
 cdef int run_gradient(Gradient *q, real *out, Py_ssize_t out_size) except -1:

@@ -1,16 +1,20 @@
 /* The loops of conv_columns.h for one type, REAL. */
 
-/* The weights as the tiles read them: for each term, those of the channels of a block. */
+/* The weights as the tiles read them: tap by tap, for each input those of the channels of a block.
+   Flipped ones lie input by input, and their taps in reverse. */
 static void SIMD(pack_column_weights)(const Columns *q, ptrdiff_t block, REAL *packed) {
     const Conv *c = &q->conv;
     ptrdiff_t g = block / c->row_blocks, first = block % c->row_blocks * c->rows;
-    ptrdiff_t rows = smaller(c->rows, c->outputs - first), taps = c->taps;
-    const REAL *weight = (const REAL *)c->weight + (g * c->outputs + first) * c->terms;
+    ptrdiff_t rows = smaller(c->rows, c->outputs - first), taps = c->taps, inputs = c->inputs;
+    ptrdiff_t row = c->flipped ? taps : c->terms, next = inputs * c->rows;
+    ptrdiff_t input = c->flipped ? c->outputs * taps : taps;
+    const REAL *weight = (const REAL *)c->weight + g * c->outputs * c->terms + first * row;
     packed += block * c->rows * c->terms;
-    ptrdiff_t width = taps == 1 ? c->terms : taps, next = taps == 1 ? c->rows : c->inputs * c->rows;
-    for (ptrdiff_t i = 0; i < c->terms / width; i++, weight += width, packed += c->rows)
-        if (q->kind == BY_CHANNEL) SIMD(turn)(rows, width, weight, c->terms, packed, next);
-        else SIMD(turn_exact)(rows, width, weight, c->terms, packed, next);
+    if (c->flipped) packed += (taps - 1) * next, next = -next;
+    else if (taps == 1) taps = inputs, inputs = 1, next = c->rows; /* all in one */
+    for (ptrdiff_t i = 0; i < inputs; i++, weight += input, packed += c->rows)
+        if (q->kind == BY_CHANNEL) SIMD(turn)(rows, taps, weight, row, packed, next);
+        else SIMD(turn_exact)(rows, taps, weight, row, packed, next);
 }
 
 /* A block of positions of a zone, a range of its terms, and where its columns and sums are. */

@@ -142,6 +142,25 @@ static void SIMD(turn_exact)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptrd
     SIMD(turn_squares)(1, rows, n, from, from_row, to, to_row);
 }
 
+/* The same as pack_weights where they are flipped. Backwards, each tap before the one before it. */
+static void SIMD(pack_flipped)(const Conv *c, ptrdiff_t g, ptrdiff_t first, ptrdiff_t rows,
+                               REAL *packed) {
+    ptrdiff_t taps = c->taps, all = c->outputs * taps;
+    ptrdiff_t width = c->tall ? ceil_div(rows, SIMD(lanes)) * SIMD(lanes) : rows;
+    const REAL *weight = (const REAL *)c->weight + g * c->inputs * all + first * taps;
+    if (taps == 1 && width > rows) memset(packed, 0, (size_t)(c->inputs * width) * sizeof(REAL));
+    for (ptrdiff_t i = 0; i < c->inputs; i++, weight += all, packed += taps * width) {
+        for (ptrdiff_t j = 0; j < rows * taps; j += LINE / sizeof(REAL))
+            PREFETCH(weight + ROWS_AHEAD * all + j);
+        if (taps == 1) SIMD(copy)(packed, weight, rows);
+        else if (c->tall) SIMD(turn)(rows, taps, weight, taps, packed + (taps - 1) * width, -width);
+        else
+            for (ptrdiff_t t = 0; t < taps; t++)
+                for (ptrdiff_t r = 0; r < rows; r++)
+                    packed[(taps - 1 - t) * rows + r] = weight[r * taps + t];
+    }
+}
+
 /* The weights as the tiles read them: for each term, those of the channels of a block. */
 static void SIMD(pack_weights)(const Conv *c, ptrdiff_t block, REAL *packed) {
     ptrdiff_t g = block / c->row_blocks, b = block % c->row_blocks;
@@ -150,8 +169,14 @@ static void SIMD(pack_weights)(const Conv *c, ptrdiff_t block, REAL *packed) {
     packed += block * c->rows * c->terms;
     if (c->channels) {
         ptrdiff_t left = c->channels - block * c->rows;
+        ptrdiff_t row = c->flipped ? -c->rows : c->rows;
+        if (c->flipped) packed += (c->terms - 1) * c->rows;
         SIMD(turn)(smaller(left, c->rows), c->terms,
-                   (const REAL *)c->weight + block * c->rows * c->terms, c->terms, packed, c->rows);
+                   (const REAL *)c->weight + block * c->rows * c->terms, c->terms, packed, row);
+        return;
+    }
+    if (c->flipped) {
+        SIMD(pack_flipped)(c, g, first, rows, packed);
         return;
     }
     if (c->tall) {

@@ -23,8 +23,9 @@ def conv(
     *,
     packed: np.ndarray | None,
     slope: float | None,
-    transposed: bool = False,
+    flipped: bool = False,
     out: np.ndarray,
+    flipped: bool = False,
 ) -> bool: ...
 def workspace(
     x_shape: Sequence[int],

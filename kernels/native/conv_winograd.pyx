@@ -23,7 +23,7 @@ cdef extern from "conv_winograd.h" nogil:
         const void *bias
         void *out
         void *shared
-        int transposed
+        int flipped
         int activation
         double slope
     void plan_blocks(Winograd *c, Py_ssize_t most)
@@ -185,10 +185,10 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          tile, padding, stride, dilation, Py_ssize_t groups, *, const real[::1] packed, slope,
-         bint transposed=False, real[:, :, :, :, ::1] out):
+         bint flipped=False, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias.
 
-    `packed` is the transform of weight or None. `transposed` says that weight is that of the
+    `packed` is the transform of weight or None. `flipped` says that weight is that of the
     convolution whose transpose is wanted: channels change places and taps are in reverse.
 
     Returns whether all results are finite. If not, results are wrong beside those that should not
@@ -206,7 +206,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.activation, c.slope = 1, slope
     c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
-    c.weight, c.transposed = <const void *> &weight[0, 0, 0, 0, 0], transposed
+    c.weight, c.flipped = <const void *> &weight[0, 0, 0, 0, 0], flipped
     threads = count_threads(&c, get_num_threads())
     size = plan_conv[real](&c, 0, threads, packed is not None)
     shared = shared_elements[real](&c, 0)

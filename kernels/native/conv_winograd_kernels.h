@@ -703,8 +703,8 @@ static void SIMD(start_kernels)(SIMD(Kernels) * k, const Winograd *c, REAL *memo
 static const REAL *SIMD(find_kernel)(const Winograd *c, ptrdiff_t group, ptrdiff_t output,
                                      ptrdiff_t input) {
     const WinogradAxis *a = c->axis;
-    ptrdiff_t number = c->transposed ? (group * c->inputs + input) * c->outputs + output
-                                     : (group * c->outputs + output) * c->inputs + input;
+    ptrdiff_t number = c->flipped ? (group * c->inputs + input) * c->outputs + output
+                                  : (group * c->outputs + output) * c->inputs + input;
     return (const REAL *)c->weight + number * a[0].taps * a[1].taps * a[2].taps;
 }
 
@@ -714,7 +714,7 @@ static void SIMD(turn_kernels)(const SIMD(Kernels) * k, ptrdiff_t group, ptrdiff
     enum { L = SIMD(lanes) };
     const Winograd *c = k->c;
     ptrdiff_t taps = k->kernel / L, outputs = smaller(L, c->outputs - output);
-    if (!c->transposed) {
+    if (!c->flipped) {
         SIMD(fetch_row)(SIMD(find_kernel)(c, group, output, input), c->inputs * taps, outputs,
                         inputs * taps, 0, inputs * taps, to);
         return;
@@ -735,11 +735,11 @@ static void SIMD(take_kernels)(SIMD(Kernels) * k, ptrdiff_t group, ptrdiff_t out
     enum { L = SIMD(lanes) };
     const Winograd *c = k->c;
     const ptrdiff_t most = SIMD(turned)(c), n = inputs * k->plane;
-    const int alike = c->axis->taps == 1 && !c->transposed, sign = c->transposed ? -1 : 1;
+    const int alike = c->axis->taps == 1 && !c->flipped, sign = c->flipped ? -1 : 1;
     k->inputs = inputs, k->columns = c->outputs - output > L ? 2 : 1;
     k->flat = k->deep + transformed(c->axis) * k->columns * n;
     SIMD(Steps) from = {sign * k->plane, k->kernel, sign * L}, to = {k->columns * n, k->plane, L};
-    const REAL *start = k->turned + (c->transposed ? k->kernel - L : 0);
+    const REAL *start = k->turned + (c->flipped ? k->kernel - L : 0);
     for (ptrdiff_t i = 0; i < inputs; i += most)
         for (ptrdiff_t j = 0; j < k->columns; j++) {
             ptrdiff_t some = smaller(most, inputs - i);

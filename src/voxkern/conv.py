@@ -371,7 +371,7 @@ def conv_transpose3d(
     to be faster (few output channels, few positions, a kernel as large as its stride), one matrix
     product makes what each input adds to each output.
 
-    Extra memory: that of :func:`conv3d`, and a copy of `weight` that the product does without.
+    Extra memory: that of :func:`conv3d`.
 
     Source: Dumoulin & Visin (2016), chapter 4.
     """
@@ -589,15 +589,14 @@ def _aligned(elements, dtype):
     return raw[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def _run(call, x, weight, bias, slope, out, prepared=None, transposed=False):
+def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False):
     """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights.
 
-    `transposed` says that `weight`, of five axes like `x`, is that of the convolution whose
-    transpose the call is.
+    `flipped` weights of five axes are those of which the call is the transpose.
     """
     scratch = _check.writable(out, x.dtype)
     target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
-    if x.ndim != 5 or weight.ndim != 5:
+    if not flipped and (x.ndim != 5 or weight.ndim != 5):
         x, weight = x.reshape(call.x), weight.reshape(call.weight)
     _, _, _, _, stride, padding, dilation, groups, algorithm, tile = call
     if algorithm == "winograd":
@@ -605,17 +604,15 @@ def _run(call, x, weight, bias, slope, out, prepared=None, transposed=False):
             *(x, weight, bias, tile, padding, stride, dilation, groups),
             packed=prepared,
             slope=slope,
-            transposed=transposed,
+            flipped=flipped,
             out=target,
         )
         if finite:
             return _check.deliver(scratch, out)
         # NaN or inf spoils all the outputs of a tile.
         algorithm, prepared = "direct", None
-    if transposed:
-        given, weight = weight, np.empty(call.weight, weight.dtype)
-        _dispatch.kernel("conv").flip(given, groups, out=weight)
     if algorithm == "fft":
+        weight = _flip(weight, groups) if flipped else weight
         conv_fft.conv_fft(
             x, weight, bias, padding, groups, slope=slope, out=target, transformed=prepared
         )
@@ -630,6 +627,7 @@ def _run(call, x, weight, bias, slope, out, prepared=None, transposed=False):
             groups,
             algorithm=algorithm,
             slope=slope,
+            flipped=flipped,
             out=target,
             packed=prepared,
         )
@@ -822,6 +820,13 @@ def _spread(adjoint, x, weight, bias, out):
         product=adjoint.product,
         out=out.reshape(adjoint.out),
     )
+
+
+def _flip(weight, groups):
+    """Flipped weights, of five axes, as those of the convolution that they are for."""
+    _, outputs, *kernel_size = weight.shape
+    taps = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, -1, outputs, *kernel_size)
+    return np.ascontiguousarray(taps.swapaxes(1, 2).reshape(groups * outputs, -1, *kernel_size))
 
 
 def _arrays(x, weight, other, other_name):

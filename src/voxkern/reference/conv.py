@@ -48,14 +48,19 @@ def conv(
     activation=None,
     algorithm="auto",
     slope=None,
+    flipped=False,
     out=None,
     packed=None,
 ):
     """Convolution over any number of axes: every window, then one matrix product per group.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `activation` says the same
-    in the words of the public functions. `packed` is not looked at; see :func:`packing`.
+    in the words of the public functions. `flipped` weights are those of which it is the transpose:
+    inputs before outputs, and the taps in reverse. `packed` is not looked at; see :func:`packing`.
     """
+    if flipped:
+        taps = np.flip(weight, tuple(range(2, weight.ndim)))
+        weight = np.concatenate([part.swapaxes(0, 1) for part in np.split(taps, groups)])
     if activation is not None:
         slope = 0 if activation == "relu" else activation[1]
     axes = weight.ndim - 2

@@ -27,15 +27,12 @@ def conv(
     *,
     packed,
     slope,
-    transposed=False,
+    flipped=False,
     out,
 ):
     """out = the convolution; whether the results can be trusted."""
-    if transposed:
-        inputs, outputs, *kernel_size = weight.shape
-        parts = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, -1, outputs, *kernel_size)
-        weight = parts.swapaxes(1, 2).reshape(groups * outputs, inputs // groups, *kernel_size)
-    direct.conv(x, weight, bias, stride, padding, dilation, groups, slope=slope, out=out)
+    arguments = x, weight, bias, stride, padding, dilation, groups
+    direct.conv(*arguments, slope=slope, flipped=flipped, out=out)
     return True
 
 
