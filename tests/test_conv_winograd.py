@@ -131,6 +131,25 @@ def test_every_tile_is_the_oracle(
     assert np.abs(got - want).max() <= error * np.abs(want).max()
 
 
+@pytest.mark.parametrize(("kernel_size", "tile"), TILES, ids=str)
+@pytest.mark.parametrize(("channels", "outputs", "groups"), [(5, 3, 2), (33, 37, 1), (70, 17, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_few_tiles_are_the_oracle(
+    backend, rng, kernel_size, tile, channels, outputs, groups, dtype
+):
+    """Of few tiles each block transforms its weights, some input channels at a time."""
+    size = [min(n, k + t) for n, k, t in zip((5, 7, 3), kernel_size, tile)]
+    x = hostile.normal(rng, (1, channels * groups, *size), dtype)
+    weight = hostile.normal(rng, (outputs * groups, channels, *kernel_size), dtype)
+    padding = [(k // 2, k - 1) for k in kernel_size]
+    got, finite = call(x, weight, None, tile, padding, groups=groups)
+    wide = x.astype("float64"), weight.astype("float64")
+    want = reference.conv3d(*wide, padding=tuple(padding), groups=groups)
+    assert finite
+    error = 6e-6 if dtype == "float32" else 1e-14
+    assert np.abs(got - want).max() <= error * np.abs(want).max()
+
+
 @pytest.mark.parametrize(("stride", "dilation"), [((2, 1, 1), (1, 1, 1)), ((3, 1, 1), (2, 1, 1))])
 def test_axes_summed_directly_take_strides_and_dilation(backend, rng, stride, dilation):
     x = hostile.normal(rng, (2, 5, 11, 9, 10), "float64")

@@ -47,10 +47,13 @@ typedef struct {
     ptrdiff_t points, taps;    /* taps of the axes that are summed directly */
     ptrdiff_t chunk, chunks;   /* output channels of a work item, and items per block */
     ptrdiff_t chunk_in;        /* input channels of one of the gradient of the weights */
-    ptrdiff_t grid, tiles;     /* most tiles of a block: of V, of M */
-    ptrdiff_t rows;            /* elements of the rows of a block, transformed along W */
-    const void *x, *weight, *bias;
+    ptrdiff_t fresh; /* input channels whose weights each block transforms at a time; 0: none */
+    ptrdiff_t grid, tiles; /* most tiles of a block: of V, of M */
+    ptrdiff_t rows;        /* elements of the rows of a block, transformed along W */
+    const void *x, *bias;
+    const void *weight; /* as they were given where `fresh`, else transformed */
     void *out;
+    void *shared;   /* V of all blocks, where there are many items per block */
     int activation; /* apply the leaky rectifier of this slope to the outputs */
     double slope;
 } Winograd;
@@ -146,6 +149,19 @@ static void plan_blocks(Winograd *c, ptrdiff_t most) {
 static ptrdiff_t block_tiles(ptrdiff_t elements, ptrdiff_t itemsize) {
     ptrdiff_t n = BLOCK_BYTES / (elements * itemsize);
     return n < FEWEST_TILES ? FEWEST_TILES : smaller(n, MOST_TILES);
+}
+
+/* What an axis has after the transform of the weights. */
+static ptrdiff_t transformed(const WinogradAxis *a) { return is_summed(a) ? a->taps : a->points; }
+
+/* The number of a point and a tap in U, from its place in a transformed kernel. */
+static ptrdiff_t place(const Winograd *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x) {
+    ptrdiff_t at[3] = {z, y, x}, point = 0, tap = 0;
+    for (int i = 0; i < 3; i++) {
+        if (is_summed(c->axis + i)) tap = tap * c->axis[i].taps + at[i];
+        else point = point * c->axis[i].points + at[i];
+    }
+    return point * c->taps + tap;
 }
 
 /* G, `points` rows of `taps`: rows are the powers of a point over the product of its distances to

@@ -1,6 +1,6 @@
 """Convolution with fewer multiplications; see conv_winograd.h for how."""
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from voxkern.kernels.native.host import get_num_threads, useful_threads
@@ -8,6 +8,7 @@ from voxkern.kernels.native.host import get_num_threads, useful_threads
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
     void give_scratch(void *block)
+    size_t SCRATCH_KEPT
 
 cdef extern from "conv_winograd.h" nogil:
     enum: lanes_float, lanes_double
@@ -16,11 +17,12 @@ cdef extern from "conv_winograd.h" nogil:
     ctypedef struct Winograd:
         WinogradAxis axis[3]
         Py_ssize_t batch, batch_block, batch_blocks, groups, inputs, outputs, points, taps
-        Py_ssize_t chunk, chunks, chunk_in
+        Py_ssize_t chunk, chunks, chunk_in, fresh
         const void *x
         const void *weight
         const void *bias
         void *out
+        void *shared
         int activation
         double slope
     void plan_blocks(Winograd *c, Py_ssize_t most)
@@ -29,6 +31,10 @@ cdef extern from "conv_winograd.h" nogil:
     Py_ssize_t winograd_scratch_double(const Winograd *c)
     int winograd_item_float(const Winograd *c, Py_ssize_t index, float *scratch)
     int winograd_item_double(const Winograd *c, Py_ssize_t index, double *scratch)
+    Py_ssize_t transformed_input_float(const Winograd *c)
+    Py_ssize_t transformed_input_double(const Winograd *c)
+    void input_item_float(const Winograd *c, Py_ssize_t index, float *scratch)
+    void input_item_double(const Winograd *c, Py_ssize_t index, double *scratch)
     int gradient_item_float(const Winograd *c, Py_ssize_t index, const float *grad, float *out,
                             float *scratch)
     int gradient_item_double(const Winograd *c, Py_ssize_t index, const double *grad, double *out,
@@ -53,11 +59,17 @@ ctypedef fused real:
 cdef enum:
     PRODUCTS = 32  # done in the time of moving one element
     LINE = 16  # elements: a cache line of floats, two of doubles
+    # Input channels whose weights a block of tiles transforms at a time. 256 channels of 4x14x14 take
+    # 3.9 ms with 32 or 64, 4.4 with 16.
+    FRESH = 32
+    FEW_TILES = 32  # of so many the blocks make their weights: with 256 channels 2.6 ms less for
+                    # 16 tiles, 2.2 for 32, 0.5 for 48 and 0.2 more for 64
+    MORE_TILES = 192  # the same where the weights would be new pages in each call
     GRADIENT_TILES = 64  # of a block: the sums are read and written once for each
     GRADIENT_CHANNELS = 64  # input and output channels of a task
 
 
-cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
+cdef int set_axes(Winograd *c, kernel_size, tile) except -1:
     """What the kernel and the tile say; 1 is the tile of an axis that is summed directly."""
     cdef int i
     memset(c, 0, sizeof(c[0]))
@@ -69,8 +81,8 @@ cdef void set_axes(Winograd *c, kernel_size, tile) noexcept:
         c.taps *= c.axis[i].taps if c.axis[i].points == 1 else 1
 
 
-cdef void set_shapes(Winograd *c, Py_ssize_t *x, Py_ssize_t *out, padding, stride, dilation,
-                     Py_ssize_t groups) noexcept:
+cdef int set_shapes(Winograd *c, Py_ssize_t *x, Py_ssize_t *out, padding, stride, dilation,
+                    Py_ssize_t groups) except -1:
     cdef int i
     c.batch, c.groups = x[0], groups
     c.inputs, c.outputs = x[1] // groups, out[1] // groups
@@ -81,27 +93,51 @@ cdef void set_shapes(Winograd *c, Py_ssize_t *x, Py_ssize_t *out, padding, strid
         c.axis[i].tiles = (c.axis[i].count + c.axis[i].tile - 1) // c.axis[i].tile
 
 
-cdef int count_threads(Winograd *c, int limit) noexcept:
+cdef Py_ssize_t count_tiles(Winograd *c) noexcept:
+    return c.batch * c.axis[0].tiles * c.axis[1].tiles * c.axis[2].tiles
+
+
+cdef Py_ssize_t count_blocks(Winograd *c) noexcept:
+    return c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+
+
+cdef int count_threads(Winograd *c, int limit) except -1:
     """Threads that the products are enough for, of `limit`."""
-    cdef Py_ssize_t work = c.batch * c.groups * c.inputs * c.outputs * c.points * c.taps
-    cdef int i
-    for i in range(3):
-        work *= c.axis[i].tiles
-    return min(limit, 1 + (work // PRODUCTS >> 15))
+    cdef Py_ssize_t products = c.groups * c.inputs * c.outputs * c.points * c.taps
+    return useful_threads(products * count_tiles(c) // PRODUCTS, limit)
 
 
-cdef Py_ssize_t plan_conv(Winograd *c, real sample, int threads) noexcept:
-    """Lay out the work of `conv`; elements of scratch of a thread."""
-    cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, blocks, size
+cdef Py_ssize_t whole_lines(Py_ssize_t elements) noexcept:
+    """No two threads write to one line of the cache."""
+    return (elements + LINE - 1) // LINE * LINE
+
+
+cdef Py_ssize_t plan_conv(Winograd *c, real sample, int threads, bint packed) except -1:
+    """Lay out the work of `conv`, whose weights are `packed` before; elements of a thread's scratch.
+    """
+    cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, blocks, size, few
     plan_blocks(c, block_tiles(c.points * (c.inputs + 2 * lanes), sizeof(real)))
-    blocks = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    blocks = count_blocks(c)
     c.chunk = c.outputs
     if blocks < 4 * threads and threads > 1:
         c.chunk = c.outputs * blocks // (4 * threads)
         c.chunk = max(1, (c.chunk + 2 * lanes - 1) // (2 * lanes)) * 2 * lanes
     c.chunks = (c.outputs + c.chunk - 1) // c.chunk
+    size = winograd_packed_float(c) if real is float else winograd_packed_double(c)
+    few = FEW_TILES if size * sizeof(real) <= SCRATCH_KEPT else MORE_TILES
+    if not packed and c.taps == 1 and count_tiles(c) <= few:
+        c.fresh = min(FRESH, c.inputs)
     size = winograd_scratch_float(c) if real is float else winograd_scratch_double(c)
-    return (size + LINE - 1) // LINE * LINE
+    if not packed and not c.fresh:
+        size = max(size, pack_room[real](c, 0))
+    return whole_lines(size)
+
+
+cdef Py_ssize_t shared_elements(Winograd *c, real sample) noexcept:
+    """Elements of the transformed input that work items share."""
+    cdef Py_ssize_t size = count_blocks(c) if c.chunks > 1 else 0
+    size *= transformed_input_float(c) if real is float else transformed_input_double(c)
+    return whole_lines(size)
 
 
 def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssize_t groups,
@@ -114,9 +150,9 @@ def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssi
 
 
 cdef Py_ssize_t packed_elements(Winograd *c, real sample) noexcept:
-    """Elements of the transformed weights, whole cache lines."""
+    """Elements of the weights that a call transforms before its products, whole cache lines."""
     cdef Py_ssize_t size = winograd_packed_float(c) if real is float else winograd_packed_double(c)
-    return (size + LINE - 1) // LINE * LINE
+    return whole_lines(0 if c.fresh else size)
 
 
 cdef Py_ssize_t pack_room(Winograd *c, real sample) noexcept:
@@ -157,8 +193,8 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     be: compute them again another way.
     """
     cdef Winograd c
-    cdef int bad = 0, threads
-    cdef Py_ssize_t item, items, size, room = 0
+    cdef int bad, threads
+    cdef Py_ssize_t size, shared, room = 0
     cdef real *transformed
     if out.size == 0:
         return True
@@ -168,28 +204,46 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.activation, c.slope = 1, slope
     c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
+    c.weight = <const void *> &weight[0, 0, 0, 0, 0]
     threads = count_threads(&c, get_num_threads())
-    size = plan_conv[real](&c, 0, threads)
+    size = plan_conv[real](&c, 0, threads, packed is not None)
+    shared = shared_elements[real](&c, 0)
     if packed is None:
-        room, size = packed_elements[real](&c, 0), max(size, pack_room[real](&c, 0))
-    items = c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
-    items *= c.chunks
-    cdef real *scratch = <real *> take_scratch((room + threads * size) * sizeof(real))
+        room = packed_elements[real](&c, 0)
+    cdef real *scratch = <real *> take_scratch((threads * size + shared + room) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a convolution")
-    if packed is None:
-        transformed = scratch + threads * size
+    c.shared = <void *> (scratch + threads * size)
+    if packed is not None:
+        c.weight = <const void *> &packed[0]
+    elif room:
+        transformed = scratch + threads * size + shared
         pack_all[real](&c, &weight[0, 0, 0, 0, 0], transformed, scratch, threads)
         c.weight = <const void *> transformed
-    else:
-        c.weight = <const void *> &packed[0]
-    for item in prange(items, nogil=True, num_threads=threads, schedule="dynamic"):
-        if real is float:
-            bad += winograd_item_float(&c, item, scratch + threadid() * size)
-        else:
-            bad += winograd_item_double(&c, item, scratch + threadid() * size)
+    bad = run[real](&c, scratch, size, threads)
     give_scratch(scratch)
     return bad == 0
+
+
+cdef int run(Winograd *c, real *scratch, Py_ssize_t size, int threads) noexcept:
+    """Compute all work items; how many of them hold results that are not finite."""
+    cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, item, inputs = 0
+    cdef Py_ssize_t blocks = count_blocks(c), items = blocks * c.chunks
+    cdef int bad = 0
+    if c.chunks > 1:
+        inputs = blocks * ((c.inputs + lanes - 1) // lanes)
+    with nogil, parallel(num_threads=threads):
+        for item in prange(inputs, schedule="dynamic"):
+            if real is float:
+                input_item_float(c, item, scratch + threadid() * size)
+            else:
+                input_item_double(c, item, scratch + threadid() * size)
+        for item in prange(items, schedule="dynamic"):
+            if real is float:
+                bad += winograd_item_float(c, item, scratch + threadid() * size)
+            else:
+                bad += winograd_item_double(c, item, scratch + threadid() * size)
+    return bad
 
 
 def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
@@ -209,10 +263,10 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     return scratch_elements[double](&c, 0, threads) * itemsize
 
 
-cdef Py_ssize_t scratch_elements(Winograd *c, real sample, int threads) noexcept:
+cdef Py_ssize_t scratch_elements(Winograd *c, real sample, int threads) except -1:
     """What `conv` takes where no weights are packed."""
-    cdef Py_ssize_t size = max(plan_conv[real](c, 0, threads), pack_room[real](c, 0))
-    return packed_elements[real](c, 0) + threads * size
+    cdef Py_ssize_t size = plan_conv[real](c, 0, threads, False)
+    return threads * size + shared_elements[real](c, 0) + packed_elements[real](c, 0)
 
 
 def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1] x, kernel_size,
@@ -243,7 +297,7 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
         c.chunk = ((c.chunk + 1) // 2 + lanes - 1) // lanes * lanes
     items *= (c.outputs + c.chunk - 1) // c.chunk
     size = winograd_scratch_float(&c) if real is float else winograd_scratch_double(&c)
-    size = (size + LINE - 1) // LINE * LINE
+    size = whole_lines(size)
     cdef real *scratch = <real *> take_scratch(threads * size * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a weight gradient")

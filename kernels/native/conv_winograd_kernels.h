@@ -4,7 +4,8 @@
    stops growing with the number of channels. In blocks of 32 it is a third larger, and only one in
    thirty products faster. */
 #define BLOCK 16
-#define NEAR 128 /* channels whose weights stay in the first-level cache while tiles pass */
+#define TURNED 216 /* elements of kernels per output channel that are turned at a time */
+#define NEAR 128   /* channels whose weights stay in the first-level cache while tiles pass */
 
 /* B^T d, in place: the values at P of the interpolation, transposed. A row for a point and one for
    its negative are the even part plus and minus the odd. */
@@ -196,10 +197,11 @@ typedef struct {
     REAL *rows;            /* all rows of the region, transformed along W */
     REAL *tile;            /* a tile between two axes */
     REAL *back;            /* a row of tiles, to be transformed back along W */
-    REAL *in;              /* V */
+    REAL *in;              /* V, where no other work item reads it */
     REAL *product;         /* M */
     REAL *sum;             /* of the gradient of the transformed weights */
     REAL *unpack, *kernel; /* and on its way back */
+    REAL *weight;          /* a part of U, where that is made for each block */
     Tap *tap;              /* those of a run of tiles */
 } SIMD(Scratch);
 
@@ -208,6 +210,21 @@ static REAL *SIMD(part)(REAL *memory, ptrdiff_t *used, ptrdiff_t n) {
     REAL *start = memory ? memory + *used : NULL;
     *used += n;
     return start;
+}
+
+/* Input channels whose kernels are turned at a time: they lie in the first-level cache, yet rows are
+   long enough to be fetched ahead. */
+static ptrdiff_t SIMD(turned)(const Winograd *c) {
+    return ceil_div(TURNED, c->axis[0].taps * c->axis[1].taps * c->axis[2].taps);
+}
+
+/* Scratch elements of the kernels of some input channels and two vectors of output channels: a few
+   of them turned, all transformed along D, and a plane of them along H. */
+static ptrdiff_t SIMD(kernel_scratch)(const Winograd *c, ptrdiff_t inputs) {
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t plane = a[1].taps * a[2].taps, face = transformed(a + 1) * a[2].taps;
+    ptrdiff_t turned = SIMD(turned)(c) * a[0].taps * plane;
+    return 2 * SIMD(lanes) * (turned + inputs * (transformed(a) * plane + face));
 }
 
 /* Hand out a thread's memory; returns its size in elements. `c->chunk_in` is 0 but for the gradient
@@ -222,12 +239,16 @@ static ptrdiff_t SIMD(cut)(SIMD(Scratch) * s, const Winograd *c, REAL *memory) {
     s->row = SIMD(part)(memory, &size, ceil_div(row > out ? row : out, L) * L * L);
     s->back = SIMD(part)(memory, &size, w->block * TILE);
     s->rows = SIMD(part)(memory, &size, c->rows * L);
-    s->in = SIMD(part)(memory, &size, inputs * c->points * c->grid * L);
+    if (c->chunks == 1) s->in = SIMD(part)(memory, &size, inputs * c->points * c->grid * L);
     if (c->chunk_in) {
         outputs = ceil_div(c->chunk, L);
         s->sum = SIMD(part)(memory, &size, outputs * c->points * c->taps * inputs * L * L);
         s->unpack = SIMD(part)(memory, &size, 2 * c->points * kernel * L);
         s->kernel = SIMD(part)(memory, &size, ceil_div(kernel, L) * L * L);
+    }
+    if (c->fresh) {
+        s->weight = SIMD(part)(memory, &size, 2 * c->fresh * w->points * L);
+        s->kernel = SIMD(part)(memory, &size, SIMD(kernel_scratch)(c, c->fresh));
     }
     s->product = SIMD(part)(memory, &size, outputs * c->points * c->tiles * L);
     s->tap = (Tap *)SIMD(part)(memory, &size, c->taps * (ptrdiff_t)sizeof(*s->tap));
@@ -444,13 +465,13 @@ static ptrdiff_t SIMD(outer_tile)(const WinogradAxis *a, const Tiles *t, ptrdiff
 }
 
 /* The products of one point and one tap for a run of tiles. */
-static void SIMD(multiply_run)(const Winograd *c, const Tiles *t, int columns, SIMD(Run) run) {
+static void SIMD(multiply_run)(const Tiles *t, int columns, SIMD(Run) run) {
     enum { L = SIMD(lanes) };
-    const ptrdiff_t pieces = ceil_div(t->inner, ROWS), fresh = run.fresh;
+    const ptrdiff_t pieces = ceil_div(t->inner, ROWS), fresh = run.fresh, inputs = run.channels;
     const REAL *in = run.in;
     REAL *out = run.out;
-    for (ptrdiff_t first = 0; first < c->inputs; first += NEAR) {
-        run.channels = smaller(NEAR, c->inputs - first), run.fresh = fresh && first == 0;
+    for (ptrdiff_t first = 0; first < inputs; first += NEAR) {
+        run.channels = smaller(NEAR, inputs - first), run.fresh = fresh && first == 0;
         ptrdiff_t block = run.channels * columns * L;
         /* The next weights may come from far: the first pieces fetch a share of them each. */
         ptrdiff_t share = pieces >= 4 ? 4 : pieces >= 2 ? 2 : 1;
@@ -465,21 +486,24 @@ static void SIMD(multiply_run)(const Winograd *c, const Tiles *t, int columns, S
     }
 }
 
-/* All products of a block with up to two vectors of output channels. */
-static void SIMD(multiply)(const Winograd *c, const Tiles *t, const REAL *weight, int columns,
+/* Products of a block between up to two vectors of output channels and `inputs` input channels from
+   the `from`-th on, which are added to those with the channels before; of `points` points. */
+static void SIMD(multiply)(const Winograd *c, const Tiles *t, ptrdiff_t from, ptrdiff_t inputs,
+                           ptrdiff_t point, ptrdiff_t points, const REAL *weight, int columns,
                            SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t taps = 0, block = c->inputs * columns * L;
+    ptrdiff_t taps = 0, block = inputs * columns * L;
+    const REAL *start = s->in + from * c->points * t->in_room;
     SIMD(Run) run = {.step = c->points * t->in_room * L, .half = c->points * t->out_room * L};
-    for (ptrdiff_t p = 0; p < c->points; p++, weight += c->taps * block)
+    for (ptrdiff_t p = point; p < point + points; p++, weight += c->taps * block)
         for (ptrdiff_t o = 0; o < t->runs; o++) {
-            const REAL *in = s->in + (p * t->in_room + SIMD(outer_tile)(c->axis, t, o)) * L;
-            if (p == 0 || t->runs > 1) taps = SIMD(find_taps)(c, t, o, s->tap);
+            const REAL *in = start + (p * t->in_room + SIMD(outer_tile)(c->axis, t, o)) * L;
+            if (p == point || t->runs > 1) taps = SIMD(find_taps)(c, t, o, s->tap);
             run.out = s->product + (p * t->out_room + o * t->inner) * L;
             for (ptrdiff_t k = 0; k < taps; k++) {
                 run.in = in + s->tap[k].in, run.weight = weight + s->tap[k].number * block;
-                run.fresh = k == 0;
-                SIMD(multiply_run)(c, t, columns, run);
+                run.channels = inputs, run.fresh = k == 0 && from == 0;
+                SIMD(multiply_run)(t, columns, run);
             }
         }
 }
@@ -552,38 +576,37 @@ static void SIMD(deliver)(const Winograd *c, const Tiles *t, const REAL *product
     }
 }
 
-/* Compute one work item: a block of tiles of a chunk of channels. Returns 1 if a result is not
-   finite: then some are wrong, as a tile is not finite where one of its inputs is not. */
-static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch) {
+/* Transform the input channels of a vector, the first of them `first`, into V. */
+static void SIMD(transform_channels)(const Winograd *c, const Tiles *t, ptrdiff_t first, REAL *in,
+                                     SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
     ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
-    SIMD(Scratch) s;
-    SIMD(vec) check = SIMD(all)(0);
-    Tiles t = find_tiles(c, index);
-    SIMD(View) view = SIMD(view)(c, &t, 0);
-    SIMD(cut)(&s, c, scratch);
-    for (ptrdiff_t i = 0; i < c->inputs; i += L)
-        for (ptrdiff_t n = 0; n < t.samples; n++) {
-            const REAL *x = (const REAL *)c->x +
-                            (((t.sample + n) * c->groups + t.group) * c->inputs + i) * volume;
-            SIMD(fetch_rows)(c, &view, x, smaller(L, c->inputs - i), &s);
-            SIMD(transform_tiles)(c, &view, &s,
-                                  s.in + (i * c->points * t.in_room + n * t.in_sample * L));
-        }
-    ptrdiff_t first = t.chunk * c->chunk, end = smaller(first + c->chunk, c->outputs);
-    ptrdiff_t terms = c->points * c->taps * c->inputs;
-    const REAL *weight =
-        (const REAL *)c->weight + (t.group * ceil_div(c->outputs, L) * L + first) * terms;
-    for (; first < end; first += 2 * L, weight += 2 * L * terms) {
-        int columns = c->outputs - first > L ? 2 : 1;
-        SIMD(multiply)(c, &t, weight, columns, &s);
-        for (int i = 0; i < columns; i++)
-            SIMD(deliver)(c, &t, s.product + i * c->points * t.out_room * L, first + i * L, &s,
-                          &check);
+    SIMD(View) view = SIMD(view)(c, t, 0);
+    for (ptrdiff_t n = 0; n < t->samples; n++) {
+        ptrdiff_t sample = (t->sample + n) * c->groups + t->group;
+        SIMD(fetch_rows)(c, &view, (const REAL *)c->x + (sample * c->inputs + first) * volume,
+                         smaller(L, c->inputs - first), s);
+        SIMD(transform_tiles)(c, &view, s,
+                              in + (first * c->points * t->in_room + n * t->in_sample * L));
     }
-    REAL total = SIMD(total)(check);
-    return total != total;
+}
+
+/* Elements of V. */
+static ptrdiff_t SIMD(transformed_input)(const Winograd *c) {
+    enum { L = SIMD(lanes) };
+    return ceil_div(c->inputs, L) * L * c->points * c->grid;
+}
+
+/* One of the work items that come first where others share V: a vector of channels of a block. */
+static void SIMD(input_item)(const Winograd *c, ptrdiff_t index, REAL *scratch) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t vectors = ceil_div(c->inputs, L), block = index / vectors;
+    SIMD(Scratch) s;
+    SIMD(cut)(&s, c, scratch);
+    Tiles t = find_tiles(c, block * c->chunks);
+    SIMD(transform_channels)(c, &t, index % vectors * L,
+                             (REAL *)c->shared + block * SIMD(transformed_input)(c), &s);
 }
 
 /* Elements of the transformed weights. */
@@ -592,78 +615,58 @@ static ptrdiff_t SIMD(winograd_packed)(const Winograd *c) {
     return c->groups * ceil_div(c->outputs, L) * L * c->inputs * c->points * c->taps;
 }
 
-/* G w of a line of `taps` vectors. */
-FORCE_INLINE void SIMD(line_weights)(const int taps, ptrdiff_t points, const REAL *g,
-                                     const REAL *from, ptrdiff_t from_line, REAL *to,
-                                     ptrdiff_t to_line) {
-    SIMD(vec) w[MOST_POINTS];
-    EACH(k, taps) w[k] = SIMD(load)(from + k * from_line);
-    for (ptrdiff_t p = 0; p < points; p++, g += taps) {
-        SIMD(vec) sum = SIMD(mul)(SIMD(all)(g[0]), w[0]);
-        EACH(k, taps)
-            if (k > 0) sum = SIMD(fma)(SIMD(all)(g[k]), w[k], sum);
-        SIMD(store)(to + p * to_line, sum);
-    }
+/* G w along a line, for `rows` by `columns` of them. Rows of G for a point and for its negative are
+   the even powers plus and minus the odd. */
+FORCE_INLINE void SIMD(lines_weights)(const int taps, const int points, ptrdiff_t rows,
+                                      ptrdiff_t columns, const REAL *g, const REAL *from,
+                                      SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
+    enum { MOST = MOST_POINTS / 2 * (MOST_POINTS - 1) };
+    SIMD(vec) first = SIMD(all)(g[0]), m[MOST], w[MOST_POINTS];
+    EACH(i, points / 2 - 1)
+        EACH(k, taps) m[i * taps + k] = SIMD(all)(g[(1 + 2 * i) * taps + k]);
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j++) {
+            const REAL *p = from + i * f.row + j * f.column;
+            REAL *q = to + i * t.row + j * t.column;
+            EACH(k, taps) w[k] = SIMD(load)(p + k * f.line);
+            SIMD(store)(q, SIMD(mul)(first, w[0]));
+            EACH(n, points / 2 - 1) {
+                SIMD(vec) even = SIMD(mul)(m[n * taps], w[0]);
+                SIMD(vec) odd = SIMD(mul)(m[n * taps + 1], w[1]);
+                EACH(k, taps) {
+                    if (k < 2) continue;
+                    if (k % 2) odd = SIMD(fma)(m[n * taps + k], w[k], odd);
+                    else even = SIMD(fma)(m[n * taps + k], w[k], even);
+                }
+                SIMD(store)(q + (1 + 2 * n) * t.line, SIMD(add)(even, odd));
+                SIMD(store)(q + (2 + 2 * n) * t.line, SIMD(sub)(even, odd));
+            }
+            SIMD(store)(q + (points - 1) * t.line, w[taps - 1]);
+        }
 }
 
 /* The same for any axis; one that is summed directly keeps its taps. */
-static void SIMD(transform_weights)(const WinogradAxis *a, const REAL *g, const REAL *from,
-                                    ptrdiff_t from_line, REAL *to, ptrdiff_t to_line) {
-    enum { L = SIMD(lanes) };
-    if (is_summed(a)) {
-        for (ptrdiff_t k = 0; k < a->taps; k++)
-            SIMD(store)(to + k * to_line, SIMD(load)(from + k * from_line));
-        return;
+NO_INLINE void SIMD(transform_lines_weights)(const WinogradAxis *a, ptrdiff_t rows,
+                                             ptrdiff_t columns, const REAL *g, const REAL *from,
+                                             SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
+    switch ((int)(a->points * 8 + (is_summed(a) ? 0 : a->taps))) {
+    case 4 * 8 + 2: SIMD(lines_weights)(2, 4, rows, columns, g, from, f, to, t); break;
+    case 4 * 8 + 3: SIMD(lines_weights)(3, 4, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 2: SIMD(lines_weights)(2, 6, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 3: SIMD(lines_weights)(3, 6, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 4: SIMD(lines_weights)(4, 6, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 5: SIMD(lines_weights)(5, 6, rows, columns, g, from, f, to, t); break;
+    default:
+        for (ptrdiff_t i = 0; i < rows * columns * a->taps; i++) {
+            ptrdiff_t row = i / a->taps / columns, column = i / a->taps % columns, k = i % a->taps;
+            const REAL *p = from + row * f.row + column * f.column + k * f.line;
+            SIMD(store)(to + row * t.row + column * t.column + k * t.line, SIMD(load)(p));
+        }
     }
-    switch (a->taps) {
-    case 2: SIMD(line_weights)(2, a->points, g, from, from_line, to, to_line); break;
-    case 3: SIMD(line_weights)(3, a->points, g, from, from_line, to, to_line); break;
-    case 4: SIMD(line_weights)(4, a->points, g, from, from_line, to, to_line); break;
-    case 5: SIMD(line_weights)(5, a->points, g, from, from_line, to, to_line);
-    }
-}
-
-enum { SIMD(PACKED) = 8 }; /* input channels that a work item of packing transforms */
-
-/* What an axis has after the transform of the weights. */
-static ptrdiff_t SIMD(transformed)(const WinogradAxis *a) {
-    return is_summed(a) ? a->taps : a->points;
-}
-
-/* Scratch elements of packing: the kernels of some pairs of channels, transformed along D and H,
-   and one of them on its way there. */
-static ptrdiff_t SIMD(pack_scratch)(const Winograd *c) {
-    ptrdiff_t size = SIMD(lanes) * c->axis[2].taps;
-    for (int i = 0; i < 2; i++) {
-        const WinogradAxis *a = c->axis + i;
-        size *= a->points > a->taps ? a->points : a->taps;
-    }
-    return (2 * SIMD(PACKED) + 2) * size;
-}
-
-static ptrdiff_t SIMD(pack_items)(const Winograd *c) {
-    return c->groups * ceil_div(c->outputs, 2 * SIMD(lanes)) * ceil_div(c->inputs, SIMD(PACKED));
-}
-
-/* Kernels of a vector of output channels and one input channel, transformed along D and H. */
-static void SIMD(pack_kernel)(const Winograd *c, const REAL *weight, ptrdiff_t outputs,
-                              ptrdiff_t input, REAL *g[3], REAL *memory, REAL *to) {
-    enum { L = SIMD(lanes) };
-    const WinogradAxis *a = c->axis;
-    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, row = c->inputs * taps;
-    ptrdiff_t plane = a[1].taps * a[2].taps * L, line = a[2].taps * L;
-    REAL *kernel = memory, *deep = memory + SIMD(pack_scratch)(c) / (2 * SIMD(PACKED) + 2);
-    SIMD(fetch_row)(weight, row, outputs, row, input * taps, taps, kernel);
-    for (ptrdiff_t j = 0; j < plane; j += L)
-        SIMD(transform_weights)(a, g[0], kernel + j, plane, deep + j, plane);
-    for (ptrdiff_t z = 0; z < SIMD(transformed)(a); z++)
-        for (ptrdiff_t j = 0; j < line; j += L)
-            SIMD(transform_weights)(a + 1, g[1], deep + z * plane + j, line,
-                                    to + z * SIMD(transformed)(a + 1) * line + j, line);
 }
 
 /* The matrices G in the type of the loops. */
-static void SIMD(weight_matrices)(const Winograd *c, REAL *g[3]) {
+static void SIMD(weight_matrices)(const Winograd *c, REAL g[3][MOST_POINTS * MOST_POINTS]) {
     for (int i = 0; i < 3; i++) {
         const WinogradAxis *a = c->axis + i;
         double exact[MOST_POINTS * MOST_POINTS];
@@ -673,42 +676,146 @@ static void SIMD(weight_matrices)(const Winograd *c, REAL *g[3]) {
     }
 }
 
+/* Kernels between some input channels and up to two vectors of output channels, on their way to
+   U. */
+typedef struct {
+    const Winograd *c;
+    ptrdiff_t inputs, columns;
+    ptrdiff_t row, plane, kernel, face; /* elements of a kernel, turned, and of a plane along H */
+    REAL *turned, *deep, *flat;
+    REAL g[3][MOST_POINTS * MOST_POINTS];
+} SIMD(Kernels);
+
+static void SIMD(start_kernels)(SIMD(Kernels) * k, const Winograd *c, REAL *memory) {
+    const WinogradAxis *a = c->axis;
+    k->c = c;
+    k->row = a[2].taps * SIMD(lanes), k->plane = a[1].taps * k->row;
+    k->kernel = a[0].taps * k->plane, k->face = transformed(a + 1) * k->row;
+    k->turned = memory, k->deep = memory + 2 * SIMD(turned)(c) * k->kernel;
+    SIMD(weight_matrices)(c, k->g);
+}
+
+/* Turn those at `weight` and transform them along D, to [plane][vector of outputs][input]. */
+static void SIMD(take_kernels)(SIMD(Kernels) * k, const REAL *weight, ptrdiff_t inputs,
+                               ptrdiff_t outputs) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t taps = k->kernel / L, channel = k->c->inputs * taps, n = inputs * k->plane;
+    k->inputs = inputs, k->columns = ceil_div(outputs, L);
+    k->flat = k->deep + transformed(k->c->axis) * k->columns * n;
+    SIMD(Steps) from = {k->plane, k->kernel, L}, to = {k->columns * n, k->plane, L};
+    const ptrdiff_t most = SIMD(turned)(k->c);
+    for (ptrdiff_t i = 0; i < inputs; i += most)
+        for (ptrdiff_t j = 0; j < k->columns; j++) {
+            ptrdiff_t some = smaller(most, inputs - i), direct = k->c->axis->taps == 1;
+            REAL *deep = k->deep + j * n + i * k->plane, *turned = direct ? deep : k->turned;
+            SIMD(fetch_row)(weight + j * L * channel + i * taps, channel,
+                            smaller(L, outputs - j * L), some * taps, 0, some * taps, turned);
+            if (!direct)
+                SIMD(transform_lines_weights)(k->c->axis, some, k->plane / L, k->g[0], turned, from,
+                                              deep, to);
+        }
+}
+
+/* Then the `z`-th plane of them along H. */
+static void SIMD(transform_plane)(SIMD(Kernels) * k, ptrdiff_t z) {
+    enum { L = SIMD(lanes) };
+    SIMD(Steps) from = {k->row, L, k->plane}, to = {k->row, L, k->face};
+    ptrdiff_t n = k->columns * k->inputs;
+    SIMD(transform_lines_weights)(k->c->axis + 1, k->row / L, n, k->g[1],
+                                  k->deep + z * n * k->plane, from, k->flat, to);
+}
+
+/* Then the `y`-th row of that along W, to [tap][input][vector of outputs] `step` elements apart. */
+static void SIMD(transform_row)(SIMD(Kernels) * k, ptrdiff_t y, REAL *to, ptrdiff_t step) {
+    enum { L = SIMD(lanes) };
+    SIMD(Steps) f = {L, k->inputs * k->face, k->face}, t = {step, L, k->columns * L};
+    SIMD(transform_lines_weights)(k->c->axis + 2, k->columns, k->inputs, k->g[2],
+                                  k->flat + y * k->row, f, to, t);
+}
+
+static ptrdiff_t SIMD(pack_scratch)(const Winograd *c) {
+    return SIMD(kernel_scratch)(c, SIMD(turned)(c));
+}
+
+static ptrdiff_t SIMD(pack_items)(const Winograd *c) {
+    return c->groups * ceil_div(c->outputs, 2 * SIMD(lanes)) * ceil_div(c->inputs, SIMD(turned)(c));
+}
+
 /* Transform the kernels of a few input channels and two vectors of output channels into
    U[outputs][point][tap][channel][lane]. */
 static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weight, REAL *packed,
                             REAL *scratch) {
-    enum { L = SIMD(lanes), K = SIMD(PACKED) };
+    enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
-    ptrdiff_t blocks = ceil_div(c->inputs, K), vectors = ceil_div(c->outputs, L);
-    ptrdiff_t first = index % blocks * K, end = smaller(first + K, c->inputs);
-    ptrdiff_t vector = index / blocks % ceil_div(vectors, 2) * 2;
-    ptrdiff_t group = index / blocks / ceil_div(vectors, 2), columns = smaller(2, vectors - vector);
-    ptrdiff_t row = c->inputs * a[0].taps * a[1].taps * a[2].taps, line = a[2].taps * L;
-    ptrdiff_t size = SIMD(pack_scratch)(c) / (2 * K + 2), point = c->taps * c->inputs * columns * L;
-    REAL matrix[3][MOST_POINTS * MOST_POINTS], *g[3] = {matrix[0], matrix[1], matrix[2]};
-    SIMD(weight_matrices)(c, g);
-    weight += (group * c->outputs + vector * L) * row;
-    for (ptrdiff_t i = 0; i < (end - first) * columns; i++)
-        SIMD(pack_kernel)(c, weight + i % columns * L * row,
-                          smaller(L, c->outputs - (vector + i % columns) * L), first + i / columns,
-                          g, scratch, scratch + (2 + i) * size);
-    packed += (group * vectors + vector) * L * c->inputs * c->points * c->taps;
-    packed += first * columns * L;
-    for (ptrdiff_t z = 0; z < SIMD(transformed)(a); z++)
-        for (ptrdiff_t y = 0; y < SIMD(transformed)(a + 1); y++) {
-            ptrdiff_t number = 0, tap = 0, at[2] = {z, y};
-            for (int i = 0; i < 2; i++) {
-                if (is_summed(a + i)) tap = tap * a[i].taps + at[i];
-                else number = number * a[i].points + at[i];
+    ptrdiff_t most = SIMD(turned)(c), blocks = ceil_div(c->inputs, most),
+              pairs = ceil_div(c->outputs, 2 * L);
+    ptrdiff_t input = index % blocks * most, output = index / blocks % pairs * 2 * L;
+    ptrdiff_t group = index / blocks / pairs, taps = a[0].taps * a[1].taps * a[2].taps;
+    ptrdiff_t outputs = smaller(2 * L, c->outputs - output), line = ceil_div(outputs, L) * L;
+    SIMD(Kernels) k;
+    SIMD(start_kernels)(&k, c, scratch);
+    weight += ((group * c->outputs + output) * c->inputs + input) * taps;
+    packed += (group * ceil_div(c->outputs, L) * L + output) * c->inputs * c->points * c->taps;
+    packed += input * line;
+    SIMD(take_kernels)(&k, weight, smaller(most, c->inputs - input), outputs);
+    for (ptrdiff_t z = 0; z < transformed(a); z++) {
+        SIMD(transform_plane)(&k, z);
+        for (ptrdiff_t y = 0; y < transformed(a + 1); y++)
+            SIMD(transform_row)(&k, y, packed + place(c, z, y, 0) * c->inputs * line,
+                                place(c, 0, 0, 1) * c->inputs * line);
+    }
+}
+
+/* The products of a block with up to two vectors of `outputs` channels, whose weights are
+   transformed for it, some input channels at a time. */
+static void SIMD(pack_and_multiply)(const Winograd *c, const Tiles *t, const REAL *weight,
+                                    ptrdiff_t outputs, SIMD(Scratch) * s) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t columns = ceil_div(outputs, L), taps = a[0].taps * a[1].taps * a[2].taps;
+    SIMD(Kernels) k;
+    SIMD(start_kernels)(&k, c, s->kernel);
+    for (ptrdiff_t first = 0; first < c->inputs; first += c->fresh) {
+        ptrdiff_t inputs = smaller(c->fresh, c->inputs - first);
+        SIMD(take_kernels)(&k, weight + first * taps, inputs, outputs);
+        for (ptrdiff_t z = 0; z < a[0].points; z++) {
+            SIMD(transform_plane)(&k, z);
+            for (ptrdiff_t y = 0; y < a[1].points; y++) {
+                SIMD(transform_row)(&k, y, s->weight, inputs * columns * L);
+                SIMD(multiply)(c, t, first, inputs, place(c, z, y, 0), a[2].points, s->weight,
+                               columns, s);
             }
-            if (is_summed(a + 2)) tap *= a[2].taps;
-            else number *= a[2].points;
-            const REAL *from = scratch + 2 * size + (z * SIMD(transformed)(a + 1) + y) * line;
-            REAL *to = packed + number * point + tap * c->inputs * columns * L;
-            ptrdiff_t step = is_summed(a + 2) ? c->inputs * columns * L : point;
-            for (ptrdiff_t i = 0; i < (end - first) * columns; i++)
-                SIMD(transform_weights)(a + 2, g[2], from + i * size, L, to + i * L, step);
         }
+    }
+}
+
+/* Compute one work item: a block of tiles of a chunk of channels. Returns 1 if a result is not
+   finite: then some are wrong, as a tile is not finite where one of its inputs is not. */
+static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch) {
+    enum { L = SIMD(lanes) };
+    const WinogradAxis *a = c->axis;
+    SIMD(Scratch) s;
+    SIMD(vec) check = SIMD(all)(0);
+    Tiles t = find_tiles(c, index);
+    SIMD(cut)(&s, c, scratch);
+    if (c->chunks > 1) s.in = (REAL *)c->shared + index / c->chunks * SIMD(transformed_input)(c);
+    else
+        for (ptrdiff_t i = 0; i < c->inputs; i += L) SIMD(transform_channels)(c, &t, i, s.in, &s);
+    ptrdiff_t first = t.chunk * c->chunk, end = smaller(first + c->chunk, c->outputs);
+    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, terms = c->points * c->taps;
+    const REAL *weight = (const REAL *)c->weight;
+    for (; first < end; first += 2 * L) {
+        ptrdiff_t outputs = smaller(2 * L, c->outputs - first), columns = ceil_div(outputs, L);
+        ptrdiff_t raw = (t.group * c->outputs + first) * c->inputs * taps;
+        ptrdiff_t packed = (t.group * ceil_div(c->outputs, L) * L + first) * c->inputs * terms;
+        if (c->fresh) SIMD(pack_and_multiply)(c, &t, weight + raw, outputs, &s);
+        else SIMD(multiply)(c, &t, 0, c->inputs, 0, c->points, weight + packed, columns, &s);
+        for (ptrdiff_t i = 0; i < columns; i++)
+            SIMD(deliver)(c, &t, s.product + i * c->points * t.out_room * L, first + i * L, &s,
+                          &check);
+    }
+    REAL total = SIMD(total)(check);
+    return total != total;
 }
 
 /* The gradient of the weights: products of one point, R input channels by C vectors of output
@@ -758,11 +865,11 @@ static void SIMD(add_gradient)(const Winograd *c, const Tiles *t, ptrdiff_t inpu
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
     ptrdiff_t in_block = c->points * t->in_room * L, half = c->points * t->out_room * L;
-    ptrdiff_t rows = ceil_div(inputs, L) * L, sum_half = c->points * c->taps * rows * L;
+    ptrdiff_t rows = ceil_div(inputs, L) * L, sum_half = c->points * c->taps * rows * L, taps = 0;
     for (ptrdiff_t o = 0; o < outputs; o += 2 * L)
         for (ptrdiff_t p = 0; p < c->points; p++)
             for (ptrdiff_t j = 0; j < t->runs; j++) {
-                ptrdiff_t taps = SIMD(find_taps)(c, t, j, s->tap);
+                if (p == 0 || t->runs > 1) taps = SIMD(find_taps)(c, t, j, s->tap);
                 const REAL *in = s->in + (p * t->in_room + SIMD(outer_tile)(a, t, j)) * L;
                 const REAL *grad = s->product + o / L * half + (p * t->out_room + j * t->inner) * L;
                 for (ptrdiff_t k = 0; k < taps; k++) {
@@ -792,20 +899,16 @@ static void SIMD(transform_back_weights)(const WinogradAxis *a, const REAL *g, c
 }
 
 /* One kernel of a vector of output channels: sum + [point][tap] steps of `step`, to [kernel]. */
-static void SIMD(unpack_kernel)(const Winograd *c, REAL *g[3], const REAL *sum, ptrdiff_t step,
-                                REAL *memory, REAL *to) {
+static void SIMD(unpack_kernel)(const Winograd *c, REAL g[3][MOST_POINTS * MOST_POINTS],
+                                const REAL *sum, ptrdiff_t step, REAL *memory, REAL *to) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
-    ptrdiff_t n[3] = {SIMD(transformed)(a), SIMD(transformed)(a + 1), SIMD(transformed)(a + 2)};
+    ptrdiff_t n[3] = {transformed(a), transformed(a + 1), transformed(a + 2)};
     ptrdiff_t plane = n[1] * n[2] * L, line = n[2] * L, taps = a[1].taps * a[2].taps * L;
     REAL *whole = memory, *deep = memory + n[0] * plane;
     for (ptrdiff_t i = 0; i < n[0] * n[1] * n[2]; i++) {
-        ptrdiff_t at[3] = {i / (n[1] * n[2]), i / n[2] % n[1], i % n[2]}, point = 0, tap = 0;
-        for (int j = 0; j < 3; j++) {
-            if (is_summed(a + j)) tap = tap * n[j] + at[j];
-            else point = point * n[j] + at[j];
-        }
-        SIMD(store)(whole + i * L, SIMD(load)(sum + (point * c->taps + tap) * step));
+        ptrdiff_t from = place(c, i / (n[1] * n[2]), i / n[2] % n[1], i % n[2]);
+        SIMD(store)(whole + i * L, SIMD(load)(sum + from * step));
     }
     for (ptrdiff_t j = 0; j < plane; j += L)
         SIMD(transform_back_weights)(a, g[0], whole + j, plane, deep + j, plane);
@@ -827,7 +930,7 @@ static int SIMD(deliver_gradient)(const Winograd *c, ptrdiff_t group, ptrdiff_t 
     const WinogradAxis *a = c->axis;
     ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, rows = ceil_div(inputs, L) * L;
     ptrdiff_t step = rows * L, half = c->points * c->taps * step;
-    REAL matrix[3][MOST_POINTS * MOST_POINTS], *g[3] = {matrix[0], matrix[1], matrix[2]};
+    REAL g[3][MOST_POINTS * MOST_POINTS];
     SIMD(vec) check = SIMD(all)(0);
     SIMD(weight_matrices)(c, g);
     for (ptrdiff_t o = 0; o < outputs; o += L)
@@ -890,3 +993,4 @@ static int SIMD(gradient_item)(const Winograd *c, ptrdiff_t index, const REAL *g
 #undef ROWS
 #undef BLOCK
 #undef NEAR
+#undef TURNED

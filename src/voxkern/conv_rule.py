@@ -24,8 +24,15 @@ ALGORITHMS = ("auto", "direct", "winograd", "fft", "im2col")
 #   512, 2x7x7            179    422    217    109        kernel 5, 16, 44x44x44: 212, 1x2x2 237
 DIRECT = 1.5  # of a vector of products summed directly, with what it moves
 TRANSFORM = 32  # of a vector of channels at one point of one tile: fetched, transformed, delivered
-PACK = 24  # of a vector of weights that is transformed in the call
 READ = 16  # of a vector of transformed weights that comes from memory, where few tiles use it
+# Of weights that a call transforms: of a vector of them that is turned from rows, and of one that
+# is transformed in the cache, or up to four times that in memory. 256 channels of 4x14x14 take
+# 3.9 ms if each block of tiles transforms what it needs and 6.5 if all are transformed before, 512
+# of 2x7x7 5.2 and 33, 2-D 256 of 14x14 0.62 and 0.9; in two blocks 10.4 and 12.5, in four the same.
+TURN = 33
+PACK = 7
+FEW_TILES, BLOCK_TILES = 32, 16  # as in conv_winograd.pyx
+GRADIENT = 100  # of a vector of the gradient to transformed weights: added to and transformed back
 
 
 def automatic(weight, out, stride, dilation, groups, kept=False):
@@ -33,20 +40,8 @@ def automatic(weight, out, stride, dilation, groups, kept=False):
 
     It is the least of the estimated times. `kept` says that transformed weights are kept.
     """
-    outputs, inputs, kernel_size = weight[0] // groups, weight[1], weight[2:]
-    windows, vectors = math.prod(out) // out[1], math.ceil(outputs / 16)
-    least, best = DIRECT * windows * inputs * vectors * math.prod(kernel_size), ("direct", None)
-    for tile in winograd_tiles(inputs, kernel_size, stride, dilation):
-        axes = list(zip(tile, kernel_size, out[2:]))
-        products = inputs * vectors * math.prod(t + k - 1 if t > 1 else k for t, k, _ in axes)
-        points = math.prod(t + k - 1 for t, k, _ in axes if t > 1)
-        tiles = out[0] * math.prod(math.ceil(n / t) for t, _, n in axes)
-        time = max(tiles * products, READ * products)
-        time += TRANSFORM * tiles * points * (math.ceil(inputs / 16) + vectors)
-        time += 0 if kept else PACK * products * max(1, inputs / 64)  # further and further apart
-        if time <= least:  # of equals the last, with long rows of tiles
-            least, best = time, ("winograd", tile)
-    large = max(kernel_size) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}
+    best = _least(weight, out, stride, dilation, groups, _kept if kept else _made)
+    large = max(weight[2:]) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}
     if large and best[0] == "direct" and conv_fft.pays(out, weight, groups, kept):
         return "fft", None
     return best
@@ -54,9 +49,41 @@ def automatic(weight, out, stride, dilation, groups, kept=False):
 
 def gradient_tile(weight, out, stride, dilation, groups):
     """The tile with which Winograd computes the gradient to the weights; None for direct sums."""
-    algorithm, tile = automatic(weight, out, stride, dilation, groups)
+    algorithm, tile = _least(weight, out, stride, dilation, groups, _gradient)
     # Kernels of 5 are less accurate here: 5e-6 of the largest gradient.
     return tile if algorithm == "winograd" and 5 not in weight[2:] else None
+
+
+def _least(weight, out, stride, dilation, groups, weights):
+    """Direct sums or the best of the tiles; `weights` is a cost from the functions below."""
+    outputs, inputs, kernel_size = weight[0] // groups, weight[1], weight[2:]
+    windows, vectors = math.prod(out) // out[1], math.ceil(outputs / 16)
+    kernels = inputs * vectors * math.prod(kernel_size)
+    least, best = DIRECT * windows * kernels, ("direct", None)
+    for tile in winograd_tiles(inputs, kernel_size, stride, dilation):
+        axes = list(zip(tile, kernel_size, out[2:]))
+        products = inputs * vectors * math.prod(t + k - 1 if t > 1 else k for t, k, _ in axes)
+        points = math.prod(t + k - 1 for t, k, _ in axes if t > 1)
+        tiles = out[0] * math.prod(math.ceil(n / t) for t, _, n in axes)
+        time = tiles * products + weights(tiles, products, kernels)
+        time += TRANSFORM * tiles * points * (math.ceil(inputs / 16) + vectors)
+        if time <= least:  # of equals the last, with long rows of tiles
+            least, best = time, ("winograd", tile)
+    return best
+
+
+def _kept(tiles, products, kernels):
+    return max(0, READ - tiles) * products
+
+
+def _made(tiles, products, kernels):
+    if tiles <= FEW_TILES:
+        return math.ceil(tiles / BLOCK_TILES) * (TURN * kernels + PACK * products)
+    return TURN * kernels + PACK * products * min(4, max(1, products / 2**16))
+
+
+def _gradient(tiles, products, kernels):
+    return GRADIENT * products
 
 
 def winograd_tiles(inputs, kernel_size, stride, dilation):
