@@ -93,6 +93,15 @@ def test_the_kernels_apply_those_matrices(backend, points, tile):
         np.testing.assert_allclose(g, np.array(exact, dtype=float), rtol=1e-15, atol=1e-16)
 
 
+def transposed(weight, groups):
+    """The weights of the convolution whose transpose is that with `weight`."""
+    outputs, inputs, *kernel_size = weight.shape
+    parts = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, -1, inputs, *kernel_size)
+    return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(
+        groups * inputs, outputs // groups, *kernel_size
+    )
+
+
 def call(x, weight, bias, tile, padding, stride=(1, 1, 1), dilation=(1, 1, 1), groups=1):
     """The kernel's result, and whether it says that all is finite."""
     kernel, kernel_size = _dispatch.kernel(OPERATION), weight.shape[2:]
@@ -109,6 +118,11 @@ def call(x, weight, bias, tile, padding, stride=(1, 1, 1), dilation=(1, 1, 1), g
     finite = kernel.conv(*arguments, packed=packed, slope=None, out=out)
     again = np.full_like(out, np.nan)
     assert kernel.conv(*arguments, packed=None, slope=None, out=again) == finite
+    assert_exact(again, out)
+    again = np.full_like(out, np.nan)
+    swapped = transposed(weight, groups)
+    arguments = x, swapped, *arguments[2:]
+    kernel.conv(*arguments, packed=None, slope=None, transposed=True, out=again)
     assert_exact(again, out)
     return out, finite
 
@@ -218,3 +232,15 @@ def test_what_is_not_finite_stays_where_it_is_seen(backend, rng, value):
     want = voxkern.conv3d(x, weight, padding=1, algorithm="direct", activation="relu")
     assert_exact(got, want)
     assert np.isfinite(got).sum() >= got.size * (1 - 27 / (9 * 10 * 11))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def test_a_gradient_that_is_not_finite_is_that_of_direct_sums(backend, rng):
+    grad = hostile.normal(rng, (1, 32, 4, 9, 10), "float32")
+    weight = hostile.normal(rng, (32, 24, 3, 3, 3), "float32")
+    x = hostile.normal(rng, (1, 24, 4, 9, 10), "float32")
+    grad[0, 5, 0, 8, 4] = np.inf
+    got, _, _ = voxkern.conv3d_backward(grad, x, weight, padding=1, need=(True, False, False))
+    flipped = transposed(weight, 1)
+    want = voxkern.conv3d(grad, flipped, padding=1, algorithm="direct")
+    assert_exact(got, want)

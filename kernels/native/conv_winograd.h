@@ -52,6 +52,7 @@ typedef struct {
     ptrdiff_t rows;        /* elements of the rows of a block, transformed along W */
     const void *x, *bias;
     const void *weight; /* as they were given where `fresh`, else transformed */
+    int transposed;     /* they were given for the convolution whose transpose this is */
     void *out;
     void *shared;   /* V of all blocks, where there are many items per block */
     int activation; /* apply the leaky rectifier of this slope to the outputs */

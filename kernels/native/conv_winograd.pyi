@@ -23,6 +23,7 @@ def conv(
     *,
     packed: np.ndarray | None,
     slope: float | None,
+    transposed: bool = False,
     out: np.ndarray,
 ) -> bool: ...
 def workspace(

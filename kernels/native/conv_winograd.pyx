@@ -23,6 +23,7 @@ cdef extern from "conv_winograd.h" nogil:
         const void *bias
         void *out
         void *shared
+        int transposed
         int activation
         double slope
     void plan_blocks(Winograd *c, Py_ssize_t most)
@@ -45,10 +46,8 @@ cdef extern from "conv_winograd.h" nogil:
     Py_ssize_t pack_items_double(const Winograd *c)
     Py_ssize_t pack_scratch_float(const Winograd *c)
     Py_ssize_t pack_scratch_double(const Winograd *c)
-    void pack_item_float(const Winograd *c, Py_ssize_t index, const float *weight, float *packed,
-                         float *scratch)
-    void pack_item_double(const Winograd *c, Py_ssize_t index, const double *weight,
-                          double *packed, double *scratch)
+    void pack_item_float(const Winograd *c, Py_ssize_t index, float *packed, float *scratch)
+    void pack_item_double(const Winograd *c, Py_ssize_t index, double *packed, double *scratch)
     void winograd_matrices(Py_ssize_t points, Py_ssize_t tile, double *output,
                                   double *input, double *weight)
 
@@ -160,15 +159,14 @@ cdef Py_ssize_t pack_room(Winograd *c, real sample) noexcept:
     return pack_scratch_float(c) if real is float else pack_scratch_double(c)
 
 
-cdef void pack_all(Winograd *c, const real *weight, real *out, real *scratch,
-                   int threads) noexcept:
+cdef void pack_all(Winograd *c, real *out, real *scratch, int threads) noexcept:
     cdef Py_ssize_t item, size = pack_room[real](c, 0)
     cdef Py_ssize_t items = pack_items_float(c) if real is float else pack_items_double(c)
     for item in prange(items, nogil=True, num_threads=threads, schedule="static"):
         if real is float:
-            pack_item_float(c, item, weight, out, scratch + threadid() * size)
+            pack_item_float(c, item, out, scratch + threadid() * size)
         else:
-            pack_item_double(c, item, weight, out, scratch + threadid() * size)
+            pack_item_double(c, item, out, scratch + threadid() * size)
 
 
 def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::1] out):
@@ -180,14 +178,18 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
     cdef real *scratch = <real *> take_scratch(threads * pack_room[real](&c, 0) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory to transform the weights of a convolution")
-    pack_all[real](&c, &weight[0, 0, 0, 0, 0], &out[0], scratch, threads)
+    c.weight = <const void *> &weight[0, 0, 0, 0, 0]
+    pack_all[real](&c, &out[0], scratch, threads)
     give_scratch(scratch)
 
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          tile, padding, stride, dilation, Py_ssize_t groups, *, const real[::1] packed, slope,
-         real[:, :, :, :, ::1] out):
-    """out = the correlation of x with weight, plus bias, of which `packed` is the transform or None.
+         bint transposed=False, real[:, :, :, :, ::1] out):
+    """out = the correlation of x with weight, plus bias.
+
+    `packed` is the transform of weight or None. `transposed` says that weight is that of the
+    convolution whose transpose is wanted: channels change places and taps are in reverse.
 
     Returns whether all results are finite. If not, results are wrong beside those that should not
     be: compute them again another way.
@@ -204,7 +206,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.activation, c.slope = 1, slope
     c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
-    c.weight = <const void *> &weight[0, 0, 0, 0, 0]
+    c.weight, c.transposed = <const void *> &weight[0, 0, 0, 0, 0], transposed
     threads = count_threads(&c, get_num_threads())
     size = plan_conv[real](&c, 0, threads, packed is not None)
     shared = shared_elements[real](&c, 0)
@@ -218,7 +220,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.weight = <const void *> &packed[0]
     elif room:
         transformed = scratch + threads * size + shared
-        pack_all[real](&c, &weight[0, 0, 0, 0, 0], transformed, scratch, threads)
+        pack_all[real](&c, transformed, scratch, threads)
         c.weight = <const void *> transformed
     bad = run[real](&c, scratch, size, threads)
     give_scratch(scratch)

@@ -4,6 +4,7 @@
    stops growing with the number of channels. In blocks of 32 it is a third larger, and only one in
    thirty products faster. */
 #define BLOCK 16
+#define AHEAD 4    /* kernels fetched before they are turned, where they lie far apart */
 #define TURNED 216 /* elements of kernels per output channel that are turned at a time */
 #define NEAR 128   /* channels whose weights stay in the first-level cache while tiles pass */
 
@@ -141,6 +142,8 @@ FORCE_INLINE void SIMD(fetch_square)(const REAL *x, ptrdiff_t channel, ptrdiff_t
     SIMD(vec) v[L];
     if (n == L && channels == L)
         EACH(j, L) v[j] = SIMD(load)(x + j * channel);
+    else if (channels == L)
+        EACH(j, L) v[j] = SIMD(load_first)(x + j * channel, n);
     else
         EACH(j, L) v[j] = j < channels ? SIMD(load_first)(x + j * channel, n) : SIMD(all)(0);
     SIMD(transpose)(v);
@@ -657,11 +660,12 @@ NO_INLINE void SIMD(transform_lines_weights)(const WinogradAxis *a, ptrdiff_t ro
     case 6 * 8 + 4: SIMD(lines_weights)(4, 6, rows, columns, g, from, f, to, t); break;
     case 6 * 8 + 5: SIMD(lines_weights)(5, 6, rows, columns, g, from, f, to, t); break;
     default:
-        for (ptrdiff_t i = 0; i < rows * columns * a->taps; i++) {
-            ptrdiff_t row = i / a->taps / columns, column = i / a->taps % columns, k = i % a->taps;
-            const REAL *p = from + row * f.row + column * f.column + k * f.line;
-            SIMD(store)(to + row * t.row + column * t.column + k * t.line, SIMD(load)(p));
-        }
+        for (ptrdiff_t i = 0; i < rows; i++)
+            for (ptrdiff_t j = 0; j < columns; j++)
+                for (ptrdiff_t k = 0; k < a->taps; k++) {
+                    const REAL *p = from + i * f.row + j * f.column + k * f.line;
+                    SIMD(store)(to + i * t.row + j * t.column + k * t.line, SIMD(load)(p));
+                }
     }
 }
 
@@ -695,23 +699,54 @@ static void SIMD(start_kernels)(SIMD(Kernels) * k, const Winograd *c, REAL *memo
     SIMD(weight_matrices)(c, k->g);
 }
 
-/* Turn those at `weight` and transform them along D, to [plane][vector of outputs][input]. */
-static void SIMD(take_kernels)(SIMD(Kernels) * k, const REAL *weight, ptrdiff_t inputs,
-                               ptrdiff_t outputs) {
+/* The kernel between two channels of a group, as it was given. */
+static const REAL *SIMD(find_kernel)(const Winograd *c, ptrdiff_t group, ptrdiff_t output,
+                                     ptrdiff_t input) {
+    const WinogradAxis *a = c->axis;
+    ptrdiff_t number = c->transposed ? (group * c->inputs + input) * c->outputs + output
+                                     : (group * c->outputs + output) * c->inputs + input;
+    return (const REAL *)c->weight + number * a[0].taps * a[1].taps * a[2].taps;
+}
+
+/* Turn the kernels of some input channels and a vector of output channels: [input][tap][lane]. */
+static void SIMD(turn_kernels)(const SIMD(Kernels) * k, ptrdiff_t group, ptrdiff_t output,
+                               ptrdiff_t input, ptrdiff_t inputs, REAL *to) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t taps = k->kernel / L, channel = k->c->inputs * taps, n = inputs * k->plane;
-    k->inputs = inputs, k->columns = ceil_div(outputs, L);
-    k->flat = k->deep + transformed(k->c->axis) * k->columns * n;
-    SIMD(Steps) from = {k->plane, k->kernel, L}, to = {k->columns * n, k->plane, L};
-    const ptrdiff_t most = SIMD(turned)(k->c);
+    const Winograd *c = k->c;
+    ptrdiff_t taps = k->kernel / L, outputs = smaller(L, c->outputs - output);
+    if (!c->transposed) {
+        SIMD(fetch_row)(SIMD(find_kernel)(c, group, output, input), c->inputs * taps, outputs,
+                        inputs * taps, 0, inputs * taps, to);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < inputs; i++) {
+        const REAL *ahead = SIMD(find_kernel)(c, group, output, input + i + AHEAD);
+        for (ptrdiff_t j = 0; j < outputs * taps; j += 64 / (ptrdiff_t)sizeof(REAL))
+            PREFETCH(ahead + j);
+        SIMD(fetch_row)(SIMD(find_kernel)(c, group, output, input + i), taps, outputs, taps, 0,
+                        taps, to + i * k->kernel);
+    }
+}
+
+/* Turn kernels and transform them along D, to [plane][vector of outputs][input]. Those of the
+   transpose have their taps in reverse. */
+static void SIMD(take_kernels)(SIMD(Kernels) * k, ptrdiff_t group, ptrdiff_t output,
+                               ptrdiff_t input, ptrdiff_t inputs) {
+    enum { L = SIMD(lanes) };
+    const Winograd *c = k->c;
+    const ptrdiff_t most = SIMD(turned)(c), n = inputs * k->plane;
+    const int alike = c->axis->taps == 1 && !c->transposed, sign = c->transposed ? -1 : 1;
+    k->inputs = inputs, k->columns = c->outputs - output > L ? 2 : 1;
+    k->flat = k->deep + transformed(c->axis) * k->columns * n;
+    SIMD(Steps) from = {sign * k->plane, k->kernel, sign * L}, to = {k->columns * n, k->plane, L};
+    const REAL *start = k->turned + (c->transposed ? k->kernel - L : 0);
     for (ptrdiff_t i = 0; i < inputs; i += most)
         for (ptrdiff_t j = 0; j < k->columns; j++) {
-            ptrdiff_t some = smaller(most, inputs - i), direct = k->c->axis->taps == 1;
-            REAL *deep = k->deep + j * n + i * k->plane, *turned = direct ? deep : k->turned;
-            SIMD(fetch_row)(weight + j * L * channel + i * taps, channel,
-                            smaller(L, outputs - j * L), some * taps, 0, some * taps, turned);
-            if (!direct)
-                SIMD(transform_lines_weights)(k->c->axis, some, k->plane / L, k->g[0], turned, from,
+            ptrdiff_t some = smaller(most, inputs - i);
+            REAL *deep = k->deep + j * n + i * k->plane;
+            SIMD(turn_kernels)(k, group, output + j * L, input + i, some, alike ? deep : k->turned);
+            if (!alike)
+                SIMD(transform_lines_weights)(c->axis, some, k->plane / L, k->g[0], start, from,
                                               deep, to);
         }
 }
@@ -743,21 +778,18 @@ static ptrdiff_t SIMD(pack_items)(const Winograd *c) {
 
 /* Transform the kernels of a few input channels and two vectors of output channels into
    U[outputs][point][tap][channel][lane]. */
-static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weight, REAL *packed,
-                            REAL *scratch) {
+static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, REAL *packed, REAL *scratch) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
-    ptrdiff_t most = SIMD(turned)(c), blocks = ceil_div(c->inputs, most),
-              pairs = ceil_div(c->outputs, 2 * L);
+    ptrdiff_t most = SIMD(turned)(c), blocks = ceil_div(c->inputs, most);
+    ptrdiff_t pairs = ceil_div(c->outputs, 2 * L), group = index / blocks / pairs;
     ptrdiff_t input = index % blocks * most, output = index / blocks % pairs * 2 * L;
-    ptrdiff_t group = index / blocks / pairs, taps = a[0].taps * a[1].taps * a[2].taps;
-    ptrdiff_t outputs = smaller(2 * L, c->outputs - output), line = ceil_div(outputs, L) * L;
+    ptrdiff_t line = c->outputs - output > L ? 2 * L : L;
     SIMD(Kernels) k;
     SIMD(start_kernels)(&k, c, scratch);
-    weight += ((group * c->outputs + output) * c->inputs + input) * taps;
     packed += (group * ceil_div(c->outputs, L) * L + output) * c->inputs * c->points * c->taps;
     packed += input * line;
-    SIMD(take_kernels)(&k, weight, smaller(most, c->inputs - input), outputs);
+    SIMD(take_kernels)(&k, group, output, input, smaller(most, c->inputs - input));
     for (ptrdiff_t z = 0; z < transformed(a); z++) {
         SIMD(transform_plane)(&k, z);
         for (ptrdiff_t y = 0; y < transformed(a + 1); y++)
@@ -766,24 +798,23 @@ static void SIMD(pack_item)(const Winograd *c, ptrdiff_t index, const REAL *weig
     }
 }
 
-/* The products of a block with up to two vectors of `outputs` channels, whose weights are
-   transformed for it, some input channels at a time. */
-static void SIMD(pack_and_multiply)(const Winograd *c, const Tiles *t, const REAL *weight,
-                                    ptrdiff_t outputs, SIMD(Scratch) * s) {
+/* The products of a block with up to two vectors of output channels, whose weights are transformed
+   for it, some input channels at a time. */
+static void SIMD(pack_and_multiply)(const Winograd *c, const Tiles *t, ptrdiff_t output,
+                                    SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
-    ptrdiff_t columns = ceil_div(outputs, L), taps = a[0].taps * a[1].taps * a[2].taps;
     SIMD(Kernels) k;
     SIMD(start_kernels)(&k, c, s->kernel);
     for (ptrdiff_t first = 0; first < c->inputs; first += c->fresh) {
         ptrdiff_t inputs = smaller(c->fresh, c->inputs - first);
-        SIMD(take_kernels)(&k, weight + first * taps, inputs, outputs);
+        SIMD(take_kernels)(&k, t->group, output, first, inputs);
         for (ptrdiff_t z = 0; z < a[0].points; z++) {
             SIMD(transform_plane)(&k, z);
             for (ptrdiff_t y = 0; y < a[1].points; y++) {
-                SIMD(transform_row)(&k, y, s->weight, inputs * columns * L);
+                SIMD(transform_row)(&k, y, s->weight, inputs * k.columns * L);
                 SIMD(multiply)(c, t, first, inputs, place(c, z, y, 0), a[2].points, s->weight,
-                               columns, s);
+                               k.columns, s);
             }
         }
     }
@@ -793,7 +824,6 @@ static void SIMD(pack_and_multiply)(const Winograd *c, const Tiles *t, const REA
    finite: then some are wrong, as a tile is not finite where one of its inputs is not. */
 static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch) {
     enum { L = SIMD(lanes) };
-    const WinogradAxis *a = c->axis;
     SIMD(Scratch) s;
     SIMD(vec) check = SIMD(all)(0);
     Tiles t = find_tiles(c, index);
@@ -802,15 +832,14 @@ static int SIMD(winograd_item)(const Winograd *c, ptrdiff_t index, REAL *scratch
     else
         for (ptrdiff_t i = 0; i < c->inputs; i += L) SIMD(transform_channels)(c, &t, i, s.in, &s);
     ptrdiff_t first = t.chunk * c->chunk, end = smaller(first + c->chunk, c->outputs);
-    ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, terms = c->points * c->taps;
-    const REAL *weight = (const REAL *)c->weight;
-    for (; first < end; first += 2 * L) {
-        ptrdiff_t outputs = smaller(2 * L, c->outputs - first), columns = ceil_div(outputs, L);
-        ptrdiff_t raw = (t.group * c->outputs + first) * c->inputs * taps;
-        ptrdiff_t packed = (t.group * ceil_div(c->outputs, L) * L + first) * c->inputs * terms;
-        if (c->fresh) SIMD(pack_and_multiply)(c, &t, weight + raw, outputs, &s);
-        else SIMD(multiply)(c, &t, 0, c->inputs, 0, c->points, weight + packed, columns, &s);
-        for (ptrdiff_t i = 0; i < columns; i++)
+    ptrdiff_t terms = c->points * c->taps * c->inputs;
+    const REAL *weight =
+        (const REAL *)c->weight + (t.group * ceil_div(c->outputs, L) * L + first) * terms;
+    for (; first < end; first += 2 * L, weight += 2 * L * terms) {
+        int columns = c->outputs - first > L ? 2 : 1;
+        if (c->fresh) SIMD(pack_and_multiply)(c, &t, first, &s);
+        else SIMD(multiply)(c, &t, 0, c->inputs, 0, c->points, weight, columns, &s);
+        for (int i = 0; i < columns; i++)
             SIMD(deliver)(c, &t, s.product + i * c->points * t.out_room * L, first + i * L, &s,
                           &check);
     }
@@ -994,3 +1023,4 @@ static int SIMD(gradient_item)(const Winograd *c, ptrdiff_t index, const REAL *g
 #undef BLOCK
 #undef NEAR
 #undef TURNED
+#undef AHEAD

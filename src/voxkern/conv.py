@@ -579,8 +579,12 @@ def _aligned(elements, dtype):
     return raw[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def _run(call, x, weight, bias, slope, out, prepared=None):
-    """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights."""
+def _run(call, x, weight, bias, slope, out, prepared=None, transposed=False):
+    """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights.
+
+    `transposed` says that `weight`, of five axes like `x`, is that of the convolution whose
+    transpose the call is.
+    """
     scratch = _check.writable(out, x.dtype)
     target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
     if x.ndim != 5 or weight.ndim != 5:
@@ -591,12 +595,15 @@ def _run(call, x, weight, bias, slope, out, prepared=None):
             *(x, weight, bias, tile, padding, stride, dilation, groups),
             packed=prepared,
             slope=slope,
+            transposed=transposed,
             out=target,
         )
         if finite:
             return _check.deliver(scratch, out)
         # NaN or inf spoils all the outputs of a tile.
         algorithm, prepared = "direct", None
+    if transposed:
+        weight = _flipped(weight, groups)
     if algorithm == "fft":
         conv_fft.conv_fft(
             x, weight, bias, padding, groups, slope=slope, out=target, transformed=prepared
@@ -738,10 +745,11 @@ def _spread(axes, x, weight, bias, stride, padding, extra, groups, dilation, out
         sizes = zip(spans, padding, x.shape[-axes:], out.shape[-axes:])
         pairs = [(e - 1 - b, m - n + b) for e, (b, _), n, m in sizes]
         if min(map(min, pairs)) >= 0:
-            weight = _flipped(weight, groups)
-            shapes = x.shape, weight.shape
+            inputs, outputs, *kernel_size = weight.shape
+            shapes = x.shape, (groups * outputs, inputs // groups, *kernel_size)
             call = _checked_call(axes, *shapes, stride, pairs, dilation, groups, "auto")
-            _run(call, x, weight, bias, None, out)
+            x, weight = _volume(x, axes), _volume(weight, axes)
+            _run(call, x, weight, bias, None, out, transposed=True)
             return
     stride, padding, dilation = window.volume(stride, padding, dilation)
     _dispatch.kernel("conv").conv_transpose(

@@ -29,7 +29,7 @@ READ = 16  # of a vector of transformed weights that comes from memory, where fe
 # is transformed in the cache, or up to four times that in memory. 256 channels of 4x14x14 take
 # 3.9 ms if each block of tiles transforms what it needs and 6.5 if all are transformed before, 512
 # of 2x7x7 5.2 and 33, 2-D 256 of 14x14 0.62 and 0.9; in two blocks 10.4 and 12.5, in four the same.
-TURN = 33
+TURN = 27
 PACK = 7
 FEW_TILES, BLOCK_TILES = 32, 16  # as in conv_winograd.pyx
 GRADIENT = 100  # of a vector of the gradient to transformed weights: added to and transformed back

@@ -15,8 +15,26 @@ def pack(weight, tile, groups, *, out):
     out[...] = weight.ravel()
 
 
-def conv(x, weight, bias, tile, padding, stride, dilation, groups, *, packed, slope, out):
+def conv(
+    x,
+    weight,
+    bias,
+    tile,
+    padding,
+    stride,
+    dilation,
+    groups,
+    *,
+    packed,
+    slope,
+    transposed=False,
+    out,
+):
     """out = the convolution; whether the results can be trusted."""
+    if transposed:
+        inputs, outputs, *kernel_size = weight.shape
+        parts = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, -1, outputs, *kernel_size)
+        weight = parts.swapaxes(1, 2).reshape(groups * outputs, inputs // groups, *kernel_size)
     direct.conv(x, weight, bias, stride, padding, dilation, groups, slope=slope, out=out)
     return True
 
