@@ -58,12 +58,11 @@ ctypedef fused real:
 cdef enum:
     PRODUCTS = 32  # done in the time of moving one element
     LINE = 16  # elements: a cache line of floats, two of doubles
-    # Input channels whose weights a block of tiles transforms at a time. 256 channels of 4x14x14 take
-    # 3.9 ms with 32 or 64, 4.4 with 16.
-    FRESH = 32
-    FEW_TILES = 32  # of so many the blocks make their weights: with 256 channels 2.6 ms less for
-                    # 16 tiles, 2.2 for 32, 0.5 for 48 and 0.2 more for 64
-    MORE_TILES = 192  # the same where the weights would be new pages in each call
+    # Of so few tiles each block transforms its weights. 256 channels of 4x14x14 take 2.6 ms less
+    # so than with all transformed before; 2.2 in a batch of two, 0.5 of three, 0.2 more of four.
+    FEW_TILES = 32
+    MORE_TILES = 192  # the same where all weights would be new pages in each call
+    FRESH = 32  # input channels at a time: 3.9 ms with 32 or 64, 4.4 with 16
     GRADIENT_TILES = 64  # of a block: the sums are read and written once for each
     GRADIENT_CHANNELS = 64  # input and output channels of a task
 
@@ -114,13 +113,14 @@ cdef Py_ssize_t whole_lines(Py_ssize_t elements) noexcept:
 cdef Py_ssize_t plan_conv(Winograd *c, real sample, int threads, bint packed) except -1:
     """Lay out the work of `conv`, whose weights are `packed` before; elements of a thread's scratch.
     """
-    cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, blocks, size, few
+    cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, blocks, chunks, size, few
     plan_blocks(c, block_tiles(c.points * (c.inputs + 2 * lanes), sizeof(real)))
     blocks = count_blocks(c)
     c.chunk = c.outputs
     if blocks < 4 * threads and threads > 1:
-        c.chunk = c.outputs * blocks // (4 * threads)
-        c.chunk = max(1, (c.chunk + 2 * lanes - 1) // (2 * lanes)) * 2 * lanes
+        # Seven blocks are a bad share for two threads: 128 channels were 1.7 times as fast as one.
+        chunks = (4 * threads + blocks - 1) // blocks * 2 * lanes
+        c.chunk = (c.outputs + chunks - 1) // chunks * 2 * lanes
     c.chunks = (c.outputs + c.chunk - 1) // c.chunk
     size = winograd_packed_float(c) if real is float else winograd_packed_double(c)
     few = FEW_TILES if size * sizeof(real) <= SCRATCH_KEPT else MORE_TILES

@@ -227,7 +227,7 @@ static ptrdiff_t SIMD(kernel_scratch)(const Winograd *c, ptrdiff_t inputs) {
     const WinogradAxis *a = c->axis;
     ptrdiff_t plane = a[1].taps * a[2].taps, face = transformed(a + 1) * a[2].taps;
     ptrdiff_t turned = SIMD(turned)(c) * a[0].taps * plane;
-    return 2 * SIMD(lanes) * (turned + inputs * (transformed(a) * plane + face));
+    return SIMD(lanes) * (turned + 2 * inputs * (transformed(a) * plane + face));
 }
 
 /* Hand out a thread's memory; returns its size in elements. `c->chunk_in` is 0 but for the gradient
@@ -680,12 +680,12 @@ static void SIMD(weight_matrices)(const Winograd *c, REAL g[3][MOST_POINTS * MOS
     }
 }
 
-/* Kernels between some input channels and up to two vectors of output channels, on their way to
-   U. */
+/* Kernels between some input channels and up to two vectors of output channels, on their way to U:
+   turned, transformed along D, and a plane of these along H. */
 typedef struct {
     const Winograd *c;
     ptrdiff_t inputs, columns;
-    ptrdiff_t row, plane, kernel, face; /* elements of a kernel, turned, and of a plane along H */
+    ptrdiff_t row, plane, kernel, face; /* elements of a turned kernel; of a plane of `flat` */
     REAL *turned, *deep, *flat;
     REAL g[3][MOST_POINTS * MOST_POINTS];
 } SIMD(Kernels);
@@ -695,7 +695,7 @@ static void SIMD(start_kernels)(SIMD(Kernels) * k, const Winograd *c, REAL *memo
     k->c = c;
     k->row = a[2].taps * SIMD(lanes), k->plane = a[1].taps * k->row;
     k->kernel = a[0].taps * k->plane, k->face = transformed(a + 1) * k->row;
-    k->turned = memory, k->deep = memory + 2 * SIMD(turned)(c) * k->kernel;
+    k->turned = memory, k->deep = memory + SIMD(turned)(c) * k->kernel;
     SIMD(weight_matrices)(c, k->g);
 }
 
