@@ -26,9 +26,9 @@ DIRECT = 1.5  # of a vector of products summed directly, with what it moves
 TRANSFORM = 32  # of a vector of channels at one point of one tile: fetched, transformed, delivered
 READ = 16  # of a vector of transformed weights that comes from memory, where few tiles use it
 # Of weights that a call transforms: of a vector of them that is turned from rows, and of one that
-# is transformed in the cache; four times that in memory, 32 times in new pages. 256 channels of 4x14x14 take
-# 3.9 ms if each block of tiles transforms what it needs and 6.5 if all are transformed before, 512
-# of 2x7x7 5.2 and 33, 2-D 256 of 14x14 0.62 and 0.9.
+# is transformed in the cache; four times that in memory, 32 times in new pages. 256 channels of
+# 4x14x14 take 3.9 ms if each block of tiles transforms what it needs and 6.5 if all are transformed
+# before, 512 of 2x7x7 5.2 and 33, 2-D 256 of 14x14 0.62 and 0.9.
 TURN = 27
 PACK = 7
 FEW_TILES, MORE_TILES, BLOCK_TILES = 32, 192, 16  # as in conv_winograd.pyx
