@@ -25,7 +25,6 @@ def conv(
     slope: float | None,
     flipped: bool = False,
     out: np.ndarray,
-    flipped: bool = False,
 ) -> bool: ...
 def workspace(
     x_shape: Sequence[int],

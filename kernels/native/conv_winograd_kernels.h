@@ -246,8 +246,8 @@ static ptrdiff_t SIMD(cut)(SIMD(Scratch) * s, const Winograd *c, REAL *memory) {
     if (c->chunk_in) {
         outputs = ceil_div(c->chunk, L);
         s->sum = SIMD(part)(memory, &size, outputs * c->points * c->taps * inputs * L * L);
-        s->unpack = SIMD(part)(memory, &size, 2 * c->points * kernel * L);
-        s->kernel = SIMD(part)(memory, &size, ceil_div(kernel, L) * L * L);
+        s->unpack = SIMD(part)(memory, &size, SIMD(kernel_scratch)(c, SIMD(turned)(c)));
+        s->kernel = SIMD(part)(memory, &size, ceil_div(SIMD(turned)(c) * kernel, L) * L * L);
     }
     if (c->fresh) {
         s->weight = SIMD(part)(memory, &size, 2 * c->fresh * w->points * L);
@@ -648,6 +648,15 @@ FORCE_INLINE void SIMD(lines_weights)(const int taps, const int points, ptrdiff_
         }
 }
 
+static void SIMD(copy_lines)(ptrdiff_t taps, ptrdiff_t rows, ptrdiff_t columns, const REAL *from,
+                             SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j++)
+            for (ptrdiff_t k = 0; k < taps; k++)
+                SIMD(store)(to + i * t.row + j * t.column + k * t.line,
+                            SIMD(load)(from + i * f.row + j * f.column + k * f.line));
+}
+
 /* The same for any axis; one that is summed directly keeps its taps. */
 NO_INLINE void SIMD(transform_lines_weights)(const WinogradAxis *a, ptrdiff_t rows,
                                              ptrdiff_t columns, const REAL *g, const REAL *from,
@@ -659,13 +668,7 @@ NO_INLINE void SIMD(transform_lines_weights)(const WinogradAxis *a, ptrdiff_t ro
     case 6 * 8 + 3: SIMD(lines_weights)(3, 6, rows, columns, g, from, f, to, t); break;
     case 6 * 8 + 4: SIMD(lines_weights)(4, 6, rows, columns, g, from, f, to, t); break;
     case 6 * 8 + 5: SIMD(lines_weights)(5, 6, rows, columns, g, from, f, to, t); break;
-    default:
-        for (ptrdiff_t i = 0; i < rows; i++)
-            for (ptrdiff_t j = 0; j < columns; j++)
-                for (ptrdiff_t k = 0; k < a->taps; k++) {
-                    const REAL *p = from + i * f.row + j * f.column + k * f.line;
-                    SIMD(store)(to + i * t.row + j * t.column + k * t.line, SIMD(load)(p));
-                }
+    default: SIMD(copy_lines)(a->taps, rows, columns, from, f, to, t);
     }
 }
 
@@ -912,43 +915,63 @@ static void SIMD(add_gradient)(const Winograd *c, const Tiles *t, ptrdiff_t inpu
             }
 }
 
-/* G^T u along a line: `points` vectors to `taps`. */
-static void SIMD(transform_back_weights)(const WinogradAxis *a, const REAL *g, const REAL *from,
-                                         ptrdiff_t from_line, REAL *to, ptrdiff_t to_line) {
-    for (ptrdiff_t k = 0; k < a->taps; k++) {
-        SIMD(vec) sum = SIMD(load)(from + (is_summed(a) ? k : 0) * from_line);
-        if (!is_summed(a)) {
-            sum = SIMD(mul)(SIMD(all)(g[k]), sum);
-            for (ptrdiff_t p = 1; p < a->points; p++)
-                sum =
-                    SIMD(fma)(SIMD(all)(g[p * a->taps + k]), SIMD(load)(from + p * from_line), sum);
+/* G^T u along a line, for `rows` by `columns` of them: the adjoint of the transform of weights. */
+FORCE_INLINE void SIMD(lines_back)(const int taps, const int points, ptrdiff_t rows,
+                                   ptrdiff_t columns, const REAL *g, const REAL *from,
+                                   SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
+    SIMD(vec) first = SIMD(all)(g[0]), sum[2], dif[2];
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j++) {
+            const REAL *p = from + i * f.row + j * f.column;
+            REAL *q = to + i * t.row + j * t.column;
+            SIMD(vec) last = SIMD(load)(p + (points - 1) * f.line);
+            EACH(n, points / 2 - 1) {
+                SIMD(vec) u = SIMD(load)(p + (1 + 2 * n) * f.line);
+                SIMD(vec) negative = SIMD(load)(p + (2 + 2 * n) * f.line);
+                sum[n] = SIMD(add)(u, negative), dif[n] = SIMD(sub)(u, negative);
+            }
+            EACH(k, taps) {
+                SIMD(vec) w = k == taps - 1 ? last : SIMD(all)(0);
+                if (k == 0) w = SIMD(mul)(first, SIMD(load)(p));
+                EACH(n, points / 2 - 1)
+                    w = SIMD(fma)(SIMD(all)(g[(1 + 2 * n) * taps + k]), k % 2 ? dif[n] : sum[n], w);
+                SIMD(store)(q + k * t.line, w);
+            }
         }
-        SIMD(store)(to + k * to_line, sum);
+}
+
+/* The same for any axis; one that is summed directly keeps its taps. */
+NO_INLINE void SIMD(transform_lines_back)(const WinogradAxis *a, ptrdiff_t rows, ptrdiff_t columns,
+                                          const REAL *g, const REAL *from, SIMD(Steps) f, REAL *to,
+                                          SIMD(Steps) t) {
+    switch ((int)(a->points * 8 + (is_summed(a) ? 0 : a->taps))) {
+    case 4 * 8 + 2: SIMD(lines_back)(2, 4, rows, columns, g, from, f, to, t); break;
+    case 4 * 8 + 3: SIMD(lines_back)(3, 4, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 2: SIMD(lines_back)(2, 6, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 3: SIMD(lines_back)(3, 6, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 4: SIMD(lines_back)(4, 6, rows, columns, g, from, f, to, t); break;
+    case 6 * 8 + 5: SIMD(lines_back)(5, 6, rows, columns, g, from, f, to, t); break;
+    default: SIMD(copy_lines)(a->taps, rows, columns, from, f, to, t);
     }
 }
 
-/* One kernel of a vector of output channels: sum + [point][tap] steps of `step`, to [kernel]. */
-static void SIMD(unpack_kernel)(const Winograd *c, REAL g[3][MOST_POINTS * MOST_POINTS],
-                                const REAL *sum, ptrdiff_t step, REAL *memory, REAL *to) {
+/* Kernels between a vector of output channels and `n` input channels: sum + [point][tap] steps of
+   `step` + [input], to [input][tap]. */
+static void SIMD(unpack_kernels)(const Winograd *c, REAL g[3][MOST_POINTS * MOST_POINTS],
+                                 const REAL *sum, ptrdiff_t step, ptrdiff_t n, SIMD(Scratch) * s) {
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
-    ptrdiff_t n[3] = {transformed(a), transformed(a + 1), transformed(a + 2)};
-    ptrdiff_t plane = n[1] * n[2] * L, line = n[2] * L, taps = a[1].taps * a[2].taps * L;
-    REAL *whole = memory, *deep = memory + n[0] * plane;
-    for (ptrdiff_t i = 0; i < n[0] * n[1] * n[2]; i++) {
-        ptrdiff_t from = place(c, i / (n[1] * n[2]), i / n[2] % n[1], i % n[2]);
-        SIMD(store)(whole + i * L, SIMD(load)(sum + from * step));
+    ptrdiff_t row = a[2].taps * L, plane = a[1].taps * row;
+    REAL *flat = s->unpack, *deep = flat + transformed(a + 1) * n * row;
+    SIMD(Steps) f2 = {place(c, 0, 0, 1) * step, 0, L}, t2 = {L, 0, row}, f1 = {n * row, L, row};
+    SIMD(Steps) t1 = {row, L, plane}, f0 = {n * plane, L, plane}, t0 = {plane, L, a->taps * plane};
+    for (ptrdiff_t z = 0; z < transformed(a); z++) {
+        for (ptrdiff_t y = 0; y < transformed(a + 1); y++)
+            SIMD(transform_lines_back)(a + 2, 1, n, g[2], sum + place(c, z, y, 0) * step, f2,
+                                       flat + y * n * row, t2);
+        SIMD(transform_lines_back)(a + 1, a[2].taps, n, g[1], flat, f1, deep + z * n * plane, t1);
     }
-    for (ptrdiff_t j = 0; j < plane; j += L)
-        SIMD(transform_back_weights)(a, g[0], whole + j, plane, deep + j, plane);
-    for (ptrdiff_t z = 0; z < a[0].taps; z++) {
-        REAL *face = whole + z * a[1].taps * line;
-        for (ptrdiff_t j = 0; j < line; j += L)
-            SIMD(transform_back_weights)(a + 1, g[1], deep + z * plane + j, line, face + j, line);
-        for (ptrdiff_t y = 0; y < a[1].taps; y++)
-            SIMD(transform_back_weights)(a + 2, g[2], face + y * line, L,
-                                         to + z * taps + y * a[2].taps * L, L);
-    }
+    SIMD(transform_lines_back)(a, plane / L, n, g[0], deep, f0, s->kernel, t0);
 }
 
 /* Transform a task's sums back and write them to its part of `out`. */
@@ -958,19 +981,18 @@ static int SIMD(deliver_gradient)(const Winograd *c, ptrdiff_t group, ptrdiff_t 
     enum { L = SIMD(lanes) };
     const WinogradAxis *a = c->axis;
     ptrdiff_t taps = a[0].taps * a[1].taps * a[2].taps, rows = ceil_div(inputs, L) * L;
-    ptrdiff_t step = rows * L, half = c->points * c->taps * step;
+    ptrdiff_t step = rows * L, half = c->points * c->taps * step, most = SIMD(turned)(c);
     REAL g[3][MOST_POINTS * MOST_POINTS];
     SIMD(vec) check = SIMD(all)(0);
     SIMD(weight_matrices)(c, g);
     for (ptrdiff_t o = 0; o < outputs; o += L)
-        for (ptrdiff_t i = 0; i < inputs; i++) {
-            SIMD(unpack_kernel)(c, g, s->sum + o / L * half + i * L, step, s->unpack, s->kernel);
-            for (ptrdiff_t k = 0; k < taps; k++)
+        for (ptrdiff_t i = 0; i < inputs; i += most) {
+            ptrdiff_t n = smaller(most, inputs - i), row = first_out + o + group * c->outputs;
+            SIMD(unpack_kernels)(c, g, s->sum + o / L * half + i * L, step, n, s);
+            for (ptrdiff_t k = 0; k < n * taps; k++)
                 check = SIMD(fma)(SIMD(load)(s->kernel + k * L), SIMD(all)(0), check);
-            SIMD(deliver_row)(
-                s->kernel, taps, smaller(L, outputs - o),
-                out + ((group * c->outputs + first_out + o) * c->inputs + first_in + i) * taps,
-                c->inputs * taps);
+            SIMD(deliver_row)(s->kernel, n * taps, smaller(L, outputs - o),
+                              out + (row * c->inputs + first_in + i) * taps, c->inputs * taps);
         }
     REAL total = SIMD(total)(check);
     return total != total;

@@ -36,7 +36,7 @@ READ = 16  # of a vector of transformed weights that comes from memory, where fe
 TURN = 27
 PACK = 7
 FEW_TILES, MORE_TILES, BLOCK_TILES = 32, 192, 16  # as in conv_winograd.pyx
-GRADIENT = 100  # of a vector of the gradient to transformed weights: added to and transformed back
+GRADIENT = 28  # of a vector of the gradient to transformed weights: added to and transformed back
 
 
 def automatic(weight, out, stride, dilation, groups, kept=False):
