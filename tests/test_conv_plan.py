@@ -169,7 +169,7 @@ def test_weights_are_packed_once_for_every_layout(rng, algorithm, dtype):
         x = hostile.normal(rng, (1, 12, *size), dtype)
         assert_exact(plan(x), voxkern.conv2d(x, weight, padding=1, algorithm=algorithm))
         assert_exact(plan(x), voxkern.conv2d(x, weight, padding=1, algorithm=algorithm))
-    assert 1 <= len(plan._kept) <= 2
+    assert 1 <= len(plan._kept) <= 4
 
 
 def test_few_weights_are_packed_in_the_call(rng):
@@ -435,7 +435,7 @@ PEAK = """
     ("x", "weight", "dtype", "algorithm"),
     [
         ((1, 4096, 3, 9, 40), (1, 4096, 3, 9, 9), "float32", "direct"),
-        ((1, 2048, 3, 9, 20), (1, 2048, 3, 5, 5), "float64", "im2col"),
+        ((1, 1024, 3, 9, 20), (20, 1024, 3, 5, 5), "float64", "im2col"),
         ((1, 8, 80, 80, 80), (2, 8, 1, 1, 1), "float16", "direct"),
         ((1, 256, 4, 14, 14), (256, 256, 3, 3, 3), "float32", "winograd"),
     ],

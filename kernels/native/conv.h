@@ -245,28 +245,28 @@ static void set_candidate(Conv *c, int i) {
     if (i >= 4) plan_axis(c->axis, PER_TAP);
 }
 
-/* Everything that depends on the shapes alone. With `columns`, a plane per tap along every axis
-   (im2col in blocks); else the cheapest layout along W, and the cheaper kind of tile. */
-static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int columns) {
+/* Everything that depends on the shapes alone: the cheapest layout along W, and the cheaper kind of
+   tile. Returns the cost per output position; 0 for depthwise. */
+static double plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     int dilated = c->axis[0].taps > 1 && c->axis[0].offset[1] - c->axis[0].offset[0] > 1;
     Axis *a = c->axis;
     merge_axes(a);
-    if (!columns && plan_depthwise(c, lanes, budget)) return;
-    for (int i = 0; i < 3; i++) plan_axis(a + i, PER_TAP);
+    if (plan_depthwise(c, lanes, budget)) return 0;
     double cost[8];
     int best = 0;
-    for (int i = 0; i < (dilated ? 8 : 4) && !columns; i++) {
+    for (int i = 0; i < (dilated ? 8 : 4); i++) {
         set_candidate(c, i);
         cost[i] = plan_blocks(c, lanes, budget);
         if (cost[i] < cost[best]) best = i;
     }
-    if (!columns) set_candidate(c, best);
+    set_candidate(c, best);
     plan_blocks(c, lanes, budget);
     size_slab(c, lanes);
     plan_rows(c, lanes);
     c->in_place = !c->tall && is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2) &&
                   a[0].size == 1 && a[1].size == 1 && a[2].size >= lanes && c->row_blocks <= 2;
     if (c->in_place) c->slab_size = 0;
+    return cost[best];
 }
 
 /* Where a term of the sum lies in the slab, or in `x`, for output 0. */

@@ -26,7 +26,6 @@ cdef extern from "conv.h" nogil:
         const void *packed
         const void *bias
         void *out
-    void plan(Conv *c, Py_ssize_t lanes, Py_ssize_t budget, int columns)
     void fill_offsets(const Conv *c)
     Py_ssize_t scratch_size_float(const Conv *c)
     Py_ssize_t scratch_size_double(const Conv *c)
@@ -34,6 +33,19 @@ cdef extern from "conv.h" nogil:
     void pack_weights_double(const Conv *c, Py_ssize_t block, double *packed)
     void conv_item_float(const Conv *c, Py_ssize_t index, float *scratch)
     void conv_item_double(const Conv *c, Py_ssize_t index, double *scratch)
+
+cdef extern from "conv_columns.h" nogil:
+    ctypedef struct Columns:
+        Conv conv
+        int kind
+        Py_ssize_t blocks
+    void plan_columns(Columns *q, Py_ssize_t lanes, Py_ssize_t budget, int forced)
+    Py_ssize_t columns_scratch_float(const Columns *q)
+    Py_ssize_t columns_scratch_double(const Columns *q)
+    void pack_column_weights_float(const Columns *q, Py_ssize_t block, float *packed)
+    void pack_column_weights_double(const Columns *q, Py_ssize_t block, double *packed)
+    void columns_item_float(const Columns *q, Py_ssize_t index, float *scratch)
+    void columns_item_double(const Columns *q, Py_ssize_t index, double *scratch)
 
 cdef extern from "conv_transposed.h" nogil:
     ctypedef struct Transposed:
@@ -118,10 +130,14 @@ cdef Py_ssize_t work(Conv *c) noexcept:
             // PRODUCTS)
 
 
-cdef Py_ssize_t plan_scratch(Conv *c, real sample, int columns) noexcept:
+cdef Py_ssize_t plan_scratch(Columns *q, real sample, int forced) noexcept:
     """Plan a convolution whose sizes are set; the elements of scratch that a thread needs."""
+    cdef Conv *c = &q.conv
     c.past_cache = c.batch * c.out_batch * sizeof(real) > CACHE_BYTES
-    plan(c, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real), columns)
+    plan_columns(q, lanes_float if real is float else lanes_double, SLAB_BYTES // sizeof(real),
+                 forced)
+    if q.kind:
+        return columns_scratch_float(q) if real is float else columns_scratch_double(q)
     return scratch_size_float(c) if real is float else scratch_size_double(c)
 
 
@@ -129,40 +145,50 @@ cdef Py_ssize_t packed_size(const Conv *c) noexcept:
     return c.groups * c.row_blocks * c.rows * c.terms
 
 
-cdef void pack_block(const Conv *c, Py_ssize_t block, real *packed) noexcept nogil:
+cdef void pack_block(const Columns *q, Py_ssize_t block, real *packed) noexcept nogil:
     if real is float:
-        pack_weights_float(c, block, packed)
+        if q.kind:
+            pack_column_weights_float(q, block, packed)
+        else:
+            pack_weights_float(&q.conv, block, packed)
+    elif q.kind:
+        pack_column_weights_double(q, block, packed)
     else:
-        pack_weights_double(c, block, packed)
+        pack_weights_double(&q.conv, block, packed)
 
 
-cdef void pack_all(const Conv *c, real *packed, int threads) noexcept nogil:
-    cdef Py_ssize_t block
+cdef void pack_all(const Columns *q, real *packed, int threads) noexcept nogil:
+    cdef Py_ssize_t block, blocks = q.conv.groups * q.conv.row_blocks
     if threads == 1:
-        for block in range(c.groups * c.row_blocks):
-            pack_block(c, block, packed)
+        for block in range(blocks):
+            pack_block(q, block, packed)
         return
-    for block in prange(c.groups * c.row_blocks, num_threads=threads):
-        pack_block(c, block, packed)
+    for block in prange(blocks, num_threads=threads):
+        pack_block(q, block, packed)
 
 
-cdef void run_item(const Conv *c, Py_ssize_t item, real *scratch) noexcept nogil:
+cdef void run_item(const Columns *q, Py_ssize_t item, real *scratch) noexcept nogil:
     if real is float:
-        conv_item_float(c, item, scratch)
+        if q.kind:
+            columns_item_float(q, item, scratch)
+        else:
+            conv_item_float(&q.conv, item, scratch)
+    elif q.kind:
+        columns_item_double(q, item, scratch)
     else:
-        conv_item_double(c, item, scratch)
+        conv_item_double(&q.conv, item, scratch)
 
 
-cdef void run_items(const Conv *c, Py_ssize_t items, real *scratch, Py_ssize_t size,
+cdef void run_items(const Columns *q, Py_ssize_t items, real *scratch, Py_ssize_t size,
                     int threads) noexcept nogil:
     """One thread does without OpenMP, which takes .7 us to start it."""
     cdef Py_ssize_t item
     if threads == 1:
         for item in range(items):
-            run_item(c, item, scratch)
+            run_item(q, item, scratch)
         return
     for item in prange(items, num_threads=threads, schedule="dynamic"):
-        run_item(c, item, scratch + threadid() * size)
+        run_item(q, item, scratch + threadid() * size)
 
 
 cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
@@ -173,12 +199,16 @@ cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
     c.chunks = (c.row_blocks + c.chunk - 1) // c.chunk
 
 
-cdef int run(Conv *c, real sample, int columns) except -1:
+cdef int run(Columns *q, real sample, int forced) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
+    cdef Conv *c = &q.conv
     cdef int threads = useful_threads(work(c))
-    cdef Py_ssize_t blocks, items, size = plan_scratch(c, sample, columns), weights = 0
-    fill_offsets(c)
-    blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+    cdef Py_ssize_t blocks, items, size = plan_scratch(q, sample, forced), weights = 0
+    if q.kind:
+        blocks = c.groups * q.blocks
+    else:
+        fill_offsets(c)
+        blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     share_rows(c, blocks, threads)
     items = blocks * c.chunks
     if c.packed == NULL:
@@ -189,8 +219,8 @@ cdef int run(Conv *c, real sample, int columns) except -1:
     with nogil:
         if c.packed == NULL:
             c.packed = scratch + threads * size
-            pack_all[real](c, scratch + threads * size, threads)
-        run_items[real](c, items, scratch, size, threads)
+            pack_all[real](q, scratch + threads * size, threads)
+        run_items[real](q, items, scratch, size, threads)
     give_scratch(scratch)
     return 0
 
@@ -224,54 +254,56 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made
     of the weights for these shapes and this window.
     """
-    cdef Conv c
+    cdef Columns q
+    cdef Conv *c = &q.conv
     if out.size == 0:
         return
-    memset(&c, 0, sizeof(c))
+    memset(&q, 0, sizeof(q))
     if slope is not None:
         c.activation, c.slope = 1, slope
     try:
-        set_sizes(&c, x.shape, weight.shape, out.shape, stride, padding, dilation, groups)
+        set_sizes(c, x.shape, weight.shape, out.shape, stride, padding, dilation, groups)
         c.x = <const void *> &x[0, 0, 0, 0, 0]
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
         c.out = <void *> &out[0, 0, 0, 0, 0]
         c.bias = <const void *> &bias[0] if bias is not None else NULL
         c.packed = <const void *> &packed[0] if packed is not None else NULL
-        run[real](&c, 0, algorithm == "im2col")
+        run[real](&q, 0, algorithm == "im2col")
     finally:
-        free_tables(&c)
+        free_tables(c)
 
 
-cdef Py_ssize_t plan_shapes(Conv *c, x_shape, weight_shape, out_shape, stride, padding, dilation,
+cdef Py_ssize_t plan_shapes(Columns *q, x_shape, weight_shape, out_shape, stride, padding, dilation,
                             Py_ssize_t groups, algorithm, Py_ssize_t itemsize) except -1:
     """Plan `conv` for arrays of these shapes; the elements of scratch that a thread needs."""
     cdef Py_ssize_t x[5]
     cdef Py_ssize_t weight[5]
     cdef Py_ssize_t out[5]
     x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
-    set_sizes(c, x, weight, out, stride, padding, dilation, groups)
+    set_sizes(&q.conv, x, weight, out, stride, padding, dilation, groups)
     if itemsize == sizeof(float):
-        return plan_scratch[float](c, 0, algorithm == "im2col")
-    return plan_scratch[double](c, 0, algorithm == "im2col")
+        return plan_scratch[float](q, 0, algorithm == "im2col")
+    return plan_scratch[double](q, 0, algorithm == "im2col")
 
 
 def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
               algorithm, Py_ssize_t itemsize, Py_ssize_t threads):
     """Bytes that `conv` allocates for arrays of these shapes with at most `threads` threads."""
-    cdef Conv c
+    cdef Columns q
+    cdef Conv *c = &q.conv
     cdef Py_ssize_t size, taps
     if 0 in out_shape:
         return 0
-    memset(&c, 0, sizeof(c))
+    memset(&q, 0, sizeof(q))
     try:
-        size = plan_shapes(&c, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
+        size = plan_shapes(&q, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
                            algorithm, itemsize)
-        threads = useful_threads(work(&c), threads)
+        threads = useful_threads(work(c), threads)
         taps = c.axis[0].taps + c.axis[1].taps + c.axis[2].taps
-        size = threads * size + packed_size(&c)
+        size = threads * size + packed_size(c)
         return size * itemsize + (c.terms + 4 * taps) * sizeof(Py_ssize_t)
     finally:
-        free_tables(&c)
+        free_tables(c)
 
 
 def packing(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,
@@ -280,32 +312,35 @@ def packing(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssiz
 
     No elements if they are so few that to pack them in the call costs no more.
     """
-    cdef Conv c
+    cdef Columns q
+    cdef Conv *c = &q.conv
     if 0 in out_shape:
         return 0, 0
-    memset(&c, 0, sizeof(c))
+    memset(&q, 0, sizeof(q))
     try:
-        plan_shapes(&c, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
+        plan_shapes(&q, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
                     algorithm, itemsize)
-        return 2 if c.channels else c.tall, packed_size(&c) if packed_size(&c) > FEW_WEIGHTS else 0
+        layout = 2 + q.kind if q.kind else 2 if c.channels else c.tall
+        return layout, packed_size(c) if packed_size(c) > FEW_WEIGHTS else 0
     finally:
-        free_tables(&c)
+        free_tables(c)
 
 
 def pack(x_shape, const real[:, :, :, :, ::1] weight, out_shape, stride, padding, dilation,
          Py_ssize_t groups, *, algorithm, real[::1] out):
     """out = the weights as `conv` reads them, for arrays of these shapes."""
-    cdef Conv c
+    cdef Columns q
+    cdef Conv *c = &q.conv
     cdef int threads = useful_threads(out.size)
-    memset(&c, 0, sizeof(c))
+    memset(&q, 0, sizeof(q))
     try:
-        plan_shapes(&c, x_shape, (<object> weight).shape, out_shape, stride, padding, dilation,
+        plan_shapes(&q, x_shape, (<object> weight).shape, out_shape, stride, padding, dilation,
                     groups, algorithm, sizeof(real))
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
         with nogil:
-            pack_all[real](&c, &out[0], threads)
+            pack_all[real](&q, &out[0], threads)
     finally:
-        free_tables(&c)
+        free_tables(c)
 
 
 cdef int make_residues(Transposed *t) except -1:

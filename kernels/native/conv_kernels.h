@@ -149,7 +149,7 @@ typedef struct {
     ptrdiff_t terms;
     const REAL *partial; /* sums of the terms before */
     REAL *to;
-    ptrdiff_t partial_row, to_row; /* from one channel to the next */
+    ptrdiff_t partial_row, to_row; /* from one channel to the next, or tall: output */
     int stream;                    /* write past the caches, where aligned */
     ptrdiff_t spread;              /* tall: input elements from one output to the next */
 } SIMD(Tile);
@@ -196,7 +196,7 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
 #if SIMD_REGISTERS == 32
 #define WIDTH(rows) ((rows) > 4 ? 3 : (rows) > 2 ? 6 : 8)
 #define SHAPES(X) \
-    X(8, 3) X(7, 3) X(6, 3) X(5, 3) X(4, 3) X(4, 6) X(3, 6) X(2, 6) X(2, 8) X(1, 8) X(8, 2) \
+    X(8, 3) X(7, 3) X(6, 3) X(5, 3) X(4, 3) X(3, 3) X(2, 3) X(1, 3) X(4, 6) X(3, 6) X(2, 6) X(2, 8) X(1, 8) X(8, 2) \
     X(7, 2) X(6, 2) X(5, 2) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(8, 1) X(7, 1) X(6, 1) X(5, 1) \
     X(4, 1) X(3, 1) X(2, 1) X(1, 1)
 #elif defined(SIMD_UNFUSED)
@@ -205,7 +205,7 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
 #else
 #define WIDTH(rows) ((rows) > 2 ? 3 : (rows) > 1 ? 4 : 8)
 #define SHAPES(X) \
-    X(4, 3) X(3, 3) X(2, 3) X(2, 4) X(1, 4) X(1, 8) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) \
+    X(4, 3) X(3, 3) X(2, 3) X(1, 3) X(2, 4) X(1, 4) X(1, 8) X(4, 2) X(3, 2) X(2, 2) X(1, 2) X(4, 1) \
     X(3, 1) X(2, 1) X(1, 1)
 #endif
 /* clang-format on */
@@ -250,8 +250,13 @@ FORCE_INLINE void SIMD(tall)(const int R, const int V, const ptrdiff_t spread,
             SIMD(vec) b = SIMD(load)(t->bias + v * L);
             EACH(r, R) sum[r][v] = SIMD(add)(sum[r][v], b);
         }
-    EACH(r, R)
-        EACH(v, V) SIMD(store)(t->to + (r * V + v) * L, sum[r][v]);
+    EACH(r, R) {
+        REAL *to = t->to + r * t->to_row;
+        if (t->stream && (size_t)to % (L * sizeof(REAL)) == 0)
+            EACH(v, V) SIMD(stream)(to + v * L, sum[r][v]);
+        else
+            EACH(v, V) SIMD(store)(to + v * L, sum[r][v]);
+    }
 }
 
 #if SIMD_REGISTERS == 32
@@ -350,7 +355,7 @@ static void SIMD(stretch)(const Conv *c, ptrdiff_t g, ptrdiff_t block, ptrdiff_t
                  .partial = k ? partial : NULL,
                  .to = last ? line : partial,
                  .partial_row = n,
-                 .to_row = n};
+                 .to_row = c->tall ? width : n};
             if (last && c->bias) {
                 for (ptrdiff_t r = 0; r < ROWS + 2 * L; r++)
                     bias[r] = r < rows ? ((const REAL *)c->bias)[o + r] : 0;
