@@ -215,13 +215,19 @@ static void set_layout(Conv *c, int layout, int tall) {
     c->tall = tall;
 }
 
+/* Whether outputs lie as the inputs do that they are made of. */
+static int is_pointwise(const Conv *c) {
+    const Axis *a = c->axis;
+    return is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2);
+}
+
 /* Depthwise, a vector of channels at a time: for any stride and dilation, and however narrow the
    input is, no lane is wasted; the price is to turn input and output. 0 if there are few channels, or
    a block does not fit. */
 static int plan_depthwise(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     const Axis *a = c->axis;
     if (c->inputs > 1 || c->outputs > 1 || lanes == 1 || 2 * c->groups < lanes ||
-        c->terms > MOST_TERMS)
+        c->terms > MOST_TERMS || is_pointwise(c))
         return 0;
     set_layout(c, WHOLE, 0);
     c->channels = c->groups;
@@ -263,8 +269,8 @@ static double plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     plan_blocks(c, lanes, budget);
     size_slab(c, lanes);
     plan_rows(c, lanes);
-    c->in_place = !c->tall && is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2) &&
-                  a[0].size == 1 && a[1].size == 1 && a[2].size >= lanes && c->row_blocks <= 2;
+    c->in_place = !c->tall && is_pointwise(c) && a[0].size == 1 && a[1].size == 1 &&
+                  a[2].size >= lanes && c->row_blocks <= 2;
     if (c->in_place) c->slab_size = 0;
     return cost[best];
 }
