@@ -84,6 +84,16 @@ static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels,
             }
 }
 
+/* A square of vectors from `height` rows of `width` elements; zeros behind. */
+FORCE_INLINE void SIMD(load_square)(const REAL *p, ptrdiff_t row, ptrdiff_t height, ptrdiff_t width,
+                                    SIMD(vec) * a) {
+    enum { L = SIMD(lanes) };
+    if (height == L && width == L)
+        EACH(k, L) a[k] = SIMD(load)(p + k * row);
+    else
+        EACH(k, L) a[k] = k < height ? SIMD(load_first)(p + k * row, width) : SIMD(all)(0);
+}
+
 /* to[j][i] = from[i][j] for `rows` x `n` elements, in squares; rows of `to` hold whole vectors, with
    zeros behind, unless it is `exact`. */
 FORCE_INLINE void SIMD(turn_squares)(const int exact, ptrdiff_t rows, ptrdiff_t n, const REAL *from,
@@ -94,11 +104,7 @@ FORCE_INLINE void SIMD(turn_squares)(const int exact, ptrdiff_t rows, ptrdiff_t 
             ptrdiff_t height = smaller(L, rows - i), width = smaller(L, n - j);
             const REAL *p = from + i * from_row + j;
             SIMD(vec) a[L];
-            if (height == L && width == L)
-                EACH(k, L) a[k] = SIMD(load)(p + k * from_row);
-            else
-                EACH(k, L)
-                    a[k] = k < height ? SIMD(load_first)(p + k * from_row, width) : SIMD(all)(0);
+            SIMD(load_square)(p, from_row, height, width, a);
             SIMD(transpose)(a);
             REAL *q = to + j * to_row + i;
             if (exact && height < L)
