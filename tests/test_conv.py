@@ -466,6 +466,33 @@ def test_nan_and_inf_stay_in_the_windows_that_hold_them(backend, rng, outputs, s
     assert_close(got, want, length=27, scale=8)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize(
+    ("x", "weight", "window"),
+    [
+        ((5, 7, 3, 2, 3), (11, 7, 3, 3, 3), {"padding": 1}),  # zones of few outputs
+        ((3, 5, 2, 3, 4), (33, 5, 2, 2, 2), {"stride": 2, "padding": 3}),  # some meet no input
+        ((33, 6, 3, 3), (10, 3, 3, 2), {"padding": (2, 0), "dilation": 2, "groups": 2}),
+        ((2, 300, 4, 5), (20, 300, 3, 3), {"padding": 1}),  # terms in chunks
+        ((1, 40, 3), (2100, 40, 2), {"stride": 2}),  # more sums than are kept
+        ((2, 1, 8, 61), (3, 1, 7, 47), {"padding": (3, 20)}),
+        ((130, 17), (17, 17), {"bias": True}),
+        ((2, 21, 300), (21, 1, 1), {"groups": 21, "bias": True}),
+    ],
+    ids=str,
+)
+def test_columns_of_any_sizes(backend, rng, algorithm, dtype, x, weight, window):
+    x, weight = (s if len(s) > 2 else (*s, 1) for s in (x, weight))
+    x, weight = hostile.normal(rng, x, dtype), hostile.normal(rng, weight, dtype)
+    bias = hostile.normal(rng, weight.shape[:1], dtype) if "bias" in window else None
+    window = {k: v for k, v in window.items() if k != "bias"}
+    got = CONV[x.ndim - 2](x, weight, bias, **window, algorithm=algorithm)
+    wide = [None if a is None else a.astype("float64") for a in (x, weight, bias)]
+    want = getattr(reference, f"conv{x.ndim - 2}d")(*wide, **window)
+    assert_close(got, want, length=weight[0].size, scale=8)
+
+
 @pytest.mark.parametrize("algorithm", ["direct", "im2col"])
 def test_error_does_not_grow_with_channels(backend, rng, algorithm):
     x = hostile.normal(rng, (1, 1024, 1, 5, 16), "float32")

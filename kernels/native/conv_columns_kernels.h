@@ -1,20 +1,46 @@
 /* The loops of conv_columns.h for one type, REAL. */
 
-/* The weights as the tiles read them: tap by tap, for each input those of the channels of a block.
-   Flipped ones lie input by input, and their taps in reverse. */
-static void SIMD(pack_column_weights)(const Columns *q, ptrdiff_t block, REAL *packed) {
+/* The weights of pack_column_weights where they are flipped: they lie input by input, and their taps in reverse. */
+static void SIMD(pack_flipped_columns)(const Columns *q, ptrdiff_t block, REAL *packed) {
     const Conv *c = &q->conv;
-    ptrdiff_t g = block / c->row_blocks, first = block % c->row_blocks * c->rows;
-    ptrdiff_t rows = smaller(c->rows, c->outputs - first), taps = c->taps, inputs = c->inputs;
-    ptrdiff_t row = c->flipped ? taps : c->terms, next = inputs * c->rows;
-    ptrdiff_t input = c->flipped ? c->outputs * taps : taps;
-    const REAL *weight = (const REAL *)c->weight + g * c->outputs * c->terms + first * row;
+    ptrdiff_t g = block / c->row_blocks, first = block % c->row_blocks * c->rows, taps = c->taps;
+    ptrdiff_t rows = smaller(c->rows, c->outputs - first), next = c->inputs * c->rows;
+    const REAL *weight = (const REAL *)c->weight + (g * c->inputs * c->outputs + first) * taps;
+    packed += block * c->rows * c->terms + (taps - 1) * next;
+    for (ptrdiff_t i = 0; i < c->inputs; i++, weight += c->outputs * taps, packed += c->rows)
+        if (q->kind == BY_CHANNEL) SIMD(turn)(rows, taps, weight, taps, packed, -next);
+        else SIMD(turn_exact)(rows, taps, weight, taps, packed, -next);
+}
+
+/* The weights as the tiles read them: for each term, (tap, channel), those of a block of outputs. A
+   line of each tap is open at a time: without the fetches ahead it takes twice as long. */
+static void SIMD(pack_column_weights)(const Columns *q, ptrdiff_t block, REAL *packed) {
+    enum { L = SIMD(lanes) };
+    const Conv *c = &q->conv;
+    if (c->flipped) {
+        SIMD(pack_flipped_columns)(q, block, packed);
+        return;
+    }
+    ptrdiff_t first = block % c->row_blocks * c->rows, rows = smaller(c->rows, c->outputs - first);
+    const REAL *weight =
+        (const REAL *)c->weight + (block / c->row_blocks * c->outputs + first) * c->terms;
     packed += block * c->rows * c->terms;
-    if (c->flipped) packed += (taps - 1) * next, next = -next;
-    else if (taps == 1) taps = inputs, inputs = 1, next = c->rows; /* all in one */
-    for (ptrdiff_t i = 0; i < inputs; i++, weight += input, packed += c->rows)
-        if (q->kind == BY_CHANNEL) SIMD(turn)(rows, taps, weight, row, packed, next);
-        else SIMD(turn_exact)(rows, taps, weight, row, packed, next);
+    for (ptrdiff_t r = 0; r < rows; r += L, weight += L * c->terms, packed += L)
+        for (ptrdiff_t k = 0, channel = 0, tap = 0; k < c->terms; k += L) {
+            SIMD(vec) a[L];
+            ptrdiff_t n = smaller(L, c->terms - k), height = smaller(L, rows - r);
+            SIMD(load_square)(weight + k, c->terms, height, n, a);
+            SIMD(transpose)(a);
+            for (ptrdiff_t j = 0; j < n; j++) {
+                REAL *to = packed + (tap * c->inputs + channel) * c->rows;
+                PREFETCH(to + ROWS_AHEAD * c->rows);
+                /* What lies behind a short row is of the next channels, which follow. */
+                ptrdiff_t room = c->rows > L ? c->rows - r : (c->inputs - channel) * c->rows;
+                if (room >= L) SIMD(store)(to, a[j]);
+                else SIMD(store_first)(to, a[j], height);
+                if (++tap == c->taps) tap = 0, channel++;
+            }
+        }
 }
 
 /* A block of positions of a zone, a range of its terms, and where its columns and sums are. */

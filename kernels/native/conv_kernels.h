@@ -105,6 +105,16 @@ static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels,
             }
 }
 
+/* A square of vectors from `height` rows of `width` elements; zeros behind. */
+FORCE_INLINE void SIMD(load_square)(const REAL *p, ptrdiff_t row, ptrdiff_t height, ptrdiff_t width,
+                                    SIMD(vec) * a) {
+    enum { L = SIMD(lanes) };
+    if (height == L && width == L)
+        EACH(k, L) a[k] = SIMD(load)(p + k * row);
+    else
+        EACH(k, L) a[k] = k < height ? SIMD(load_first)(p + k * row, width) : SIMD(all)(0);
+}
+
 /* to[j][i] = from[i][j] for `rows` x `n` elements, in squares; rows of `to` hold whole vectors, with
    zeros behind, unless it is `exact`. */
 FORCE_INLINE void SIMD(turn_squares)(const int exact, ptrdiff_t rows, ptrdiff_t n, const REAL *from,
@@ -115,11 +125,7 @@ FORCE_INLINE void SIMD(turn_squares)(const int exact, ptrdiff_t rows, ptrdiff_t 
             ptrdiff_t height = smaller(L, rows - i), width = smaller(L, n - j);
             const REAL *p = from + i * from_row + j;
             SIMD(vec) a[L];
-            if (height == L && width == L)
-                EACH(k, L) a[k] = SIMD(load)(p + k * from_row);
-            else
-                EACH(k, L)
-                    a[k] = k < height ? SIMD(load_first)(p + k * from_row, width) : SIMD(all)(0);
+            SIMD(load_square)(p, from_row, height, width, a);
             SIMD(transpose)(a);
             REAL *q = to + j * to_row + i;
             if (exact && height < L)
@@ -603,6 +609,19 @@ static void SIMD(depthwise_item)(const Conv *c, const Item *item, REAL *slab) {
         }
 }
 
+/* One channel from one, pointwise: at the speed of the cache, where tiles take twice as long. */
+static void SIMD(scale_item)(const Conv *c, const Item *item, const REAL *x) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t n = item->count[2], i = 0;
+    REAL *out = (REAL *)c->out + item->n * c->out_batch + item->g * c->out_channel + item->start[2];
+    SIMD(vec) weight = SIMD(all)(((const REAL *)c->packed)[item->g]);
+    SIMD(vec) bias = SIMD(all)(c->bias ? ((const REAL *)c->bias)[item->g] : 0);
+    for (; i + L <= n; i += L)
+        SIMD(store)(out + i, SIMD(add)(SIMD(mul)(weight, SIMD(load)(x + i)), bias));
+    SIMD(vec) last = SIMD(mul)(weight, SIMD(load_first)(x + i, n - i));
+    SIMD(store_first)(out + i, SIMD(add)(last, bias), n - i);
+}
+
 /* Compute one work item: a block of outputs of a chunk of channels. */
 static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     Item item = find_item(c, index);
@@ -614,6 +633,10 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     }
     ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
     const REAL *x = (const REAL *)c->x + (item.n * c->groups + item.g) * c->inputs * volume;
+    if (c->in_place && c->terms == 1 && c->outputs == 1 && !c->activation && !c->past_cache) {
+        SIMD(scale_item)(c, &item, x + item.start[2]);
+        return;
+    }
     REAL *line = scratch + c->slab_size;
     for (; item.part < c->parts; item.part++, x += c->part * volume) {
         ptrdiff_t inputs = smaller(c->part, c->inputs - item.part * c->part);
