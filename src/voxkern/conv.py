@@ -808,12 +808,12 @@ def _adjoint(axes, x, weight, out, stride, padding, extra, groups, dilation):
 
 def _spread(adjoint, x, weight, bias, out):
     """The transposed convolution of checked arrays, into `out`."""
-    kernel, weight = _dispatch.kernel("conv"), weight.reshape(adjoint.weight)
+    x, weight = x.reshape(adjoint.x), weight.reshape(adjoint.weight)
     if adjoint.call:
-        _run(adjoint.call, x.reshape(adjoint.x), weight, bias, None, out, transposed=True)
+        _run(adjoint.call, x, weight, bias, None, out, flipped=True)
         return
-    kernel.conv_transpose(
-        x.reshape(adjoint.x),
+    _dispatch.kernel("conv").conv_transpose(
+        x,
         weight,
         bias,
         *adjoint.arguments,
