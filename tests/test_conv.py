@@ -234,6 +234,20 @@ def test_sizes_around_the_blocks(backend, rng, channels, outputs, width):
         assert_close(g, w, length=3 * width + 9 * outputs, scale=8)
 
 
+# Few outputs: the rows of the slab are every second, third ... element of the input's.
+@pytest.mark.parametrize("stride", [2, 3, 4, 5])
+@pytest.mark.parametrize("width", [7, 16, 31, 33, 65, 131])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_every_stride(backend, rng, stride, width, dtype):
+    x = hostile.normal(rng, (2, 3, 5, width), dtype)
+    weight = hostile.normal(rng, (2, 3, 3, 5), dtype)
+    for padding in (0, (1, 2), (2, 4)):
+        window = {"stride": (2, stride), "padding": padding}
+        got = voxkern.conv2d(x, weight, **window)
+        want = reference.conv2d(*widened(x, weight), **window)
+        assert_close(got, want, length=45, scale=8)
+
+
 # Tiles of vectors of output channels: strides and short rows choose them.
 @pytest.mark.parametrize("outputs", [16, 17, 67])
 @pytest.mark.parametrize("width", [1, 5, 14, 29])

@@ -110,25 +110,29 @@ static ptrdiff_t slab_elements(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_
 }
 
 /* Cycles per output position of a block, roughly: only the order of the costs matters. A vector
-   multiply-add takes half a cycle; packing an element a sixth, or most of one if it is gathered. */
+   multiply-add takes half a cycle; packing an element a sixth, a fifth if every second or fourth is
+   taken, or most of a cycle if they are gathered one by one. */
 static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, ptrdiff_t lanes) {
     const Axis *w = c->axis + 2;
     double elements = (double)slab_elements(c, z, y, x);
-    double packed =
-        elements * ((w->step == w->spread ? 0.15 : 0.7) + 8.0 / (double)plane_length(w, x));
+    ptrdiff_t step = w->step / w->spread;
+    double element = step == 1 ? 0.15 : step == 2 || step == 4 ? 0.2 : 0.7;
+    double packed = elements * (element + 8.0 / (double)plane_length(w, x));
     double positions = (double)y * (double)x, outputs = (double)c->outputs,
            terms = (double)c->terms;
     if (c->channels) return elements / (positions * (double)z);
     if (c->tall) {
         ptrdiff_t run = w->spread == 1 && w->span == 0 ? y * x : x, tiles = ceil_div(run, TALL);
         double rows = (double)run / (double)tiles, vectors = (double)ceil_div(c->outputs, lanes);
-        double loads = vectors < 2 ? 1 + 1 / rows : 1, latency = 8 / (rows * (vectors < 2 ? 1 : 2));
+        /* One vector of channels: two loads a cycle are as scarce as two multiply-adds. */
+        double loads = vectors < 2 ? 1.15 + 1 / rows : 1;
+        double latency = 8 / (rows * (vectors < 2 ? 1 : 2));
         double products = 0.5 * vectors * terms * (loads > latency ? loads : latency);
-        return packed / (positions * (double)z) + products + 0.7 * outputs;
+        return packed / (positions * (double)z) + products + (c->past_cache ? 1.7 : 0.7) * outputs;
     }
     double line = (double)ceil_div((y - 1) * (x + w->span) + x, lanes);
     /* Rows that do not follow one another are written in pieces: past the cache, in broken lines. */
-    double pieces = w->span ? (c->past_cache ? 1 : 0.3) * outputs : 0;
+    double pieces = w->span && y > 1 ? (c->past_cache ? 1 : 0.3) * outputs : 0;
     return packed / (positions * (double)z) + 0.5 * line * terms * outputs / positions + pieces;
 }
 
@@ -315,7 +319,8 @@ typedef struct {
     ptrdiff_t start;          /* in the slab; it may lie before the outputs wanted */
     ptrdiff_t count, vectors; /* of outputs */
     ptrdiff_t next;           /* elements of the line from here to the next stretch */
-    ptrdiff_t tiles, pitch;   /* tall: tiles, and slab elements from one to the next */
+    /* Tall: rows of outputs, how much is taken of each, slab elements from one to the next. */
+    ptrdiff_t rows, width, pitch;
     int pieces;
     Piece piece[STRETCH * LANES + 2 * TALL];
 } Stretch;
@@ -362,24 +367,27 @@ static void find_wide(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t he
     find_pieces(c, item, v, s->count, over, s);
 }
 
-/* The same for tall tiles: even parts of a line, or of a row where rows do not follow one another;
-   short rows together, as their sums are turned in squares. */
+/* The same for tall tiles: part of a line, or of a row where rows do not follow one another; short
+   rows together. Sums are turned in squares of lanes: the part is whole squares if it can be. */
 static void find_tall(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t length,
                       ptrdiff_t lanes, Stretch *s) {
     const Axis *h = c->axis + 1, *w = c->axis + 2;
     ptrdiff_t pitch = line_pitch(c, item), whole = w->spread == 1 && w->span == 0 && h->spread == 1;
     ptrdiff_t left = whole ? length - v : item->count[2] - v % pitch;
-    s->start = v / pitch * h->spread * w->length + v % pitch * w->spread;
+    ptrdiff_t most = 4 * TALL / lanes * lanes, y = v / pitch;
+    s->start = y * h->spread * w->length + v % pitch * w->spread;
     s->pieces = 0;
     s->next = pitch - v % pitch;
     if (left <= 0) return;
-    ptrdiff_t n = ceil_div(left, ceil_div(left, TALL)), rows = item->count[1] - v / pitch;
-    s->tiles = whole || n < item->count[2] ? 1 : smaller(2 * TALL / n, rows);
+    ptrdiff_t even = ceil_div(left, ceil_div(left, most));
+    s->width = smaller(left, ceil_div(even, lanes) * lanes);
+    s->rows = whole || s->width < item->count[2] ? 1 : smaller(most / s->width, item->count[1] - y);
     s->pitch = h->spread * w->length;
-    s->count = s->tiles * n;
+    s->count = s->rows * s->width;
     s->vectors = ceil_div(s->count, lanes);
-    s->next = (s->tiles - 1) * pitch + n;
-    for (ptrdiff_t i = 0; i < s->tiles; i++) find_pieces(c, item, v + i * pitch, n, i * n, s);
+    s->next = (s->rows - 1) * pitch + s->width;
+    for (ptrdiff_t i = 0; i < s->rows; i++)
+        find_pieces(c, item, v + i * pitch, s->width, i * s->width, s);
 }
 
 #define REAL float

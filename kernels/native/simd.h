@@ -2,7 +2,8 @@
    one lane that leaves the rest to the compiler. `SIMD(load)` is load_float or load_double as REAL
    is. `larger` is NaN where either is, which x86's maximum is only where its second operand is.
    `stream` stores past the caches, to an aligned address (see stream.h).
-   `zip_low` and `zip_high` interleave the lanes of two vectors: the first half, the second. */
+   `zip_low` and `zip_high` interleave the lanes of two vectors: the first half, the second. `evens`
+   are every other lane of two vectors one after the other, from the first. */
 #ifndef VOXKERN_SIMD_H
 #define VOXKERN_SIMD_H
 #include <math.h>
@@ -105,6 +106,14 @@ FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) {
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
 }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) {
+    const __m512i order =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+}
 
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -170,6 +179,13 @@ FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) {
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
 }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) {
+    __m256d halves = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, 0xd8));
+}
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) {
+    return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xd8);
+}
 
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
@@ -195,6 +211,8 @@ FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return vzip1q_f
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return vzip2q_f32(a, b); }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return vzip1q_f64(a, b); }
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) { return vzip2q_f64(a, b); }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) { return vuzp1q_f32(a, b); }
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) { return vuzp1q_f64(a, b); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return vmaxq_f32(a, b); }
 FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) { return vmaxq_f64(a, b); }
 FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
@@ -231,6 +249,8 @@ FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return _mm_
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) {
     return _mm_unpackhi_pd(a, b);
 }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) { return _mm_shuffle_ps(a, b, 0x88); }
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) { return _mm_unpacklo_pd(a, b); }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) {
     return _mm_or_ps(_mm_max_ps(b, a), _mm_cmpunord_ps(b, b));
 }
@@ -268,6 +288,8 @@ FORCE_INLINE vec_float zip_low_float(vec_float a, vec_float b) { return (void)b,
 FORCE_INLINE vec_float zip_high_float(vec_float a, vec_float b) { return (void)a, b; }
 FORCE_INLINE vec_double zip_low_double(vec_double a, vec_double b) { return (void)b, a; }
 FORCE_INLINE vec_double zip_high_double(vec_double a, vec_double b) { return (void)a, b; }
+FORCE_INLINE vec_float evens_float(vec_float a, vec_float b) { return (void)b, a; }
+FORCE_INLINE vec_double evens_double(vec_double a, vec_double b) { return (void)b, a; }
 FORCE_INLINE vec_float larger_float(vec_float a, vec_float b) { return (b > a) | (b != b) ? b : a; }
 FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
     return (b > a) | (b != b) ? b : a;
