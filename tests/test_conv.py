@@ -248,6 +248,29 @@ def test_rows_of_every_stride(backend, rng, stride, width, dtype):
         assert_close(got, want, length=45, scale=8)
 
 
+# A row of windows over all channels is larger than a slab: they come in parts, the last one smaller.
+@pytest.mark.parametrize("channels, outputs", [(101, 3), (61, 19), (53, 40)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"stride": 2, "padding": (2, 1, 3)},
+        {"padding": (4, 1, 2), "dilation": (2, 1, 2)},
+        {"stride": (1, 2, 3)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_channels_in_parts(backend, rng, channels, outputs, window, dtype):
+    x = hostile.normal(rng, (2, channels, 9, 13, 41), dtype)
+    weight = hostile.normal(rng, (outputs, channels, 5, 3, 7), dtype)
+    bias = hostile.normal(rng, (outputs,), dtype)
+    got = voxkern.conv3d(x, weight, bias, algorithm="direct", **window)
+    want = reference.conv3d(*widened(x, weight, bias), **window)
+    assert_close(got, want, length=105 * channels, scale=8)
+    plan = voxkern.ConvPlan(weight, bias, algorithm="direct", activation="relu", **window)
+    np.testing.assert_array_equal(plan(x), np.maximum(got, 0))
+
+
 # Tiles of vectors of output channels: strides and short rows choose them.
 @pytest.mark.parametrize("outputs", [16, 17, 67])
 @pytest.mark.parametrize("width", [1, 5, 14, 29])

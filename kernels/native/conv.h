@@ -49,13 +49,15 @@ typedef struct {
     Axis axis[3];
     ptrdiff_t batch, groups;
     ptrdiff_t inputs, outputs;       /* channels per group */
+    ptrdiff_t part, parts;           /* inputs of a slab; slabs one after the other for one block */
+    ptrdiff_t kept;                  /* sums of a block, from one of these slabs to the next */
     ptrdiff_t taps, terms;           /* of the kernel; inputs * taps */
     ptrdiff_t rows, row_blocks;      /* the most channels of a tile; the tiles of a group's */
     ptrdiff_t least_rows, more_rows; /* the fewest; how many tiles have one more */
     ptrdiff_t chunk, chunks;         /* blocks of rows of a work item, and items per block */
     ptrdiff_t panel;                 /* blocks of rows whose weights stay in the cache together */
     ptrdiff_t block;                 /* terms per partial sum */
-    ptrdiff_t *offset;               /* [terms] */
+    ptrdiff_t *offset;               /* [terms of a slab] */
     ptrdiff_t plane_size;            /* slab elements of one plane along D: its H and W planes */
     ptrdiff_t slab_size;             /* elements of a slab */
     const void *x, *bias;
@@ -105,8 +107,14 @@ static ptrdiff_t plane_length(const Axis *a, ptrdiff_t block) {
 
 static ptrdiff_t slab_elements(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x) {
     const Axis *a = c->axis;
-    return c->inputs * a[0].planes * plane_length(a, z) * a[1].planes * plane_length(a + 1, y) *
+    return c->part * a[0].planes * plane_length(a, z) * a[1].planes * plane_length(a + 1, y) *
            a[2].planes * plane_length(a + 2, x);
+}
+
+/* Sums of a block that wait for the next part of the channels. */
+static ptrdiff_t kept_sums(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, ptrdiff_t lanes) {
+    if (c->tall) return z * y * x * ceil_div(c->outputs, lanes) * lanes;
+    return z * c->outputs * ((y - 1) * (x + c->axis[2].span) + x + 3 * lanes);
 }
 
 /* Cycles per output position of a block, roughly: only the order of the costs matters. A vector
@@ -114,12 +122,14 @@ static ptrdiff_t slab_elements(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_
    taken, or most of a cycle if they are gathered one by one. */
 static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, ptrdiff_t lanes) {
     const Axis *w = c->axis + 2;
-    double elements = (double)slab_elements(c, z, y, x);
+    double parts = (double)ceil_div(c->inputs, c->part);
+    double elements = (double)slab_elements(c, z, y, x) * parts;
     ptrdiff_t step = w->step / w->spread;
     double element = step == 1 ? 0.15 : step == 2 || step == 4 ? 0.2 : 0.7;
     double packed = elements * (element + 8.0 / (double)plane_length(w, x));
     double positions = (double)y * (double)x, outputs = (double)c->outputs,
            terms = (double)c->terms;
+    packed += (parts - 1) * positions * (double)z * outputs * 3 / (double)lanes;
     if (c->channels) return elements / (positions * (double)z);
     if (c->tall) {
         ptrdiff_t run = w->spread == 1 && w->span == 0 ? y * x : x, tiles = ceil_div(run, TALL);
@@ -132,7 +142,7 @@ static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, p
     }
     double line = (double)ceil_div((y - 1) * (x + w->span) + x, lanes);
     /* Rows that do not follow one another are written in pieces: past the cache, in broken lines. */
-    double pieces = w->span && y > 1 ? (c->past_cache ? 1 : 0.3) * outputs : 0;
+    double pieces = w->span && c->axis[1].count > 1 ? (c->past_cache ? 1 : 0.3) * outputs : 0;
     return packed / (positions * (double)z) + 0.5 * line * terms * outputs / positions + pieces;
 }
 
@@ -155,25 +165,50 @@ static void set_block(Axis *a, ptrdiff_t most) {
     a->length = plane_length(a, a->block);
 }
 
+/* The inputs whose slab fits the budget: all; with `split` else a part, beside the sums that are kept
+   then; 0 if none do. */
+static ptrdiff_t fitting_part(Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, ptrdiff_t lanes,
+                              ptrdiff_t budget, int split) {
+    c->part = 1;
+    ptrdiff_t channel = slab_elements(c, z, y, x);
+    if (channel * c->inputs <= budget) return c->inputs;
+    ptrdiff_t left = budget - kept_sums(c, z, y, x, lanes);
+    return split && left >= channel ? even_block(c->inputs, left / channel) : 0;
+}
+
 /* Choose the cheapest block whose slab has at most `budget` elements; one output if none has. Along
-   H, of 1, 2, 3, 5, 8, 12, 18 ... blocks: to try every size takes longer than a small convolution,
-   and lowers the estimate by .1 %. */
-static double plan_blocks(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
+   W, all outputs or as many as have room for all inputs. Along H, of 1, 2, 3, 5, 8, 12, 18 ...
+   blocks: to try every size takes longer than a small convolution, and lowers the estimate by .1 %.
+   With `split`, the inputs may come in parts. */
+static double plan_blocks(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int split) {
     Axis *a = c->axis;
-    ptrdiff_t best[3] = {1, 1, 1}, x = a[2].count;
-    while (x > lanes && (x > 4096 || slab_elements(c, 1, 1, x) > budget)) x = ceil_div(x, 2);
-    best[2] = x;
-    double lowest = block_cost(c, 1, 1, x, lanes);
-    for (ptrdiff_t z = 8; z > 0; z--) {
-        z = even_block(a->count, z);
-        for (ptrdiff_t n = 1; n <= a[1].count; n += (n + 1) / 2) {
-            ptrdiff_t y = ceil_div(a[1].count, n);
-            if (slab_elements(c, z, y, x) > budget) continue;
-            double cost = block_cost(c, z, y, x, lanes);
-            if (cost < lowest) lowest = cost, best[0] = z, best[1] = y;
+    ptrdiff_t best[3] = {1, 1, 1}, x = even_block(a[2].count, 4096), shortest = x, part;
+    c->part = c->inputs;
+    while (shortest > lanes && slab_elements(c, 1, 1, shortest) > budget)
+        shortest = ceil_div(shortest, 2);
+    best[2] = shortest;
+    part = fitting_part(c, 1, 1, shortest, lanes, budget, split);
+    if (part == 0) part = split ? 1 : c->inputs;
+    c->part = part;
+    double lowest = block_cost(c, 1, 1, shortest, lanes);
+    for (x = split ? x : shortest;; x = shortest) {
+        for (ptrdiff_t z = 8; z > 0; z--) {
+            z = even_block(a->count, z);
+            for (ptrdiff_t n = 1; n <= a[1].count; n += (n + 1) / 2) {
+                ptrdiff_t y = ceil_div(a[1].count, n);
+                c->part = fitting_part(c, z, y, x, lanes, budget, split);
+                if (c->part == 0) continue;
+                double cost = block_cost(c, z, y, x, lanes);
+                if (cost < lowest)
+                    lowest = cost, best[0] = z, best[1] = y, best[2] = x, part = c->part;
+            }
         }
+        if (x == shortest) break;
     }
     for (int i = 0; i < 3; i++) set_block(a + i, best[i]);
+    c->part = part;
+    c->parts = ceil_div(c->inputs, part);
+    c->kept = c->parts > 1 ? kept_sums(c, best[0], best[1], best[2], lanes) : 0;
     return lowest;
 }
 
@@ -184,7 +219,7 @@ static void size_slab(Conv *c, ptrdiff_t lanes) {
     if (c->plane_size >= 16 * lanes) c->plane_size = ((c->plane_size / lanes + 1) | 1) * lanes;
     /* The last vector may reach past the end. */
     c->slab_size =
-        ceil_div(c->inputs * a[0].planes * a[0].length * c->plane_size, lanes) * lanes + lanes;
+        ceil_div(c->part * a[0].planes * a[0].length * c->plane_size, lanes) * lanes + lanes;
 }
 
 /* Output channel of a group at which a block of rows begins. Blocks of rows differ by one at most;
@@ -203,8 +238,9 @@ static void plan_rows(Conv *c, ptrdiff_t lanes) {
     c->least_rows = c->tall ? most : c->outputs / c->row_blocks;
     c->more_rows = c->tall ? 0 : c->outputs % c->row_blocks;
     ptrdiff_t shared = c->axis[2].planes == 1 ? c->axis[2].taps : 1;
-    c->block = c->row_blocks == 1 || c->tall || shared > 3 ? MOST_TERMS : 128 * shared;
-    c->panel = PANEL / (c->rows * c->terms);
+    ptrdiff_t most_terms = c->row_blocks == 1 || c->tall || shared > 3 ? MOST_TERMS : 128 * shared;
+    c->block = even_block(c->part * c->taps, most_terms);
+    c->panel = PANEL / (c->rows * c->part * c->taps);
     if (c->panel > c->row_blocks) c->panel = c->row_blocks;
     if (c->panel < 1) c->panel = 1;
 }
@@ -230,7 +266,7 @@ static int plan_depthwise(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     set_layout(c, WHOLE, 0);
     c->channels = c->groups;
     c->groups = ceil_div(c->channels, lanes);
-    plan_blocks(c, lanes, budget / lanes);
+    plan_blocks(c, lanes, budget / lanes, 0);
     if (slab_elements(c, a[0].block, a[1].block, a[2].block) > budget / lanes) {
         c->groups = c->channels, c->channels = 0;
         return 0;
@@ -256,20 +292,21 @@ static void plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int columns) {
     Axis *a = c->axis;
     merge_axes(a);
     if (!columns && plan_depthwise(c, lanes, budget)) return;
+    int trivial = is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2);
     for (int i = 0; i < 3; i++) plan_axis(a + i, PER_TAP);
     double cost[8];
     int best = 0;
     for (int i = 0; i < (dilated ? 8 : 4) && !columns; i++) {
         set_candidate(c, i);
-        cost[i] = plan_blocks(c, lanes, budget);
+        cost[i] = plan_blocks(c, lanes, budget, !trivial);
         if (cost[i] < cost[best]) best = i;
     }
     if (!columns) set_candidate(c, best);
-    plan_blocks(c, lanes, budget);
+    plan_blocks(c, lanes, budget, !trivial);
     size_slab(c, lanes);
     plan_rows(c, lanes);
-    c->in_place = !c->tall && is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2) &&
-                  a[0].size == 1 && a[1].size == 1 && a[2].size >= lanes && c->row_blocks <= 2;
+    c->in_place = !c->tall && trivial && a[0].size == 1 && a[1].size == 1 && a[2].size >= lanes &&
+                  c->row_blocks <= 2;
     if (c->in_place) c->slab_size = 0;
 }
 
@@ -284,7 +321,7 @@ static ptrdiff_t term_offset(const Conv *c, ptrdiff_t i, ptrdiff_t d, ptrdiff_t 
 
 static void fill_offsets(const Conv *c) {
     ptrdiff_t *offset = c->offset;
-    for (ptrdiff_t i = 0; i < c->inputs; i++)
+    for (ptrdiff_t i = 0; i < c->part; i++)
         for (ptrdiff_t d = 0; d < c->axis[0].taps; d++)
             for (ptrdiff_t h = 0; h < c->axis[1].taps; h++)
                 for (ptrdiff_t w = 0; w < c->axis[2].taps; w++)
@@ -293,6 +330,7 @@ static void fill_offsets(const Conv *c) {
 
 typedef struct {
     ptrdiff_t n, g, chunk, start[3], count[3];
+    ptrdiff_t part; /* of the inputs, the one in the slab */
 } Item;
 
 /* Which block an item is: sample, group, output channels, and outputs along each axis. */
@@ -305,6 +343,7 @@ static Item find_item(const Conv *c, ptrdiff_t index) {
         item.count[i] = smaller(a->block, a->count - item.start[i]);
     }
     item.g = index % c->groups, item.n = index / c->groups;
+    item.part = 0;
     return item;
 }
 

@@ -50,7 +50,7 @@ static void plan_gradient(Gradient *q, ptrdiff_t lanes, ptrdiff_t budget, ptrdif
     c->in_place = is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2);
     q->along_positions = lanes_along_positions(c, a[1].count * a[2].count, lanes);
     set_layout(c, q->along_positions ? PER_TAP : WHOLE, !q->along_positions);
-    plan_blocks(c, lanes, budget);
+    plan_blocks(c, lanes, budget, 0);
     size_slab(c, lanes);
     if (c->in_place) c->slab_size = 0;
     q->out_chunk = widest;

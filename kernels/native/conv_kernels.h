@@ -340,11 +340,12 @@ static void SIMD(write_pieces)(const Conv *c, const Piece *piece, int pieces, co
 /* Sums of one block of rows for a stretch, at most. */
 enum { SIMD(sums) = (ROWS * STRETCH > 8 * TALL ? ROWS * STRETCH : 8 * TALL) * SIMD(lanes) };
 
-/* Scratch elements that one item needs: a slab, sums for a panel, and two blocks of rows. */
+/* Scratch elements that one item needs: a slab, two blocks of rows, and sums of terms before. */
 static ptrdiff_t SIMD(scratch_size)(const Conv *c) {
     if (c->channels)
         return c->slab_size + (MOST_TURNED + c->axis[2].block) * SIMD(lanes) + LINE / sizeof(REAL);
-    return c->slab_size + (c->panel + 2) * SIMD(sums) + LINE / sizeof(REAL);
+    ptrdiff_t before = c->parts > 1 ? c->kept : c->terms > c->block ? c->panel * SIMD(sums) : 0;
+    return c->slab_size + 2 * SIMD(sums) + before + LINE / sizeof(REAL);
 }
 
 /* Bring the sums of a stretch to their places: those of `rows` channels, one after the other, or of
@@ -363,30 +364,33 @@ static void SIMD(deliver)(const Conv *c, const Stretch *s, ptrdiff_t rows, ptrdi
         SIMD(write_pieces)(c, s->piece, s->pieces, sums + r * n, out + r * c->out_channel);
 }
 
-/* A stretch of a line, for some blocks of channels. All read the same input, which stays in the
-   first-level cache; the weights come from the second. */
-static void SIMD(stretch)(const Conv *c, ptrdiff_t g, ptrdiff_t block, ptrdiff_t end,
-                          const Stretch *s, const REAL *in, REAL *out, REAL *sums) {
+/* A stretch of a line, for some blocks of channels and a part of the terms. All read the same
+   input, which stays in the first-level cache; the weights come from the second. `line` has room for
+   the sums of two blocks, `sums` is where those of terms before are; the end of these. */
+static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptrdiff_t end,
+                           const Stretch *s, const REAL *in, REAL *out, REAL *line, REAL *sums) {
     enum { L = SIMD(lanes) };
-    ptrdiff_t n = s->vectors * L;
-    REAL *line = sums + c->panel * SIMD(sums), *turned = line + SIMD(sums);
+    ptrdiff_t n = s->vectors * L, begin = item->part * c->part * c->taps;
+    ptrdiff_t stop = smaller(begin + c->part * c->taps, c->terms);
+    REAL *partial = sums;
     int whole = s->pieces == 1 && s->piece->count == n && c->axis[2].out_step == 1 &&
                 !c->activation && !c->tall;
-    for (ptrdiff_t k = 0; k < c->terms; k += c->block) {
-        int last = k + c->block >= c->terms;
-        REAL *partial = sums;
-        for (ptrdiff_t b = block; b < end; b++, partial += SIMD(sums)) {
+    for (ptrdiff_t k = begin; k < stop; k += c->block) {
+        ptrdiff_t terms = smaller(c->block, stop - k);
+        int last = k + terms == c->terms;
+        partial = sums;
+        for (ptrdiff_t b = block; b < end; b++) {
             ptrdiff_t first = first_row(c, b), rows = first_row(c, b + 1) - first;
-            ptrdiff_t o = g * c->outputs + first;
+            ptrdiff_t o = item->g * c->outputs + first;
             ptrdiff_t width = c->tall ? ceil_div(rows, L) * L : rows;
             REAL bias[ROWS + 2 * L];
             SIMD(Tile)
             t = {.in = in,
-                 .offset = c->offset + k,
+                 .offset = c->offset + (k - begin),
                  .spread = c->axis[2].spread,
-                 .weight = (const REAL *)c->packed + (g * c->row_blocks + b) * c->rows * c->terms +
-                           k * width,
-                 .terms = last ? c->terms - k : c->block,
+                 .weight = (const REAL *)c->packed +
+                           (item->g * c->row_blocks + b) * c->rows * c->terms + k * width,
+                 .terms = terms,
                  .partial = k ? partial : NULL,
                  .to = last ? line : partial,
                  .partial_row = n,
@@ -403,14 +407,17 @@ static void SIMD(stretch)(const Conv *c, ptrdiff_t g, ptrdiff_t block, ptrdiff_t
             if (c->tall) SIMD(tall_tiles)(s, width, t);
             else SIMD(any_tile)(rows, s->vectors, &t);
             if (last && !whole)
-                SIMD(deliver)(c, s, rows, width, line, turned, out + o * c->out_channel);
+                SIMD(deliver)(c, s, rows, width, line, line + SIMD(sums), out + o * c->out_channel);
+            partial += c->tall ? s->count * width : rows * n;
         }
     }
+    return partial;
 }
 
-/* A plane along D of a block of outputs, for some blocks of channels. */
-static void SIMD(conv_plane)(const Conv *c, const Item *item, ptrdiff_t block, ptrdiff_t end,
-                             const REAL *in, REAL *out, REAL *sums) {
+/* A plane along D of a block of outputs, for some blocks of channels. The end of the sums that are
+   kept. */
+static REAL *SIMD(conv_plane)(const Conv *c, const Item *item, ptrdiff_t block, ptrdiff_t end,
+                              const REAL *in, REAL *out, REAL *line, REAL *sums) {
     enum { L = SIMD(lanes) };
     const Axis *h = c->axis + 1, *w = c->axis + 2;
     ptrdiff_t length = (item->count[1] - 1) * line_pitch(c, item) + item->count[2];
@@ -421,8 +428,11 @@ static void SIMD(conv_plane)(const Conv *c, const Item *item, ptrdiff_t block, p
     for (ptrdiff_t v = 0; v < length; v += s.next) {
         if (c->tall) find_tall(c, item, v, length, L, &s);
         else find_wide(c, item, v, head, length, L, WIDTH(c->rows), &s);
-        if (s.pieces) SIMD(stretch)(c, item->g, block, end, &s, in + s.start, out, sums);
+        if (!s.pieces) continue;
+        REAL *kept = SIMD(stretch)(c, item, block, end, &s, in + s.start, out, line, sums);
+        if (c->parts > 1) sums = kept;
     }
+    return sums;
 }
 
 /* Depthwise: a row of the input, or of what is turned already, into the slab. */
@@ -571,17 +581,21 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
         SIMD(depthwise_item)(c, &item, scratch);
         return;
     }
-    const REAL *x = (const REAL *)c->x +
-                    (item.n * c->groups + item.g) * c->inputs * a[0].size * a[1].size * a[2].size;
-    if (!c->in_place) SIMD(pack_slab)(c, &item, c->inputs, x, scratch);
-    const REAL *in = c->in_place ? x + item.start[2] : scratch;
-    ptrdiff_t b = item.chunk * c->chunk, end = smaller(b + c->chunk, c->row_blocks);
-    for (; b < end; b += c->panel)
-        for (ptrdiff_t z = 0; z < item.count[0]; z++) {
-            REAL *out =
-                (REAL *)c->out + item.n * c->out_batch + (item.start[0] + z) * a[0].out_step;
-            SIMD(conv_plane)(c, &item, b, smaller(b + c->panel, end),
-                             in + z * a[0].spread * c->plane_size, out, scratch + c->slab_size);
-        }
+    ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
+    const REAL *x = (const REAL *)c->x + (item.n * c->groups + item.g) * c->inputs * volume;
+    REAL *line = scratch + c->slab_size;
+    for (; item.part < c->parts; item.part++, x += c->part * volume) {
+        ptrdiff_t inputs = smaller(c->part, c->inputs - item.part * c->part);
+        if (!c->in_place) SIMD(pack_slab)(c, &item, inputs, x, scratch);
+        const REAL *in = c->in_place ? x + item.start[2] : scratch;
+        REAL *sums = line + 2 * SIMD(sums);
+        ptrdiff_t b = item.chunk * c->chunk, end = smaller(b + c->chunk, c->row_blocks);
+        for (; b < end; b += c->panel)
+            for (ptrdiff_t z = 0; z < item.count[0]; z++)
+                sums = SIMD(conv_plane)(
+                    c, &item, b, smaller(b + c->panel, end), in + z * a[0].spread * c->plane_size,
+                    (REAL *)c->out + item.n * c->out_batch + (item.start[0] + z) * a[0].out_step,
+                    line, sums);
+    }
     if (c->past_cache) stream_end();
 }

@@ -56,11 +56,11 @@ static void plan_transposed(Transposed *t, ptrdiff_t lanes, ptrdiff_t budget) {
         a[0].size = a[0].count = 1;
     }
     set_layout(c, PER_TAP, 0);
-    double cost = plan_blocks(c, lanes, budget);
+    double cost = plan_blocks(c, lanes, budget, 0);
     set_layout(c, SPLIT, 0);
-    if (plan_blocks(c, lanes, budget) > cost && a[2].span) {
+    if (plan_blocks(c, lanes, budget, 0) > cost && a[2].span) {
         set_layout(c, PER_TAP, 0);
-        plan_blocks(c, lanes, budget);
+        plan_blocks(c, lanes, budget, 0);
     }
     size_slab(c, lanes);
     plan_rows(c, lanes);
