@@ -16,7 +16,8 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t *shift
     ctypedef struct Conv:
         Axis axis[3]
-        Py_ssize_t batch, groups, inputs, outputs, taps, terms, rows, row_blocks, chunk, chunks
+        Py_ssize_t batch, groups, inputs, outputs, part, taps, terms
+        Py_ssize_t rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel, channels
         int activation, past_cache, tall
@@ -89,18 +90,25 @@ cdef enum:
 
 
 cdef int make_tables(Conv *c) except -1:
-    """Room for what the axes and the sum need; `free_tables` gives it back, after an error too."""
+    """Room for what the axes need; `free_tables` gives it back, after an error too."""
     cdef int i
     c.taps = c.axis[0].taps * c.axis[1].taps * c.axis[2].taps
     c.terms = c.inputs * c.taps
-    c.offset = <Py_ssize_t *> malloc(c.terms * sizeof(Py_ssize_t))
     for i in range(3):
         c.axis[i].offset = <Py_ssize_t *> malloc(4 * c.axis[i].taps * sizeof(Py_ssize_t))
-        if c.offset == NULL or c.axis[i].offset == NULL:
+        if c.axis[i].offset == NULL:
             raise MemoryError("no memory for the tables of a convolution")
         c.axis[i].origin = c.axis[i].offset + c.axis[i].taps
         c.axis[i].plane = c.axis[i].origin + c.axis[i].taps
         c.axis[i].shift = c.axis[i].plane + c.axis[i].taps
+    return 0
+
+
+cdef int make_offsets(Conv *c) except -1:
+    """The same for the terms of a convolution that is planned."""
+    c.offset = <Py_ssize_t *> malloc(c.part * c.taps * sizeof(Py_ssize_t))
+    if c.offset == NULL:
+        raise MemoryError("no memory for the offsets of a convolution")
     return 0
 
 
@@ -177,6 +185,7 @@ cdef int run(Conv *c, real sample, int columns) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
     cdef int threads = useful_threads(work(c))
     cdef Py_ssize_t blocks, items, size = plan_scratch(c, sample, columns), weights = 0
+    make_offsets(c)
     fill_offsets(c)
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     share_rows(c, blocks, threads)
@@ -269,7 +278,7 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
         threads = useful_threads(work(&c), threads)
         taps = c.axis[0].taps + c.axis[1].taps + c.axis[2].taps
         size = threads * size + packed_size(&c)
-        return size * itemsize + (c.terms + 4 * taps) * sizeof(Py_ssize_t)
+        return size * itemsize + (c.part * c.taps + 4 * taps) * sizeof(Py_ssize_t)
     finally:
         free_tables(&c)
 
@@ -334,6 +343,7 @@ cdef int run_transposed(Transposed *t, real sample) except -1:
     cdef int threads = useful_threads(c.batch * c.groups * c.outputs * c.axis[0].size
                                       * c.axis[1].size * c.axis[2].size * c.terms // PRODUCTS)
     cdef Py_ssize_t block, blocks, items, item, size
+    make_offsets(c)
     fill_phases(t)
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     share_rows(c, blocks, threads)
@@ -456,6 +466,7 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
             plan_gradient(&q, lanes_float, SLAB_BYTES // sizeof(real), widest_tile_float())
         else:
             plan_gradient(&q, lanes_double, SLAB_BYTES // sizeof(real), widest_tile_double())
+        make_offsets(c)
         fill_offsets(c)
         run_gradient[real](&q, &out[0, 0, 0, 0, 0], out.size)
     finally:
