@@ -147,11 +147,19 @@ static void SIMD(pack_weights)(const Conv *c, ptrdiff_t block, REAL *packed) {
     ptrdiff_t g = block / c->row_blocks, b = block % c->row_blocks;
     ptrdiff_t first = first_row(c, b), rows = first_row(c, b + 1) - first;
     const REAL *weight = (const REAL *)c->weight + (g * c->outputs + first) * c->terms;
-    packed += block * c->rows * c->terms;
+    packed += block * c->rows * c->weights;
     if (c->channels) {
         ptrdiff_t left = c->channels - block * c->rows;
         SIMD(turn)(smaller(left, c->rows), c->terms,
                    (const REAL *)c->weight + block * c->rows * c->terms, c->terms, packed, c->rows);
+        return;
+    }
+    if (c->dots) {
+        enum { L = SIMD(lanes) };
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t k = 0; k < c->terms; k += L * c->taps)
+                SIMD(turn)(smaller(L, c->terms / c->taps - k / c->taps), c->taps,
+                           weight + r * c->terms + k, c->taps, packed + k * rows + r * L, rows * L);
         return;
     }
     if (c->tall) {
@@ -344,6 +352,9 @@ enum { SIMD(sums) = (ROWS * STRETCH > 8 * TALL ? ROWS * STRETCH : 8 * TALL) * SI
 static ptrdiff_t SIMD(scratch_size)(const Conv *c) {
     if (c->channels)
         return c->slab_size + (MOST_TURNED + c->axis[2].block) * SIMD(lanes) + LINE / sizeof(REAL);
+    if (c->dots)
+        return c->slab_size + (c->kept + MOST_TURNED + 1) * SIMD(lanes) + LINE / sizeof(REAL) +
+               c->axis[0].block * c->axis[1].block * c->axis[2].block;
     ptrdiff_t before = c->parts > 1 ? c->kept : c->terms > c->block ? c->panel * SIMD(sums) : 0;
     return c->slab_size + 2 * SIMD(sums) + before + LINE / sizeof(REAL);
 }
@@ -572,6 +583,8 @@ static void SIMD(depthwise_item)(const Conv *c, const Item *item, REAL *slab) {
         }
 }
 
+#include "conv_dots_kernels.h"
+
 /* Compute one work item: a block of outputs of a chunk of channels. */
 static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     Item item = find_item(c, index);
@@ -579,6 +592,10 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     scratch += (LINE - (size_t)scratch % LINE) % LINE / sizeof(REAL);
     if (c->channels) {
         SIMD(depthwise_item)(c, &item, scratch);
+        return;
+    }
+    if (c->dots) {
+        SIMD(dots_item)(c, &item, scratch);
         return;
     }
     ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
