@@ -271,6 +271,44 @@ def test_channels_in_parts(backend, rng, channels, outputs, window, dtype):
     np.testing.assert_array_equal(plan(x), np.maximum(got, 0))
 
 
+# Vectors of input channels: few outputs of many channels, narrow or strided.
+@pytest.mark.parametrize(("channels", "outputs"), [(37, 1), (64, 5), (150, 9)])
+@pytest.mark.parametrize("size", [(3, 5, 2), (4, 7, 19), (5, 3, 41)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"stride": 2, "padding": 1},
+        {"padding": 1},
+        {"stride": (1, 3, 2), "padding": (2, 3, 1), "dilation": (2, 2, 1)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lanes_of_input_channels(backend, rng, channels, outputs, size, window, dtype):
+    x = hostile.normal(rng, (2, 2 * channels, *size), dtype)
+    weight = hostile.normal(rng, (2 * outputs, channels, 3, 3, 2), dtype)
+    bias = hostile.normal(rng, (2 * outputs,), dtype)
+    got = voxkern.conv3d(x, weight, bias, groups=2, algorithm="direct", **window)
+    want = reference.conv3d(*widened(x, weight, bias), groups=2, **window)
+    assert_close(got, want, length=18 * channels, scale=8)
+    plan = voxkern.ConvPlan(weight, bias, groups=2, algorithm="direct", activation="relu", **window)
+    np.testing.assert_array_equal(plan(x), np.maximum(got, 0))
+
+
+def test_parts_and_lanes_do_not_depend_on_the_number_of_threads(backend, rng):
+    before = voxkern.get_num_threads()
+    x = hostile.normal(rng, (1, 101, 9, 13, 41), "float32")
+    for outputs in (3, 40):
+        weight = hostile.normal(rng, (outputs, 101, 5, 3, 7), "float32")
+        results = []
+        for threads in (1, 2, 3):
+            voxkern.set_num_threads(threads)
+            results.append(voxkern.conv3d(x, weight, stride=2, algorithm="direct"))
+        voxkern.set_num_threads(before)
+        assert_exact(results[0], results[1])
+        assert_exact(results[0], results[2])
+
+
 # Tiles of vectors of output channels: strides and short rows choose them.
 @pytest.mark.parametrize("outputs", [16, 17, 67])
 @pytest.mark.parametrize("width", [1, 5, 14, 29])

@@ -169,7 +169,7 @@ def test_weights_are_packed_once_for_every_layout(rng, algorithm, dtype):
         x = hostile.normal(rng, (1, 12, *size), dtype)
         assert_exact(plan(x), voxkern.conv2d(x, weight, padding=1, algorithm=algorithm))
         assert_exact(plan(x), voxkern.conv2d(x, weight, padding=1, algorithm=algorithm))
-    assert 1 <= len(plan._kept) <= 4
+    assert 1 <= len(plan._kept) <= 5
 
 
 def test_few_weights_are_packed_in_the_call(rng):

@@ -16,11 +16,11 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t *shift
     ctypedef struct Conv:
         Axis axis[3]
-        Py_ssize_t batch, groups, inputs, outputs, part, taps, terms
+        Py_ssize_t batch, groups, inputs, outputs, part, taps, terms, weights
         Py_ssize_t rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel, channels
-        int activation, past_cache, tall, flipped
+        int activation, past_cache, tall, dots, flipped
         double slope
         const void *x
         const void *weight
@@ -207,7 +207,7 @@ cdef Py_ssize_t plan_scratch(Columns *q, real sample, int forced) noexcept:
 
 
 cdef Py_ssize_t packed_size(const Conv *c) noexcept:
-    return c.groups * c.row_blocks * c.rows * c.terms
+    return c.groups * c.row_blocks * c.rows * c.weights
 
 
 cdef void pack_block(const Columns *q, Py_ssize_t block, real *packed) noexcept nogil:
@@ -388,7 +388,7 @@ def packing(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssiz
     try:
         plan_shapes(&q, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
                     algorithm, itemsize)
-        layout = 2 + q.kind if q.kind else 2 if c.channels else c.tall
+        layout = 2 + q.kind if q.kind else 5 if c.dots else 2 if c.channels else c.tall
         return layout, packed_size(c) if packed_size(c) > FEW_WEIGHTS else 0
     finally:
         free_tables(c)

@@ -163,6 +163,8 @@ static void size_columns(Columns *q, ptrdiff_t lanes, ptrdiff_t most_elements) {
     c->rows = even_block(c->outputs, most);
     if (by_channel) c->rows = round_up(c->rows, lanes);
     c->row_blocks = ceil_div(c->outputs, c->rows);
+    c->weights = c->terms;
+    c->dots = 0;
     q->width = by_channel ? ROWS : 2 * lanes;
     q->part = even_block(c->terms, PART);
     ptrdiff_t sums = smaller(c->rows * c->row_blocks, most_elements / q->width);
@@ -195,9 +197,12 @@ static double slab_cost(const Conv *c, double estimate, ptrdiff_t lanes) {
 /* Plan a convolution: in columns if `forced`, or if that is cheaper than a slab. */
 static void plan_columns(Columns *q, ptrdiff_t lanes, ptrdiff_t budget, int forced) {
     Conv *c = &q->conv;
+    ptrdiff_t inputs = c->inputs; /* of a slab they may be vectors */
     double lowest = slab_cost(c, plan(c, lanes, budget), lanes), cost;
+    ptrdiff_t planned = c->inputs;
     int kind = 0, divided = 0;
     if (c->channels && !forced) return;
+    c->inputs = inputs;
     if (c->channels) c->groups = c->channels, c->channels = 0;
     for (int i = 0; i < 4; i++) {
         set_kind(q, i % 2 ? BY_CHANNEL : BY_POSITION, i / 2);
@@ -206,6 +211,7 @@ static void plan_columns(Columns *q, ptrdiff_t lanes, ptrdiff_t budget, int forc
     }
     set_kind(q, kind, divided);
     if (kind) size_columns(q, lanes, budget / 2);
+    else c->inputs = planned;
 }
 
 #define REAL float

@@ -148,6 +148,20 @@ static void SIMD(turn_exact)(ptrdiff_t rows, ptrdiff_t n, const REAL *from, ptrd
     SIMD(turn_squares)(1, rows, n, from, from_row, to, to_row);
 }
 
+/* The weights of pack_weights for lanes of input channels. */
+static void SIMD(pack_dots)(const Conv *c, ptrdiff_t g, ptrdiff_t first, ptrdiff_t rows,
+                            REAL *packed) {
+    enum { L = SIMD(lanes) };
+    ptrdiff_t taps = c->taps, inputs = c->terms / taps, step = rows * L;
+    ptrdiff_t input = c->flipped ? c->outputs * taps : taps, row = c->flipped ? taps : c->terms;
+    const REAL *weight = (const REAL *)c->weight + g * c->outputs * c->terms + first * row;
+    if (c->flipped) packed += (taps - 1) * step, step = -step; /* from the last tap on */
+    for (ptrdiff_t i = 0; i < inputs; i += L, packed += taps * rows * L)
+        for (ptrdiff_t r = 0; r < rows; r++)
+            SIMD(turn)(smaller(L, inputs - i), taps, weight + i * input + r * row, input,
+                       packed + r * L, step);
+}
+
 /* The same as pack_weights where they are flipped. Backwards, each tap before the one before it. */
 static void SIMD(pack_flipped)(const Conv *c, ptrdiff_t g, ptrdiff_t first, ptrdiff_t rows,
                                REAL *packed) {
@@ -172,13 +186,17 @@ static void SIMD(pack_weights)(const Conv *c, ptrdiff_t block, REAL *packed) {
     ptrdiff_t g = block / c->row_blocks, b = block % c->row_blocks;
     ptrdiff_t first = first_row(c, b), rows = first_row(c, b + 1) - first;
     const REAL *weight = (const REAL *)c->weight + (g * c->outputs + first) * c->terms;
-    packed += block * c->rows * c->terms;
+    packed += block * c->rows * c->weights;
     if (c->channels) {
         ptrdiff_t left = c->channels - block * c->rows;
         ptrdiff_t row = c->flipped ? -c->rows : c->rows;
         if (c->flipped) packed += (c->terms - 1) * c->rows;
         SIMD(turn)(smaller(left, c->rows), c->terms,
                    (const REAL *)c->weight + block * c->rows * c->terms, c->terms, packed, row);
+        return;
+    }
+    if (c->dots) {
+        SIMD(pack_dots)(c, g, first, rows, packed);
         return;
     }
     if (c->flipped) {
@@ -380,6 +398,9 @@ enum { SIMD(sums) = (ROWS * STRETCH > 8 * TALL ? ROWS * STRETCH : 8 * TALL) * SI
 static ptrdiff_t SIMD(scratch_size)(const Conv *c) {
     if (c->channels)
         return c->slab_size + (MOST_TURNED + c->axis[2].block) * SIMD(lanes) + LINE / sizeof(REAL);
+    if (c->dots)
+        return c->slab_size + (c->kept + MOST_TURNED + 1) * SIMD(lanes) + LINE / sizeof(REAL) +
+               c->axis[0].block * c->axis[1].block * c->axis[2].block;
     ptrdiff_t before = c->parts > 1 ? c->kept : c->terms > c->block ? c->panel * SIMD(sums) : 0;
     return c->slab_size + 2 * SIMD(sums) + before + LINE / sizeof(REAL);
 }
@@ -622,6 +643,8 @@ static void SIMD(scale_item)(const Conv *c, const Item *item, const REAL *x) {
     SIMD(store_first)(out + i, SIMD(add)(last, bias), n - i);
 }
 
+#include "conv_dots_kernels.h"
+
 /* Compute one work item: a block of outputs of a chunk of channels. */
 static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     Item item = find_item(c, index);
@@ -629,6 +652,10 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     scratch += (LINE - (size_t)scratch % LINE) % LINE / sizeof(REAL);
     if (c->channels) {
         SIMD(depthwise_item)(c, &item, scratch);
+        return;
+    }
+    if (c->dots) {
+        SIMD(dots_item)(c, &item, scratch);
         return;
     }
     ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
