@@ -19,8 +19,6 @@ X86 = TARGET.endswith(("x86_64", "amd64")) and "arm64" not in TARGET
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2"]
 AVX512 = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
 GNU_FLAGS = {"v3": AVX2, "v4": [*AVX2, *AVX512]}
-# Pooling walks short rows: at W = 56 it takes 0.35 ms in 32-byte vectors and 0.50 in 64-byte ones.
-SHORT_ROWS = {"voxkern.kernels.native.v4.pool": ["-mprefer-vector-width=256"]}
 MSVC_FLAGS = {"v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
 # Contraction is off: a multiply-add is fused where the source says so and nowhere else,
 # so that a result does not change with the compiler or with the way work is split.
@@ -51,7 +49,7 @@ class BuildLevels(build_ext):
         if self.compiler.compiler_type == "msvc":
             flags = ["/O2", "/std:c11", *MSVC_FLAGS.get(level, [])]
         else:
-            flags = [*GNU, *GNU_FLAGS.get(level, []), *SHORT_ROWS.get(ext.name, [])]
+            flags = [*GNU, *GNU_FLAGS.get(level, [])]
         ext.extra_compile_args = [*flags, *self.openmp[0]]
         ext.extra_link_args = self.openmp[1]
         build_ext.build_extension(twin, ext)

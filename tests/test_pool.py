@@ -197,6 +197,49 @@ def test_long_windows_are_the_oracle(backend, rng):
     assert_close(voxkern.avg_pool2d(x, (101, 2)), reference.avg_pool2d(x, (101, 2)), 202)
 
 
+# Kernel, stride, padding, dilation: each has loops of its own, or ends of lines of its own.
+ALONG = [(2, 2, 0, 1), (3, 2, 1, 1), (3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 1, 3), (4, 3, 2, 2)]
+
+
+@pytest.mark.parametrize("window", ALONG, ids=str)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_lines_of_every_length(backend, rng, window, dtype):
+    if backend == "reference":
+        pytest.skip("the oracle has no vectors")
+    kernel, stride, padding, dilation = window
+    for width in range(dilation * (kernel - 1) + 1 - 2 * padding, 71):
+        x = hostile.with_ties(rng, (1, 2, 11, max(width, 1)), dtype)
+        x[rng.random(x.shape) < 0.2] = -np.inf
+        x[0, 1] = hostile.with_nonfinite(x[0, 1], rng)
+        along = (3, kernel), (2, stride), (1, padding), (1, dilation)
+        want = reference.max_pool2d(x, *along, return_indices=True)
+        got = voxkern.max_pool2d(x, *along, return_indices=True)
+        assert_exact(got[0], want[0])
+        assert_exact(got[1], want[1])
+        assert_exact(voxkern.max_pool2d(x, *along), want[0])
+        if dilation == 1:
+            x = hostile.normal(rng, x.shape, dtype)
+            want = reference.avg_pool2d(x.astype("f8"), *along[:3], count_include_pad=False)
+            got = voxkern.avg_pool2d(x, *along[:3], count_include_pad=False)
+            assert_close(got, want, length=15)
+            rest = x.shape[2:], *along[:3], False, False
+            want = reference.avg_pool2d_backward(got.astype("f8"), *rest)
+            assert_close(voxkern.avg_pool2d_backward(got, *rest), want, length=15)
+
+
+def test_places_further_apart_than_float32_counts(backend):
+    if backend == "reference":
+        pytest.skip("pads in memory")
+    x = np.zeros((1, 2, 2**23 + 1), "f4")
+    x[0, 1, [5, 2**22 + 3]] = 1, np.nan
+    best, places = voxkern.max_pool2d(x, 2, 2**22, return_indices=True)
+    assert_exact(best, np.array([[[0, 0]]], "f4"))
+    assert_exact(places, np.array([[[0, 2**22]]]))
+    best, places = voxkern.max_pool2d(x, (2, 7), (1, 2**22 - 3), return_indices=True)
+    assert_exact(best, np.array([[[1, np.nan, 0]]], "f4"))
+    assert_exact(places, np.array([[[2**23 + 6, 2**23 + 2**22 + 4, 2**23 - 6]]]))
+
+
 def calls(x):
     """One call of every kind on a volume."""
     size = x.shape[-3:]
@@ -220,16 +263,18 @@ def test_layout_does_not_matter(backend, rng, layout):
         assert_exact(got.astype(want.dtype), want)
 
 
-def test_threads_do_not_matter(backend, rng):
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_threads_do_not_matter(backend, rng, dtype):
     if backend == "reference":
         pytest.skip("the oracles have no threads")
-    x = hostile.normal(rng, (2, 3, 23, 31, 29), "f4")  # enough to wake a second thread
-    want = list(calls(x))
+    x = hostile.normal(rng, (2, 3, 23, 31, 29), dtype)  # enough to wake a second thread
     threads = voxkern.get_num_threads()
-    voxkern.set_num_threads(1)
     try:
-        for got, many in zip(calls(x), want):
-            assert_exact(got, many)
+        voxkern.set_num_threads(2)
+        want = list(calls(x))
+        voxkern.set_num_threads(1)
+        for got, two in zip(calls(x), want):
+            assert_exact(got, two)
     finally:
         voxkern.set_num_threads(threads)
 

@@ -232,9 +232,11 @@ static void SIMD(pool_columns)(const Pool *q, const REAL *line, ptrdiff_t lines,
 /* Means to norms: a window that was cut off counts as a whole one, as in torch. */
 static void SIMD(norm)(const Pool *q, REAL *to) {
     const REAL taps = (REAL)((double)q->v.z.kernel * q->v.y.kernel * q->v.w.kernel);
-    for (ptrdiff_t o = 0; o < q->v.w.count; o++) to[o] = to[o] * taps;
+    for (ptrdiff_t o = 0; o < q->v.w.count; o++) /* vectorised */
+        to[o] = to[o] * taps;
     if (q->kind == POOL_SQUARES)
-        for (ptrdiff_t o = 0; o < q->v.w.count; o++) to[o] = SIMD(root)(to[o]);
+        for (ptrdiff_t o = 0; o < q->v.w.count; o++) /* vectorised */
+            to[o] = SIMD(root)(to[o]);
 }
 
 /* Every POOL_PARTS-th of the rows of one plane of the output, some rows at a time: a line that was

@@ -103,7 +103,8 @@ static void SIMD(place_lines)(const REAL *volume, const Windows *v, ptrdiff_t i,
 /* places[o] = start + o * stride + the key; a key is less than 2**25. */
 static void SIMD(to_places)(const REAL *RESTRICT keys, ptrdiff_t start, ptrdiff_t stride,
                             ptrdiff_t n, long long *RESTRICT places) {
-    for (ptrdiff_t o = 0; o < n; o++) places[o] = start + o * stride + (int)keys[o];
+    for (ptrdiff_t o = 0; o < n; o++) /* vectorised */
+        places[o] = start + o * stride + (int)keys[o];
 }
 
 /* The maxima of a share of the rows of one plane of the output, and their places; the scratch is as
