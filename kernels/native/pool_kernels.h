@@ -48,6 +48,7 @@ FORCE_INLINE void SIMD(added)(const int kind, const REAL *const *rows, ptrdiff_t
     enum { L = SIMD(lanes) };
     const ptrdiff_t block = count <= POOL_LONG ? count : (ptrdiff_t)fmax(POOL_LONG, sqrt(count));
     SIMD(vec) sum[4], part[4];
+    EACH(v, vectors) sum[v] = SIMD(all)(0);
     ptrdiff_t r = 0;
     do {
         const ptrdiff_t end = smaller(count, r + block), first = r == 0;
@@ -113,7 +114,7 @@ FORCE_INLINE SIMD(vec)
     SIMD(pairs)(const int kind, const REAL *row, const ptrdiff_t kernel, const ptrdiff_t dilation) {
     enum { L = SIMD(lanes) };
     SIMD(vec) v = SIMD(all)(kind == POOL_MAX ? -(REAL)INFINITY : 0);
-    UNROLL for (ptrdiff_t t = 0; t < kernel; t++) {
+    for (ptrdiff_t t = 0; t < kernel; t++) {
         const REAL *at = row + t * dilation;
         const SIMD(vec) a = SIMD(load)(at), b = SIMD(load)(at + L);
         v = t ? SIMD(join)(kind, v, SIMD(evens)(a, b)) : SIMD(evens)(a, b);
