@@ -26,8 +26,9 @@ typedef struct {
     Windows v;
     int kind, norms; /* `norms`: the roots or sums of windows, not their means */
     int include_pad;
-    double override; /* what sums are divided by if it is not 0 */
-    const void *x, *widths;
+    double override;        /* what sums are divided by if it is not 0 */
+    const void *x, *widths; /* of the windows along a row, in elements that count */
+    const double *heights;
     void *out;
     long long *places;
     /* The scratch of one thread: `lines` lines and as many elements again for a line's phases, and

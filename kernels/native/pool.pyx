@@ -30,6 +30,7 @@ cdef extern from "pool.h" nogil:
         double override
         const void *x
         const void *widths
+        const double *heights
         void *out
         long long *places
         Py_ssize_t lines, line, phase, lead, rows, pointers
@@ -149,15 +150,19 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
     cdef real *lines = <real *>malloc((threads * size + v.w.count) * sizeof(real))
     cdef const real **pointers = <const real **>malloc(threads * q.pointers * sizeof(real *))
     cdef real *widths = lines + threads * size
-    if lines == NULL or pointers == NULL:
+    cdef double *heights = <double *>malloc(v.y.count * sizeof(double))
+    if lines == NULL or pointers == NULL or heights == NULL:
         free(lines)
         free(pointers)
+        free(heights)
         raise MemoryError(f"no memory for {threads} threads' rows of {v.w.size} elements")
     for o in range(threads * size):  # the padding among them
         lines[o] = -INFINITY if kind == POOL_MAX else 0
     for o in range(v.w.count):
         widths[o] = 1 if override else axis_divisor(&v.w, o, include_pad)
-    q.widths = widths
+    for o in range(v.y.count):
+        heights[o] = 1 if override else axis_divisor(&v.y, o, include_pad)
+    q.widths, q.heights = widths, heights
     for item in prange(v.channels * v.z.count * POOL_PARTS, nogil=True, num_threads=threads):
         if real is float:
             pool_part_float(&q, item, lines + threadid() * size,
@@ -167,6 +172,7 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
                              pointers + threadid() * q.pointers)
     free(lines)
     free(pointers)
+    free(heights)
     return 0
 
 

@@ -248,12 +248,13 @@ static void SIMD(pool_part)(const Pool *q, ptrdiff_t item, REAL *lines, const RE
     const ptrdiff_t end = (part + 1) * v->y.count / POOL_PARTS;
     const REAL *volume =
         (const REAL *)q->x + plane / v->z.count * v->z.size * v->y.size * v->w.size;
+    const double depth = q->override ? q->override : (double)axis_divisor(&v->z, i, q->include_pad);
     for (ptrdiff_t j = part * v->y.count / POOL_PARTS; j < end; j += q->lines) {
         const ptrdiff_t count = smaller(q->lines, end - j);
         REAL *to = (REAL *)q->out + (plane * v->y.count + j) * v->w.count;
         REAL counts[POOL_LINES];
         for (ptrdiff_t k = 0; k < count && q->kind != POOL_MAX; k++)
-            counts[k] = (REAL)rows_counted(q, i, j + k);
+            counts[k] = (REAL)(depth * q->heights[j + k]);
         SIMD(pool_lines)(q, volume, i, j, count, lines, pointers);
         if (!q->spans && v->w.stride == 2) {
             SIMD(reduce_pairs)(q, lines, counts, count, to);
