@@ -73,7 +73,7 @@ class Torch:
     param_names = ("shape",)
 
     def setup(self, name):
-        torch = installed_torch()
+        self.torch = torch = installed_torch()
         self.ours = Pool()
         self.ours.setup(name)
         axes = self.ours.axes
@@ -103,4 +103,22 @@ class Torch:
         return ratio(
             lambda: self.ours.time_avg_pool(name),
             lambda: self.avg_pool(self.x, *self.window, out=self.out),
+        )
+
+    def track_max_pool_backward_ratio(self, name):
+        """Fresh results on both sides."""
+        grad, places = (array.clone() for array in self.pair)
+        theirs = getattr(self.torch.ops.aten, f"max_pool{self.ours.axes}d_with_indices_backward")
+        dilation = [1] * self.ours.axes
+        return ratio(
+            lambda: self.ours.time_max_pool_backward(name),
+            lambda: theirs(grad, self.x, *self.window, dilation, False, places),
+        )
+
+    def track_avg_pool_backward_ratio(self, name):
+        """Fresh results on both sides."""
+        theirs = getattr(self.torch.ops.aten, f"avg_pool{self.ours.axes}d_backward")
+        return ratio(
+            lambda: self.ours.time_avg_pool_backward(name),
+            lambda: theirs(self.out, self.x, *self.window, False, True, None),
         )

@@ -58,9 +58,10 @@ def max_pool3d(
     Notes
     -----
     Exact. A window with NaN gives NaN. Of equal maxima the first in row-major order counts, of
-    NaNs the last, as in torch. Without indices a window costs ``kD*kH*sW + kW`` operations, not
-    ``kD*kH*kW``; extra memory is four input rows and a pointer per row of a window, per
-    thread. Source: ``torch.nn.functional.max_pool3d``.
+    NaNs the last, as in torch. A window costs ``kD*kH*sW + kW`` operations, not ``kD*kH*kW``.
+    Extra memory per thread: two input rows with their padding, or as many as fit 16 kB, three
+    times that with indices; a pointer per row and column of a window. Where a NaN is met, indices
+    take longer. Source: ``torch.nn.functional.max_pool3d``.
 
     Examples
     --------
@@ -249,7 +250,7 @@ def avg_pool3d_backward(
     Returns
     -------
     ndarray
-        ``(N, C, *input_size)``, summed in the order of the windows.
+        ``(N, C, *input_size)``, summed over rows of windows, then along them.
     """
     return _avg_pool_backward(
         3,
