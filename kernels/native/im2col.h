@@ -221,7 +221,7 @@ static void fill_rows(const Columns *c, ptrdiff_t row, ptrdiff_t end) {
             }                                                                                      \
         }                                                                                          \
     }
-ADD_COLUMNS(float) /* vectorised */
+ADD_COLUMNS(float)  /* vectorised */
 ADD_COLUMNS(double) /* vectorised */
 #undef ADD_COLUMNS
 #endif
