@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from voxkern.kernels.jit._compile import compiled
 
 
@@ -42,14 +44,21 @@ def totals(frames, out):
 
 
 @compiled
-def largest_changes(frames, table, convex, before, out):
-    """Put the largest rises and falls of table[sum of channels] into the heaps out[0, frame]."""
+def largest_changes(frames, table, codes, cubic, lines, rising, before, out):
+    """Put the largest rises and falls of table[sum of channels] into the heaps out[0, pair].
+
+    The first frame is the one before where `before` is empty. No pixel is screened here.
+    """
+    first = 0
+    if before.size == 0:
+        first, before = 1, np.zeros(frames.shape[1], before.dtype)
     for f in range(frames.shape[0]):
         for p in range(frames.shape[1]):
             total = 0
             for c in range(frames.shape[2]):
                 total += frames[f, p, c]
-            offer(table[total] - table[before[p]], out[0, f])
+            if f >= first:
+                offer(table[total] - table[before[p]], out[0, f - first])
             before[p] = total
 
 

@@ -4,7 +4,10 @@ def totals(frames: np.ndarray, *, out: np.ndarray) -> None: ...
 def largest_changes(
     frames: np.ndarray,
     table: np.ndarray,
-    convex: bool,
+    codes: np.ndarray,
+    cubic: np.ndarray,
+    lines: np.ndarray,
+    rising: bool,
     before: np.ndarray,
     *,
     out: np.ndarray,

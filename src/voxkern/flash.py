@@ -14,6 +14,9 @@ DTYPES = ("uint8", "uint16", *_check.FLOATS)
 GROUP, GROUP_BYTES, GROUP_LARGEST = 64, 2**24, 2**19
 # Pixels under which a second thread does not pay.
 PART = 65536
+# The screen: codes lie below CODES; a cubic serves if it is as CLOSE as this part of the range.
+CODES, CLOSE = 65000, 0.02
+STEEPNESS = (1, 1.003, 1.01, 1.03, 1.1, 1.3, 2)
 
 
 def _exam(gray):
@@ -117,11 +120,11 @@ def flash_table(frames, k=5, curve="exam"):
 
     Notes
     -----
-    One pass over the frames, at about the speed of memory for uint8 and the curves ``"exam"`` and
-    ``"ofcom"``. The same bits come out for any number of threads. Extra memory does not grow with
-    F: 2 or 4 bytes per pixel of a frame; at most 12 MB for the largest changes, or ``48 * k`` bytes
-    per thread where that is more; a copy of 16 MB or one frame at a time where `frames` is not
-    contiguous. Float frames take some 32 bytes per pixel and the time of the curve.
+    One pass over the frames, at about the speed of memory for uint8. The same bits come out for
+    any number of threads. Extra memory does not grow with F: at most 12 MB for the largest changes,
+    or ``48 * k`` bytes per thread where that is more; where `frames` is not contiguous, 2 or 4
+    bytes per pixel of a frame and a copy of 16 MB or one frame at a time. Float frames take some 32
+    bytes per pixel and the time of the curve.
 
     Source: Carreira et al., "Automatic detection of flashing video content" (QoMEX 2015,
     doi 10.1109/QoMEX.2015.7148104), simplified; Stanford CS230's exam question.
@@ -134,10 +137,12 @@ def flash_table(frames, k=5, curve="exam"):
            [   -0.],
            [-3239.]])
     """
-    table = FlashTable(k, curve)
+    stream = FlashTable(k, curve)
     frames = _frames(frames)
-    table._expect(frames)
-    return table._rows(frames)
+    stream._expect(frames)
+    if len(frames) > 1 and _as_is(frames) and (table := _table(stream._curve, frames)):
+        return _rows_by_table(frames, stream._k, table, np.empty(0, _total(frames)))
+    return stream._rows(frames)
 
 
 class FlashTable:
@@ -153,8 +158,9 @@ class FlashTable:
     Notes
     -----
     Rows are bit-identical to those of :func:`flash_table` however the frames are divided into
-    pushes. What is kept between pushes is the last frame, at 2 bytes per pixel for uint8, 4 for
-    uint16 and 8 for floats. An object serves one stream in one thread at a time.
+    pushes. What is kept between pushes is the last frame, at 2 bytes per pixel for uint8 and
+    gray uint16, 4 for RGB of uint16 and 8 for floats. An object serves one stream in one thread at
+    a time.
 
     Examples
     --------
@@ -229,14 +235,20 @@ class FlashTable:
 
 
 def _rows_by_table(frames, k, table, before):
-    """Rows of integer frames; `before`, the sums of the frame before, becomes those of the last."""
-    rows = np.empty((len(frames), 1))
+    """Rows of integer frames; `before`, the sums of the frame before, becomes those of the last.
+
+    Where it is empty, the first of `frames` is the frame before.
+    """
+    overlap = before.size == 0
+    rows = np.empty((len(frames) - overlap, 1))
     parts = _parts(frames)
-    size = math.prod(frames.shape[1:]) * frames.itemsize
-    group = max(1, min(GROUP, GROUP_BYTES // size, GROUP_LARGEST // (2 * parts * k)))
-    for start in range(0, len(frames), group):
-        some = frames[start : start + group]
-        largest = np.zeros((parts, len(some), 2, k))
+    group = max(1, min(GROUP, GROUP_LARGEST // (2 * parts * k)))
+    if not _as_is(frames):
+        size = math.prod(frames.shape[1:]) * frames.itemsize
+        group = max(1, min(group, GROUP_BYTES // size))
+    for start in range(0, len(rows), group):
+        some = frames[start : start + group + overlap]
+        largest = np.zeros((parts, len(some) - overlap, 2, k))
         _dispatch.kernel("flash").largest_changes(_pixels(some), *table, before, out=largest)
         rows[start : start + group] = _signed_means(largest)
     return rows
@@ -285,6 +297,11 @@ def _parts(frames):
     return max(1, min(get_num_threads(), math.prod(frames.shape[1:3]) // PART))
 
 
+def _as_is(frames):
+    """Whether kernels take `frames` without a copy."""
+    return frames.flags.c_contiguous and frames.flags.aligned and frames.dtype.isnative
+
+
 def _pixels(frames):
     """Contiguous (frame, pixel, channel)."""
     channels = frames.shape[3] if frames.ndim == 4 else 1
@@ -293,11 +310,16 @@ def _pixels(frames):
 
 
 def _totals(frames):
-    """Sums over the channels of integer frames; they stay below 2**15 for uint8 alone."""
+    """Sums over the channels of integer frames."""
     pixels = _pixels(frames)
-    out = np.empty(pixels.shape[:2], np.int16 if frames.dtype == np.uint8 else np.int32)
+    out = np.empty(pixels.shape[:2], _total(frames))
     _dispatch.kernel("flash").totals(pixels, out=out)
     return out.reshape(-1)
+
+
+def _total(frames):
+    """The type of the sums over the channels of integer frames."""
+    return np.int32 if frames.ndim == 4 and frames.itemsize == 2 else np.uint16
 
 
 def _luminance(frame, curve):
@@ -336,7 +358,7 @@ def _curve(curve):
 
 
 def _table(curve, frames):
-    """Luminance of every sum of channels and whether it is convex; None where no table serves.
+    """Luminance of every sum of channels and its screen; None where no table serves.
 
     That is for float frames, and for a curve that is not finite everywhere.
     """
@@ -350,11 +372,87 @@ def _make_table(curve, top, channels):
     values = _evaluate(curve, np.arange(channels * top + 1) / channels)
     if not np.isfinite(values).all():
         return None
-    # Second differences above their own rounding: then the float64 values themselves, as exact
-    # numbers, are convex, which is what the kernel's screen needs. Not so for straight curves.
-    rounding = 4 * np.finfo(np.float64).eps * np.abs(values).max()
-    convex = values[1] >= values[0] and np.diff(values, 2).min() > rounding
-    return values, bool(convex)
+    return values, *_screen(values)
+
+
+def _screen(values):
+    """Codes that follow the luminance of every sum, and lines that bound its changes by theirs.
+
+    Codes are a cubic of the sum where one follows closely, since a kernel computes that faster than
+    it looks codes up. Returns the codes, the cubic, the lines and whether `values` never decrease.
+    """
+    rising = bool((np.diff(values) >= 0).all())
+    span = values.max() - values.min()
+    if rising and span > 0:
+        codes, cubic = _cubic_codes(values)
+        lines, slack = _lines(values, codes)
+        if slack < CLOSE * span:
+            return codes, cubic, lines, rising
+    codes = np.round((values - values.min()) * (CODES / (span or 1))).astype(np.uint16)
+    return codes, np.zeros(4, np.uint16), _lines(values, codes)[0], rising
+
+
+def _cubic_codes(values):
+    """The codes that kernels make of a cubic of the sum near to `values`, and that cubic.
+
+    Its coefficients are not negative, so that the codes never decrease.
+    """
+    sums = np.arange(values.size)
+    if values.size > 2**16:
+        sums >>= 2
+    scale = 65535 // sums[-1]
+    sums *= scale
+    # Codes of 8-bit frames grow by one or more from sum to sum: then equal codes are no change.
+    least = 65536 / CODES / scale if scale > 1 else 0
+    first, second, third = np.floor(_cubic(sums / 65536, values, least) * CODES).astype(np.int64)
+    first = max(first, int(np.ceil(CODES * least)))
+    codes = (((third * sums >> 16) + second) * sums >> 16) + first
+    cubic = np.array([scale, first, second, third], np.uint16)
+    return (codes * sums >> 16).astype(np.uint16), cubic
+
+
+def _cubic(x, values, least):
+    """Coefficients of x, x**2 and x**3 for the rise of `values`, none negative, the first `least`.
+
+    Their sum is 1.
+    """
+    step = 1 + x.size // 1000
+    rise = (values - values[0])[::step] / (values[-1] - values[0])
+    powers = x[::step, None] ** [1, 2, 3]
+    fits = []
+    for used in ([0, 1, 2], [0, 1], [0, 2], [0]):
+        cubic, others = np.zeros(3), used[1:]
+        cubic[used] = np.linalg.lstsq(powers[:, used], rise)[0]
+        if cubic[0] < least:
+            cubic[0] = least
+            cubic[others] = np.linalg.lstsq(powers[:, others], rise - least * powers[:, 0])[0]
+        if cubic.min() >= 0:
+            fits.append((np.linalg.norm(powers @ cubic - rise), *cubic))
+    cubic = np.array(min(fits)[1:])
+    return cubic / cubic.sum()
+
+
+def _lines(values, codes):
+    """Lines above which a difference of codes lies if the change of luminance is above a bound.
+
+    That is, for any sums a and b and a line (slope, start): where values[a] - values[b] > bound,
+    the difference max(codes[a] - codes[b], 0) > slope * bound + start. The largest excess of
+    ``scale * (values[a] - values[b])`` over ``steepness * difference`` gives a line for each
+    steepness: near 1 it serves large changes, and larger ones serve small changes, whose error is
+    relative to them. Also returns how far from proportional the differences are, in luminance.
+    """
+    order = np.lexsort((values, codes))
+    codes, values = codes[order].astype(np.float64), values[order]
+    scale = max(codes[-1], 1) / max(values[-1] - values[0], 1e-300)
+    against = (np.maximum.accumulate(values) - values).max()  # luminance falls as codes do not
+    alike = values[1:][codes[1:] == codes[:-1]] > values[:-1][codes[1:] == codes[:-1]]
+    lines = [(0, -1 if against > 0 or alike.any() else 0)]
+    for steepness in STEEPNESS:
+        over = scale * values - steepness * codes
+        excess = max((over - np.minimum.accumulate(over)).max(), scale * against)
+        # A millionth of a code is far above the rounding of all this.
+        lines.append((scale / steepness, -excess / steepness - 1e-6))
+    return np.array(lines, np.float64), -lines[1][1] / scale
 
 
 _named_table = functools.lru_cache(_make_table)

@@ -63,11 +63,17 @@ def totals(frames, *, out=None):
     return into(out, frames.sum(axis=2, dtype=np.int32))
 
 
-def largest_changes(frames, table, convex, before, *, out):
-    """Largest rises and falls of ``table[sum of channels]`` between frames, into ``out[0]``."""
-    for sums, heaps in zip(totals(frames), out.swapaxes(0, 1)):
-        largest_differences(table[before], table[sums], out=heaps)
-        before[:] = sums
+def largest_changes(frames, table, codes, cubic, lines, rising, before, *, out):
+    """Largest rises and falls of ``table[sum of channels]`` between frames, into ``out[0]``.
+
+    The first frame is the one before where `before` is empty. No pixel is screened here.
+    """
+    sums = totals(frames)
+    if before.size == 0:
+        before, sums = sums[0].copy(), sums[1:]
+    for now, heaps in zip(sums, out.swapaxes(0, 1)):
+        largest_differences(table[before], table[now], out=heaps)
+        before[:] = now
 
 
 def largest_differences(before, now, *, out):
