@@ -32,11 +32,6 @@ FORCE_INLINE uint32_t at_least(words a, words b) { return _mm512_cmpge_epu16_mas
 FORCE_INLINE words bytes(const uint8_t *p) {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
 }
-FORCE_INLINE words quarters(const int32_t *p) {
-    __m256i low = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_loadu_si512(p), 2));
-    __m256i high = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_loadu_si512(p + 16), 2));
-    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
 /* Pixels are spread to four bytes (r, g, b, 0), whose sum is two multiply-adds with ones. */
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     const __m512i triples = _mm512_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0);
@@ -72,11 +67,6 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
 FORCE_INLINE words bytes(const uint8_t *p) {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
-FORCE_INLINE words quarters(const int32_t *p) {
-    __m256i low = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)p), 2);
-    __m256i high = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)(p + 8)), 2);
-    return _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
-}
 /* As above; the upper lane is loaded 4 bytes early, so that nothing past its pixels is read. */
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     const __m256i spread = _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 4,
@@ -111,11 +101,6 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
     return vaddvq_u16(vandq_u16(vcgeq_u16(a, b), vld1q_u16(bits)));
 }
 FORCE_INLINE words bytes(const uint8_t *p) { return vmovl_u8(vld1_u8(p)); }
-FORCE_INLINE words quarters(const int32_t *p) {
-    uint32x4_t low = vreinterpretq_u32_s32(vld1q_s32(p));
-    uint32x4_t high = vreinterpretq_u32_s32(vld1q_s32(p + 4));
-    return vcombine_u16(vshrn_n_u32(low, 2), vshrn_n_u32(high, 2));
-}
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     uint8x8x3_t x = vld3_u8(rgb);
     return vaddw_u8(vaddl_u8(x.val[0], x.val[1]), x.val[2]);
@@ -154,11 +139,6 @@ FORCE_INLINE words larger_words(words a, words b) { return a > b ? a : b; }
 FORCE_INLINE uint32_t at_least(words a, words b) { return a >= b; }
 FORCE_INLINE words bytes(const uint8_t *p) { return *p; }
 #endif
-FORCE_INLINE words quarters(const int32_t *p) {
-    uint16_t a[LANES];
-    for (int i = 0; i < LANES; i++) a[i] = (uint16_t)(p[i] >> 2);
-    return load_words(a);
-}
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     uint16_t a[LANES];
     for (int i = 0; i < LANES; i++) a[i] = (uint16_t)(rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2]);
@@ -178,8 +158,9 @@ FORCE_INLINE int lowest_bit(uint32_t bits) {
 }
 
 enum {
-    BLOCK = 256,          /* pixels screened together */
-    TILE = 4096,          /* pixels that walk through all frames together, from cache to cache */
+    BLOCK = 256, /* pixels screened together */
+    TILE = 4096, /* pixels that walk through all frames together, from cache to cache */
+    MOST_CURVES = 16,
     MOST_TRIES = TILE / 8 /* pixels of a tile that may be looked up one by one: it costs 4 times
                              what they do in whole blocks */
 };
@@ -191,17 +172,23 @@ typedef struct {
     const uint16_t *codes;
     ptrdiff_t line_count;
     uint16_t scale, cubic[3];
-    int rising; /* the table never decreases */
+    int32_t limit; /* of the sums that have these codes */
+    int rising;    /* the table never decreases */
 } Curve;
 
-enum { GRAY_BYTES, RGB_BYTES, GRAY_WORDS, RGB_WORDS };
+/* Codes of 16 bits are too coarse for dark blocks of 16-bit frames: there are curves for several
+   limits, and a pair of blocks takes the first that serves both. */
+typedef struct {
+    const Curve *own, *used;
+} Scale;
 
-/* Frames of pixels, `size` bytes each. `before` has the sums of the frame before them and then of
-   the last; where it is NULL the first frame is that before. */
+/* Frames of pixels, `size` bytes each. `before` takes the sums of the last, unless it is NULL. */
 typedef struct {
     const uint8_t *frames;
     ptrdiff_t length, pixels, size;
-    int form;
+    int started;   /* `before` has the sums of a frame before these */
+    int rgb, wide; /* wide: pixels of 16 bits, with several curves */
+    const Curve *curves;
     void *before;
 } Clip;
 
@@ -209,6 +196,7 @@ typedef struct {
    difference of codes of a change above heap[0]; pixels that go from `from` or more to `to` or less
    change too little, as one did that was looked up. */
 typedef struct {
+    const Curve *curve; /* that `need` is for */
     double *heap;
     ptrdiff_t k;
     uint16_t need;
@@ -241,30 +229,37 @@ FORCE_INLINE void offer(double change, double *rises, double *falls, ptrdiff_t k
     else if (change != change) rises[0] = falls[0] = change;
 }
 
-static void raise_need(const Curve *curve, Side *side) {
+static void raise_need(Side *side) {
+    const Curve *curve = side->curve;
     double need = 0;
-    for (ptrdiff_t i = 0; i < curve->line_count; i++) {
-        double above = floor(side->heap[0] * curve->lines[2 * i] + curve->lines[2 * i + 1]) + 1;
+    for (ptrdiff_t i = 0; side->heap && i < curve->line_count; i++) {
+        double above = side->heap[0] * curve->lines[2 * i] + curve->lines[2 * i + 1] + 1;
         need = above > need ? above : need;
     }
-    side->need = (uint16_t)(need < 65535 ? need : 65535);
+    side->need = (uint16_t)(side->heap && need < 65535 ? need : 65535); /* rounded down */
 }
 
-/* A side before any pixel of a tile; without a heap, none needs a look. */
+/* A side before any pixel of a tile; without a heap, no pixel needs a look. */
 static Side first_side(const Curve *curve, double *heap, ptrdiff_t k) {
-    Side side = {heap, k, 65535, INT32_MAX, 0, 0};
-    if (heap) raise_need(curve, &side);
+    Side side = {curve, heap, k, 0, INT32_MAX, 0, 0};
+    raise_need(&side);
     return side;
 }
 
+FORCE_INLINE void use_curve(Side *side, const Curve *curve) {
+    if (side->curve == curve) return;
+    side->curve = curve;
+    raise_need(side);
+}
+
 /* Look up the luminances of a pixel that goes from one sum to another. */
-static void look_up(const Curve *curve, Side *side, int32_t from, int32_t to) {
-    double change = curve->table[to] - curve->table[from];
+static void look_up(Side *side, int32_t from, int32_t to) {
+    double change = side->curve->table[to] - side->curve->table[from];
     side->tries++;
     if (change > side->heap[0]) {
         replace_least(side->heap, side->k, change);
-        raise_need(curve, side);
-    } else if (curve->rising) side->from = from, side->to = to;
+        raise_need(side);
+    } else if (side->curve->rising) side->from = from, side->to = to;
 }
 
 /* The difference of two rounded table values is monotone in each, so that a pixel which starts no
@@ -273,31 +268,78 @@ FORCE_INLINE int ruled_out(const Side *side, int32_t from, int32_t to) {
     return ((from >= side->from) & (to <= side->to)) | (from == to);
 }
 
-/* Codes of sums: three products of x = scale * sum, each rounded down. */
-FORCE_INLINE words cubic_code(const Curve *curve, words sums) {
-    words x = product(sums, all_words(curve->scale));
+/* Codes of scaled sums: three products, each rounded down. */
+FORCE_INLINE words cubic_code(const Curve *curve, words x) {
     words y = add_words(upper(x, all_words(curve->cubic[2])), all_words(curve->cubic[1]));
     return upper(add_words(upper(x, y), all_words(curve->cubic[0])), x);
 }
 
-/* Store the sums of a vector of pixels, and give them; of RGB_WORDS their quarters. */
-FORCE_INLINE words take_words(int form, const uint8_t *source, ptrdiff_t i, uint16_t *sums) {
-    words s;
-    if (form == RGB_BYTES) s = rgb_sums(source + 3 * i);
-    else if (form == GRAY_BYTES) s = bytes(source + i);
-    else s = load_words((const uint16_t *)source + i);
-    store_words(sums + i, s);
-    return s;
+static void sums_of_bytes(const uint8_t *rgb, ptrdiff_t count, uint16_t *sums) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) store_words(sums + i, rgb_sums(rgb + 3 * i));
+    for (; i < count; i++) sums[i] = (uint16_t)(rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2]);
 }
-FORCE_INLINE words take_ints(int form, const uint8_t *source, ptrdiff_t i, int32_t *sums) {
-    const uint16_t *rgb = (const uint16_t *)source + 3 * i;
-    (void)form;
-    for (int lane = 0; lane < LANES; lane++)
-        sums[i + lane] = rgb[3 * lane] + rgb[3 * lane + 1] + rgb[3 * lane + 2];
-    return quarters(sums + i);
+static void sums_of_words(const uint16_t *rgb, ptrdiff_t count, int32_t *sums) {
+    for (ptrdiff_t i = 0; i < count; i++) sums[i] = rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2];
 }
 
-FORCE_INLINE words load_ints(const int32_t *sums) { return quarters(sums); }
+/* Sums of a block of pixels of 16 bits. */
+static void take_wide_words(const uint8_t *source, uint16_t *sums) {
+    memcpy(sums, source, BLOCK * sizeof(*sums));
+}
+static void take_wide_ints(const uint8_t *source, int32_t *sums) {
+    sums_of_words((const uint16_t *)source, BLOCK, sums);
+}
+
+/* What a cubic is of: products with `scale`, a power of two, of which ints lose the last two bits. */
+FORCE_INLINE words scaled_words(const Curve *curve, const uint16_t *sums) {
+    return product(load_words(sums), all_words(curve->scale));
+}
+FORCE_INLINE words scaled_ints(const Curve *curve, const int32_t *sums) {
+    uint16_t x[LANES];
+    for (int i = 0; i < LANES; i++) x[i] = (uint16_t)(sums[i] * curve->scale >> 2);
+    return load_words(x);
+}
+
+/* Whether any pixels of a block may have changed enough. */
+static int differ(const uint16_t *codes, const uint16_t *codes_before, const Side *rises,
+                  const Side *falls) {
+    words rise = all_words(0), fall = rise;
+    for (int i = 0; i < BLOCK; i += LANES) {
+        words now = load_words(codes + i), before = load_words(codes_before + i);
+        rise = larger_words(rise, excess(now, before));
+        fall = larger_words(fall, excess(before, now));
+    }
+    return (at_least(rise, all_words(rises->need)) | at_least(fall, all_words(falls->need))) != 0;
+}
+
+/* Sums and codes of a block of bytes, and what `differ` says; one loop is half as long as three. */
+FORCE_INLINE int screen_channels(int rgb, const Curve *curve, const uint8_t *source, uint16_t *sums,
+                                 uint16_t *codes, const uint16_t *codes_before, const Side *rises,
+                                 const Side *falls) {
+    words rise = all_words(0), fall = rise;
+    for (int i = 0; i < BLOCK; i += LANES) {
+        words s = rgb ? rgb_sums(source + 3 * i) : bytes(source + i), before, now;
+        store_words(sums + i, s);
+        if (!curve->scale) continue;
+        now = cubic_code(curve, product(s, all_words(curve->scale)));
+        before = load_words(codes_before + i);
+        store_words(codes + i, now);
+        rise = larger_words(rise, excess(now, before));
+        fall = larger_words(fall, excess(before, now));
+    }
+    if (curve->scale)
+        return (at_least(rise, all_words(rises->need)) | at_least(fall, all_words(falls->need))) !=
+               0;
+    for (int i = 0; i < BLOCK; i++) codes[i] = curve->codes[sums[i]];
+    return differ(codes, codes_before, rises, falls);
+}
+static int screen_bytes(const Clip *clip, const uint8_t *source, uint16_t *sums, uint16_t *codes,
+                        const uint16_t *codes_before, const Side *rises, const Side *falls) {
+    if (clip->rgb)
+        return screen_channels(1, clip->curves, source, sums, codes, codes_before, rises, falls);
+    return screen_channels(0, clip->curves, source, sums, codes, codes_before, rises, falls);
+}
 
 /* Those of `lanes` whose pixels are not ruled out already. */
 FORCE_INLINE uint32_t open_words(const Side *side, const uint16_t *from, const uint16_t *to,

@@ -6,12 +6,7 @@ from libc.string cimport memset
 
 cdef extern from "flash.h" nogil:
     enum:
-        BLOCK, GRAY_BYTES, RGB_BYTES, GRAY_WORDS, RGB_WORDS
-    ctypedef struct Clip:
-        const uint8_t *frames
-        Py_ssize_t length, pixels, size
-        int form
-        void *before
+        BLOCK, MOST_CURVES
     ctypedef struct Curve:
         const double *table
         const double *lines
@@ -19,11 +14,20 @@ cdef extern from "flash.h" nogil:
         Py_ssize_t line_count
         uint16_t scale
         uint16_t *cubic
+        int32_t limit
         int rising
-    void walk_words(const Clip *clip, const Curve *curve, Py_ssize_t begin, Py_ssize_t end,
-                    double *largest, Py_ssize_t k)
-    void walk_ints(const Clip *clip, const Curve *curve, Py_ssize_t begin, Py_ssize_t end,
-                   double *largest, Py_ssize_t k)
+    ctypedef struct Clip:
+        const uint8_t *frames
+        Py_ssize_t length, pixels, size
+        int started, rgb, wide
+        const Curve *curves
+        void *before
+    void walk_words(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
+                    Py_ssize_t k)
+    void walk_ints(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
+                   Py_ssize_t k)
+    void sums_of_bytes(const uint8_t *rgb, Py_ssize_t count, uint16_t *sums)
+    void sums_of_words(const uint16_t *rgb, Py_ssize_t count, int32_t *sums)
     void offer(double change, double *rises, double *falls, Py_ssize_t k)
 
 ctypedef fused pixel:
@@ -36,69 +40,61 @@ ctypedef fused total:
     int32_t
 
 
-cdef Clip clip_of(const pixel[:, :, ::1] frames) noexcept:
-    cdef Clip clip
-    clip.frames = <const uint8_t *> &frames[0, 0, 0]
-    clip.length, clip.pixels = frames.shape[0], frames.shape[1]
-    clip.size, clip.before = frames.shape[2] * sizeof(pixel), NULL
-    if frames.shape[2] == 1:
-        clip.form = GRAY_BYTES if sizeof(pixel) == 1 else GRAY_WORDS
-    else:
-        clip.form = RGB_BYTES if sizeof(pixel) == 1 else RGB_WORDS
-    return clip
-
-
 cdef require(bint right):
     if not right:
         raise TypeError("sums of channels are int32 for RGB of uint16, or else uint16")
 
 
-def totals(const pixel[:, :, ::1] frames, *, total[:, ::1] out):
-    """out[f, p] = the sum of the channels of frames[f, p]."""
-    cdef Py_ssize_t f, p
-    cdef bint rgb = frames.shape[2] == 3
-    require((sizeof(total) == 4) == (sizeof(pixel) == 2 and frames.shape[2] == 3))
-    with nogil:
-        for f in range(frames.shape[0]):
-            for p in range(frames.shape[1]):
-                out[f, p] = frames[f, p, 0]
-                if rgb:
-                    out[f, p] = out[f, p] + frames[f, p, 1] + frames[f, p, 2]
+def totals(const pixel[:, ::1] pixels, *, total[::1] out):
+    """out[p] = the sum of the three channels of pixels[p]."""
+    require(sizeof(total) == 2 * sizeof(pixel))
+    if out.shape[0]:
+        with nogil:
+            if pixel is uint8_t and total is uint16_t:
+                sums_of_bytes(&pixels[0, 0], out.shape[0], &out[0])
+            elif pixel is uint16_t and total is int32_t:
+                sums_of_words(&pixels[0, 0], out.shape[0], &out[0])
 
 
 def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
-                    const uint16_t[::1] codes, const uint16_t[::1] cubic,
-                    const double[:, ::1] lines, bint rising, total[::1] before, *,
+                    const uint16_t[::1] codes, const int32_t[:, ::1] cubics,
+                    const double[:, :, ::1] lines, bint rising, total[::1] before, bint started, *,
                     double[:, :, :, ::1] out):
     """Put the largest rises and falls of table[sum of channels] into the heaps out[part, pair].
 
-    before has the sums of the frame before the first, and then of the last; where it is empty, the
-    first frame is that before. Each part of the pixels has its own heaps; give zeros, or what an
-    earlier call left. codes, cubic (scale and
-    three coefficients, or a scale of 0), lines and rising are what screens pixels: see `Curve`.
+    before has the sums of a frame before the first if the clip has started; else the first frame
+    makes no pair. It becomes those of the last frame, or may be empty. Each part of the pixels has
+    its own heaps; give zeros, or what an earlier call left.
+
+    The others screen pixels, see `Curve`: cubics has rows of a limit of sums, from low to high, a
+    scale and three coefficients. The codes are used where the one scale is 0. lines belong to rows.
     """
     cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
-    cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end
+    cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
     cdef Clip clip
-    cdef Curve curve
+    cdef Curve curves[MOST_CURVES]
     require((sizeof(total) == 4) == (sizeof(pixel) == 2 and frames.shape[2] == 3))
     if frames.shape[0] == 0 or pixels == 0:
         return
-    clip = clip_of(frames)
-    if before.shape[0]:
-        clip.before = <void *> &before[0]
-    curve.table, curve.codes, curve.rising = &table[0], &codes[0], rising
-    curve.lines, curve.line_count = &lines[0, 0], lines.shape[0]
-    curve.scale = cubic[0]
-    for part in range(3):
-        curve.cubic[part] = cubic[part + 1]
+    for i in range(min(cubics.shape[0], MOST_CURVES)):
+        curves[i].table, curves[i].codes, curves[i].rising = &table[0], &codes[0], rising
+        curves[i].lines, curves[i].line_count = &lines[i, 0, 0], lines.shape[1]
+        curves[i].limit, curves[i].scale = cubics[i, 0], cubics[i, 1]
+        for part in range(3):
+            curves[i].cubic[part] = cubics[i, part + 2]
+    clip.frames = <const uint8_t *> &frames[0, 0, 0]
+    clip.length, clip.pixels = frames.shape[0], frames.shape[1]
+    clip.size, clip.rgb = frames.shape[2] * sizeof(pixel), frames.shape[2] == 3
+    clip.wide, clip.curves = sizeof(pixel) == 2, curves
+    clip.before = <void *> &before[0] if before.shape[0] else NULL
+    clip.started = started
     for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
         begin = blocks * part // parts * BLOCK
         end = min(pixels, blocks * (part + 1) // parts * BLOCK)
         if total is int32_t:
-            walk_ints(&clip, &curve, begin, end, &out[part, 0, 0, 0], k)
+            walk_ints(&clip, begin, end, &out[part, 0, 0, 0], k)
         else:
-            walk_words(&clip, &curve, begin, end, &out[part, 0, 0, 0], k)
+            walk_words(&clip, begin, end, &out[part, 0, 0, 0], k)
 
 
 def largest_differences(const double[::1] before, const double[::1] now, *,

@@ -84,7 +84,7 @@ def luminance(frames, curve="exam"):
     table = _table(curve, frames)
     for index, target in enumerate(out.reshape(len(frames), math.prod(out.shape[1:]))):
         if table:
-            np.take(table[0], _totals(frames[index : index + 1]), out=target, mode="clip")
+            np.take(table[0], _totals(frames[index]), out=target, mode="clip")
         else:
             target[...] = _luminance(frames[index], curve)
     return out
@@ -141,7 +141,7 @@ def flash_table(frames, k=5, curve="exam"):
     frames = _frames(frames)
     stream._expect(frames)
     if len(frames) > 1 and _as_is(frames) and (table := _table(stream._curve, frames)):
-        return _rows_by_table(frames, stream._k, table, np.empty(0, _total(frames)))
+        return _rows_by_table(frames, stream._k, table, np.empty(0, _total(frames)), False)
     return stream._rows(frames)
 
 
@@ -224,33 +224,41 @@ class FlashTable:
         frame, before, table = _frame(frames), self._before, self._table
         if self._frame is None:
             table = _table(self._curve, frames)
-            before = _totals(frames[:1]) if table else _luminance(frames[0], self._curve)
-            frames = frames[1:]
+            if table:
+                before = np.empty(math.prod(frame[0][:2]), _total(frames))
+            else:
+                before, frames = _luminance(frames[0], self._curve), frames[1:]
         if table:
-            rows = _rows_by_table(frames, self._k, table, before)
+            rows = _rows_by_table(frames, self._k, table, before, self._frame is not None)
         else:
             rows, before = _rows_by_luminance(frames, self._k, self._curve, before)
         self._frame, self._before, self._table = frame, before, table
         return rows
 
 
-def _rows_by_table(frames, k, table, before):
+def _rows_by_table(frames, k, table, before, started):
     """Rows of integer frames; `before`, the sums of the frame before, becomes those of the last.
 
-    Where it is empty, the first of `frames` is the frame before.
+    The first frame has no row where the clip has not `started` with an earlier one. `before` is
+    empty where nothing is to be kept.
     """
-    overlap = before.size == 0
-    rows = np.empty((len(frames) - overlap, 1))
+    rows = np.empty((len(frames) - (not started), 1))
     parts = _parts(frames)
     group = max(1, min(GROUP, GROUP_LARGEST // (2 * parts * k)))
     if not _as_is(frames):
         size = math.prod(frames.shape[1:]) * frames.itemsize
         group = max(1, min(group, GROUP_BYTES // size))
-    for start in range(0, len(rows), group):
-        some = frames[start : start + group + overlap]
-        largest = np.zeros((parts, len(some) - overlap, 2, k))
-        _dispatch.kernel("flash").largest_changes(_pixels(some), *table, before, out=largest)
-        rows[start : start + group] = _signed_means(largest)
+    keep = before.size > 0
+    at = done = 0
+    while at < len(frames) - (not keep):  # where no sums are kept, groups overlap by a frame
+        some = frames[at : at + group + (not started)]
+        pairs = len(some) - (not started)
+        largest = np.zeros((parts, max(pairs, 1), 2, k))
+        kernel = _dispatch.kernel("flash").largest_changes
+        kernel(_pixels(some), *table, before, started, out=largest)
+        rows[done : done + pairs] = _signed_means(largest)[:pairs]
+        done += pairs
+        at, started = at + pairs + (keep and not started), keep
     return rows
 
 
@@ -309,12 +317,14 @@ def _pixels(frames):
     return _check.contiguous(frames).reshape(len(frames), pixels, channels)
 
 
-def _totals(frames):
-    """Sums over the channels of integer frames."""
-    pixels = _pixels(frames)
-    out = np.empty(pixels.shape[:2], _total(frames))
+def _totals(frame):
+    """Sums over the channels of an integer frame."""
+    pixels = _pixels(frame[None])[0]
+    if pixels.shape[1] == 1:
+        return pixels[:, 0]
+    out = np.empty(len(pixels), _total(frame[None]))
     _dispatch.kernel("flash").totals(pixels, out=out)
-    return out.reshape(-1)
+    return out
 
 
 def _total(frames):
@@ -372,43 +382,61 @@ def _make_table(curve, top, channels):
     values = _evaluate(curve, np.arange(channels * top + 1) / channels)
     if not np.isfinite(values).all():
         return None
-    return values, *_screen(values)
+    return values, *_screen(values, channels)
 
 
-def _screen(values):
+def _screen(values, channels):
     """Codes that follow the luminance of every sum, and lines that bound its changes by theirs.
 
     Codes are a cubic of the sum where one follows closely, since a kernel computes that faster than
-    it looks codes up. Returns the codes, the cubic, the lines and whether `values` never decrease.
+    it looks codes up. For 16 bits there are cubics for sums below powers of two: one alone would be
+    too coarse for dark parts, and for 10 bits in 16. Returns the codes, the cubics (each a limit of
+    sums, a scale and coefficients), their lines and whether `values` never decrease.
     """
     rising = bool((np.diff(values) >= 0).all())
-    span = values.max() - values.min()
-    if rising and span > 0:
-        codes, cubic = _cubic_codes(values)
-        lines, slack = _lines(values, codes)
-        if slack < CLOSE * span:
-            return codes, cubic, lines, rising
-    codes = np.round((values - values.min()) * (CODES / (span or 1))).astype(np.uint16)
-    return codes, np.zeros(4, np.uint16), _lines(values, codes)[0], rising
+    screens = _cubics(values, channels) if rising else []
+    codes = np.zeros(1, np.uint16)
+    if not screens:
+        span = np.ptp(values) or 1
+        codes = np.round((values - values.min()) * (CODES / span)).astype(np.uint16)
+        screens = [([2**30, 0, 0, 0, 0], _lines(values, codes)[0])]
+    cubics, lines = zip(*screens)
+    return codes, np.array(cubics, np.int32), np.array(lines, np.float64), rising
 
 
-def _cubic_codes(values):
-    """The codes that kernels make of a cubic of the sum near to `values`, and that cubic.
+def _cubics(values, channels):
+    """Cubics and their lines for all limits of sums; none where one follows `values` badly."""
+    sums = np.arange(values.size)
+    if values.size < 1000:
+        scales = [(2**16, 65535 // sums[-1], 0)]
+    else:  # of RGB the scaled sums have 18 bits, of which two are dropped
+        drop = 2 * (channels == 3)
+        scales = [(2**bits, 2 ** (16 + drop - bits), drop) for bits in range(8 + drop, 17 + drop)]
+    screens = []
+    for limit, scale, drop in scales:
+        some = values[:limit]
+        if some[0] == some[-1]:
+            return []
+        codes, cubic = _cubic_codes(some, sums[:limit] * scale >> drop, scale >> drop)
+        lines, slack = _lines(some, codes)
+        if slack > CLOSE * np.ptp(some):
+            return []
+        screens.append(([limit, scale, *cubic], lines))
+    return screens
+
+
+def _cubic_codes(values, x, step):
+    """The codes that kernels make of a cubic of `x` near to `values`, and that cubic.
 
     Its coefficients are not negative, so that the codes never decrease.
     """
-    sums = np.arange(values.size)
-    if values.size > 2**16:
-        sums >>= 2
-    scale = 65535 // sums[-1]
-    sums *= scale
-    # Codes of 8-bit frames grow by one or more from sum to sum: then equal codes are no change.
-    least = 65536 / CODES / scale if scale > 1 else 0
-    first, second, third = np.floor(_cubic(sums / 65536, values, least) * CODES).astype(np.int64)
-    first = max(first, int(np.ceil(CODES * least)))
-    codes = (((third * sums >> 16) + second) * sums >> 16) + first
-    cubic = np.array([scale, first, second, third], np.uint16)
-    return (codes * sums >> 16).astype(np.uint16), cubic
+    # Where x has large steps the codes grow by one or more from sum to sum: then the same code
+    # twice is no change.
+    least = int(np.ceil(65536 / step)) if step > 64 else 0
+    cubic = np.floor(_cubic(x / 65536, values, least / CODES) * CODES).astype(np.int64)
+    first, second, third = max(least, cubic[0]), cubic[1], cubic[2]
+    codes = (((third * x >> 16) + second) * x >> 16) + first
+    return (codes * x >> 16).astype(np.uint16), (first, second, third)
 
 
 def _cubic(x, values, least):

@@ -58,22 +58,22 @@ class FlashTable:
         return flash_table(self.frames, self.k, self.curve)[max(before - 1, 0) :]
 
 
-def totals(frames, *, out=None):
-    """Sum of the channels of (frame, pixel, channel)."""
-    return into(out, frames.sum(axis=2, dtype=np.int32))
+def totals(pixels, *, out=None):
+    """Sum of the three channels of (pixel, channel)."""
+    return into(out, pixels.sum(axis=1, dtype=np.int32))
 
 
-def largest_changes(frames, table, codes, cubic, lines, rising, before, *, out):
+def largest_changes(frames, table, codes, cubics, lines, rising, before, started, *, out):
     """Largest rises and falls of ``table[sum of channels]`` between frames, into ``out[0]``.
 
-    The first frame is the one before where `before` is empty. No pixel is screened here.
+    `before` has the sums of a frame before them if the clip has `started`, and takes the last's. No
+    pixel is screened here.
     """
-    sums = totals(frames)
-    if before.size == 0:
-        before, sums = sums[0].copy(), sums[1:]
-    for now, heaps in zip(sums, out.swapaxes(0, 1)):
-        largest_differences(table[before], table[now], out=heaps)
-        before[:] = now
+    sums = frames.sum(axis=2, dtype=np.int32)
+    pairs = [before, *sums] if started else sums
+    for last, now, heaps in zip(pairs[:-1], pairs[1:], out.swapaxes(0, 1)):
+        largest_differences(table[last], table[now], out=heaps)
+    before[:] = sums[-1][: before.size]
 
 
 def largest_differences(before, now, *, out):
