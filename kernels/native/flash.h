@@ -158,8 +158,8 @@ FORCE_INLINE int lowest_bit(uint32_t bits) {
 }
 
 enum {
-    BLOCK = 256, /* pixels screened together */
-    TILE = 4096, /* pixels that walk through all frames together, from cache to cache */
+    BLOCK = 512, /* pixels screened together */
+    TILE = 2048, /* pixels that walk through all frames together, from cache to cache */
     MOST_CURVES = 16,
     MOST_TRIES = TILE / 8 /* pixels of a tile that may be looked up one by one: it costs 4 times
                              what they do in whole blocks */
@@ -204,19 +204,26 @@ typedef struct {
     int tries;
 } Side;
 
-/* Put `value` in place of heap[0], the least of k. Down to a leaf first, without a comparison with
-   `value`, then up: most values belong near the leaves. */
+/* Put `value` in place of heap[0], the least of k; four children each. Down to a leaf first, without
+   a comparison with `value`, then up: most values belong near the leaves. */
 static void replace_least(double *heap, ptrdiff_t k, double value) {
     ptrdiff_t hole = 0, child = 1;
-    for (; child + 1 < k; child = 2 * hole + 1) {
-        child += heap[child + 1] < heap[child];
-        heap[hole] = heap[child];
-        hole = child;
+    for (; child + 3 < k; child = 4 * hole + 1) {
+        ptrdiff_t a = child + (heap[child + 1] < heap[child]);
+        ptrdiff_t b = child + 2 + (heap[child + 3] < heap[child + 2]);
+        a = heap[b] < heap[a] ? b : a;
+        heap[hole] = heap[a];
+        hole = a;
     }
-    if (child < k) heap[hole] = heap[child], hole = child;
-    while (hole > 0 && heap[(hole - 1) / 2] > value) {
-        heap[hole] = heap[(hole - 1) / 2];
-        hole = (hole - 1) / 2;
+    if (child < k) {
+        ptrdiff_t least = child;
+        for (ptrdiff_t i = child + 1; i < k; i++) least = heap[i] < heap[least] ? i : least;
+        heap[hole] = heap[least];
+        hole = least;
+    }
+    while (hole > 0 && heap[(hole - 1) / 4] > value) {
+        heap[hole] = heap[(hole - 1) / 4];
+        hole = (hole - 1) / 4;
     }
     heap[hole] = value;
 }
@@ -283,9 +290,17 @@ static void sums_of_words(const uint16_t *rgb, ptrdiff_t count, int32_t *sums) {
     for (ptrdiff_t i = 0; i < count; i++) sums[i] = rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2];
 }
 
+/* Copies of blocks; for a memcpy of this length gcc takes an instruction that is slow to start. */
+static void copy_words(uint16_t *RESTRICT to, const uint16_t *RESTRICT from) {
+    for (int i = 0; i < BLOCK; i++) to[i] = from[i];
+}
+static void copy_ints(int32_t *RESTRICT to, const int32_t *RESTRICT from) {
+    for (int i = 0; i < BLOCK; i++) to[i] = from[i];
+}
+
 /* Sums of a block of pixels of 16 bits. */
 static void take_wide_words(const uint8_t *source, uint16_t *sums) {
-    memcpy(sums, source, BLOCK * sizeof(*sums));
+    copy_words(sums, (const uint16_t *)source);
 }
 static void take_wide_ints(const uint8_t *source, int32_t *sums) {
     sums_of_words((const uint16_t *)source, BLOCK, sums);

@@ -95,7 +95,7 @@ NO_INLINE void FLASH(look_up_block)(const FLASH(State) * before, const FLASH(Sta
 static void FLASH(resume)(const Clip *clip, const TOTAL *from, ptrdiff_t count, ptrdiff_t at,
                           FLASH(State) * before) {
     TOTAL *sums = before->sums + at;
-    if (count >= BLOCK) memcpy(sums, from, BLOCK * sizeof(TOTAL));
+    if (count >= BLOCK) FLASH(copy)(sums, from);
     else {
         memset(sums, 0, BLOCK * sizeof(TOTAL));
         memcpy(sums, from, count * sizeof(TOTAL));
@@ -129,7 +129,7 @@ static void FLASH(walk_tile)(const Clip *clip, const FLASH(Tile) * tile, FLASH(S
             found = screen_bytes(clip, source, (uint16_t *)now->sums + at, now->codes + at,
                                  before->codes + at, &rises, &falls);
         if (found) FLASH(look_up_block)(before, now, at, &rises, &falls);
-        if (tile->to && left >= BLOCK) memcpy(tile->to + at, now->sums + at, BLOCK * sizeof(TOTAL));
+        if (tile->to && left >= BLOCK) FLASH(copy)(tile->to + at, now->sums + at);
         else if (tile->to) memcpy(tile->to + at, now->sums + at, left * sizeof(TOTAL));
     }
 }

@@ -463,11 +463,12 @@ def _cubic(x, values, least):
 def _lines(values, codes):
     """Lines above which a difference of codes lies if the change of luminance is above a bound.
 
-    That is, for any sums a and b and a line (slope, start): where values[a] - values[b] > bound,
-    the difference max(codes[a] - codes[b], 0) > slope * bound + start. The largest excess of
-    ``scale * (values[a] - values[b])`` over ``steepness * difference`` gives a line for each
-    steepness: near 1 it serves large changes, and larger ones serve small changes, whose error is
-    relative to them. Also returns how far from proportional the differences are, in luminance.
+    For a steepness m let e be the largest ``scale * (values[a] - values[b]) - m * d`` over all sums
+    a and b, where d is ``max(codes[a] - codes[b], 0)``. Then a change above a bound takes
+    ``scale * bound < m * d + e``, which is d above the line ``(scale * bound - e) / m``. Near 1, m
+    serves large changes; larger ones serve small changes, whose error is relative to them. The
+    first line says that equal codes are no change, where that is so. Also returns how far from
+    proportional the differences are, in luminance.
     """
     order = np.lexsort((values, codes))
     codes, values = codes[order].astype(np.float64), values[order]
