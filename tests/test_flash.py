@@ -19,8 +19,10 @@ from accuracy import assert_exact
 
 OPERATION = "flash"
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
-# More than two blocks of the kernel and no multiple of one; distinct primes.
+# More than two blocks of the kernel and no multiple of one, distinct primes; and its edges: blocks
+# of 512 pixels, tiles of 2048.
 SHAPES = [(5, 43, 31, 3), (5, 43, 31), (7, 2, 3, 3), (2, 1, 7), (3, 131, 67, 3)]
+SHAPES += [(3, 1, pixels, *rgb) for pixels in (511, 512, 2049, 4096, 6143) for rgb in ((), (3,))]
 REAL = pathlib.Path(__file__).parents[2] / "shared/data/real/cockatoo.mp4"
 
 
@@ -66,7 +68,10 @@ def assert_rows(got, want, rtol=1e-12):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_the_oracles(backend, rng, shape, dtype):
     frames = noise(rng, shape, dtype)
-    assert_rows(voxkern.flash_table(frames), reference.flash_table(frames))
+    rows = voxkern.flash_table(frames)
+    assert_rows(rows, reference.flash_table(frames))
+    table = voxkern.FlashTable()
+    assert_exact(np.concatenate([table.push(frame[None]) for frame in frames]), rows)
 
 
 @pytest.mark.parametrize("name", list(contents(np.random.default_rng(0))))

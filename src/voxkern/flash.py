@@ -470,8 +470,10 @@ def _lines(values, codes):
     first line says that equal codes are no change, where that is so. Also returns how far from
     proportional the differences are, in luminance.
     """
-    order = np.lexsort((values, codes))
-    codes, values = codes[order].astype(np.float64), values[order]
+    if (np.diff(values) < 0).any() or (codes[1:] < codes[:-1]).any():
+        order = np.lexsort((values, codes))
+        codes, values = codes[order], values[order]
+    codes = codes.astype(np.float64)
     scale = max(codes[-1], 1) / max(values[-1] - values[0], 1e-300)
     against = (np.maximum.accumulate(values) - values).max()  # luminance falls as codes do not
     alike = values[1:][codes[1:] == codes[:-1]] > values[:-1][codes[1:] == codes[:-1]]
