@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import voxkern
-from voxkern import reference
+from voxkern import _dispatch, reference
 from voxkern.flash import _table
 from voxkern.kernels.native import host
 
@@ -19,8 +19,10 @@ from accuracy import assert_exact
 
 OPERATION = "flash"
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
-# More than two blocks of the kernel and no multiple of one; distinct primes.
+# More than two blocks of the kernel and no multiple of one, distinct primes; and its edges: blocks
+# of 512 pixels, tiles of 2048.
 SHAPES = [(5, 43, 31, 3), (5, 43, 31), (7, 2, 3, 3), (2, 1, 7), (3, 131, 67, 3)]
+SHAPES += [(3, 1, pixels, *rgb) for pixels in (511, 512, 2049, 4096, 6143) for rgb in ((), (3,))]
 REAL = pathlib.Path(__file__).parents[2] / "shared/data/real/cockatoo.mp4"
 
 
@@ -66,7 +68,10 @@ def assert_rows(got, want, rtol=1e-12):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_the_oracles(backend, rng, shape, dtype):
     frames = noise(rng, shape, dtype)
-    assert_rows(voxkern.flash_table(frames), reference.flash_table(frames))
+    rows = voxkern.flash_table(frames)
+    assert_rows(rows, reference.flash_table(frames))
+    table = voxkern.FlashTable()
+    assert_exact(np.concatenate([table.push(frame[None]) for frame in frames]), rows)
 
 
 @pytest.mark.parametrize("name", list(contents(np.random.default_rng(0))))
@@ -290,28 +295,76 @@ def test_a_long_batch_that_is_not_contiguous_is_copied_by_parts(rng, k):
     assert peak < 2**24
 
 
-@pytest.mark.parametrize("curve", ["exam", "ofcom"])
-@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
-def test_no_pair_of_sums_gains_more_than_its_block_may(curve, channels):
-    """The inequality of the kernel's screen, for every pair of sums and every block about it."""
-    table, convex = _table(voxkern.flash.CURVES[curve], np.zeros((1, 1, 1, *channels), "uint8"))
-    assert convex
-    for rise in range(len(table)):
-        gain = table[rise:] - table[: len(table) - rise]  # at every top
-        assert (np.diff(gain) >= 0).all()
-        if rise:
-            assert (gain >= table[rise:] - table[1 : len(table) - rise + 1]).all()
+def pixels_of(sums, dtype, channels):
+    """Frames of one pixel that have these sums of channels."""
+    top = np.iinfo(dtype).max
+    parts = [np.clip(sums - top * c, 0, top) for c in range(channels)]
+    return np.stack(parts, axis=1).astype(dtype)[:, None]
 
 
+def assert_every_step_is_found(level, curve, sums, dtype, channels):
+    """No step from sum to sum is screened out against a k-th best that is just below it."""
+    frames = pixels_of(sums, dtype, channels)
+    table = _table(CURVES.get(curve, curve), np.zeros((1, 1, 1, 3)[: 3 + (channels == 3)], dtype))
+    step = np.diff(table[0][sums])
+    want = np.maximum(np.stack([step, -step], axis=1), 0)
+    found = np.nextafter(want, 0)[None, :, :, None].copy()
+    before = np.empty(0, "int32" if channels == 3 and dtype == "uint16" else "uint16")
+    kernel = _dispatch.module("native", level, OPERATION)
+    kernel.largest_changes(frames, *table, before, False, out=found)
+    np.testing.assert_array_equal(found[0, :, :, 0], want)
+
+
+CURVES = voxkern.flash.CURVES
+STRANGE = [np.sqrt, np.sin, np.negative, np.square, lambda gray: gray // 32, np.zeros_like]
+
+
+@pytest.mark.parametrize("level", host.levels())
+@pytest.mark.parametrize(
+    ("curve", "channels"), [(c, 3) for c in CURVES] + [(c, 1) for c in [*CURVES, *STRANGE]], ids=str
+)
+def test_the_screen_finds_every_pair_of_sums(level, curve, channels):
+    """All 766 x 766 steps from one sum to another; the proof of the screen's margins."""
+    every = np.arange(255 * channels + 1)
+    # 0 0 0 1 0 2 0 3 ..., then 1 1 1 2 1 3 ...: from a sum to all that are larger, and back.
+    sums = [np.append(np.stack([every[i:] * 0 + i, every[i:]], 1), i) for i in every]
+    sums = np.concatenate(sums)
+    assert np.unique(sums[:-1] * len(every) + sums[1:]).size == len(every) ** 2
+    assert_every_step_is_found(level, curve, sums, "uint8", channels)
+
+
+@pytest.mark.parametrize("level", host.levels())
+@pytest.mark.parametrize("curve", [*CURVES, *STRANGE], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_screen_finds_pairs_of_wide_sums(level, rng, curve, channels):
+    top = 65535 * channels
+    sums = np.concatenate([(rng.random(200_000) ** 4 * (top + 1)).astype(int), [0, top, 0, 1, 0]])
+    near = np.clip(sums + rng.integers(-9, 10, sums.size), 0, top)
+    sums = np.stack([sums, near], axis=1).ravel()
+    assert_every_step_is_found(level, curve, sums, "uint16", channels)
+
+
+@pytest.mark.parametrize("curve", ["exam", "ofcom", "srgb", "linear"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 1, 3)])
-def test_uint16_is_screened_too(shape):
-    assert _table(voxkern.flash.CURVES["exam"], np.zeros(shape, "uint16"))[1]
+def test_a_static_scene_is_screened_out(curve, shape):
+    """A difference of codes of 0 says that nothing rose: the codes of 8-bit sums all differ."""
+    _, _, cubics, lines, rising = _table(CURVES[curve], np.zeros(shape, "uint8"))
+    assert rising
+    assert cubics[0, 1] > 0
+    assert_exact(lines[0, 0], np.zeros(2))
 
 
-def test_straight_and_falling_curves_are_not_screened():
-    frames = np.zeros((1, 1, 1, 3), "uint8")
-    for curve in (voxkern.flash.CURVES["linear"], np.sin, np.negative, np.sqrt):
-        assert not _table(curve, frames)[1]
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
+@pytest.mark.parametrize("k", [1, 5, 300])
+def test_many_near_ties_are_the_oracles(backend, rng, dtype, channels, k):
+    """So many that whole blocks are looked up: dark noise, and a light that is switched on."""
+    scene = rng.integers(0, 200, (131, 67))
+    lit = 5 * ((scene / 5 + 1) ** 2.2 + 700) ** (1 / 2.2) - 5
+    frames = np.stack([*rng.integers(0, 3, (3, 131, 67)), scene, lit, scene, lit]).astype(dtype)
+    for _ in channels:
+        frames = np.stack([frames, frames, frames // 2], axis=3)
+    assert_rows(voxkern.flash_table(frames, k), reference.flash_table(frames, k))
 
 
 def test_real_video_has_the_oracles_rows():

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from voxkern.kernels.jit._compile import compiled
 
 
@@ -31,25 +33,30 @@ def offer(change, heaps):
 
 
 @compiled
-def totals(frames, out):
-    """out[f, p] = the sum of the channels of frames[f, p]."""
-    for f in range(frames.shape[0]):
-        for p in range(frames.shape[1]):
-            total = 0
-            for c in range(frames.shape[2]):
-                total += frames[f, p, c]
-            out[f, p] = total
+def totals(pixels, out):
+    """out[p] = the sum of the three channels of pixels[p]."""
+    for p in range(pixels.shape[0]):
+        out[p] = np.int32(pixels[p, 0]) + pixels[p, 1] + pixels[p, 2]
 
 
 @compiled
-def largest_changes(frames, table, convex, before, out):
-    """Put the largest rises and falls of table[sum of channels] into the heaps out[0, frame]."""
+def largest_changes(frames, table, codes, cubics, lines, rising, before, started, out):
+    """Put the largest rises and falls of table[sum of channels] into the heaps out[0, pair].
+
+    before has the sums of a frame before the first if the clip has started, and takes the last's.
+    No pixel is screened here.
+    """
+    if before.size == 0:
+        before = np.zeros(frames.shape[1], before.dtype)
     for f in range(frames.shape[0]):
         for p in range(frames.shape[1]):
             total = 0
             for c in range(frames.shape[2]):
                 total += frames[f, p, c]
-            offer(table[total] - table[before[p]], out[0, f])
+            if started:
+                offer(table[total] - table[before[p]], out[0, f])
+            elif f > 0:
+                offer(table[total] - table[before[p]], out[0, f - 1])
             before[p] = total
 
 

@@ -1,11 +1,15 @@
 import numpy as np
 
-def totals(frames: np.ndarray, *, out: np.ndarray) -> None: ...
+def totals(pixels: np.ndarray, *, out: np.ndarray) -> None: ...
 def largest_changes(
     frames: np.ndarray,
     table: np.ndarray,
-    convex: bool,
+    codes: np.ndarray,
+    cubics: np.ndarray,
+    lines: np.ndarray,
+    rising: bool,
     before: np.ndarray,
+    started: bool,
     *,
     out: np.ndarray,
 ) -> None: ...

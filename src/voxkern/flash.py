@@ -14,6 +14,9 @@ DTYPES = ("uint8", "uint16", *_check.FLOATS)
 GROUP, GROUP_BYTES, GROUP_LARGEST = 64, 2**24, 2**19
 # Pixels under which a second thread does not pay.
 PART = 65536
+# The screen: codes lie below CODES; a cubic serves if it is as CLOSE as this part of the range.
+CODES, CLOSE = 65000, 0.02
+STEEPNESS = (1, 1.003, 1.01, 1.03, 1.1, 1.3, 2)
 
 
 def _exam(gray):
@@ -81,7 +84,7 @@ def luminance(frames, curve="exam"):
     table = _table(curve, frames)
     for index, target in enumerate(out.reshape(len(frames), math.prod(out.shape[1:]))):
         if table:
-            np.take(table[0], _totals(frames[index : index + 1]), out=target, mode="clip")
+            np.take(table[0], _totals(frames[index]), out=target, mode="clip")
         else:
             target[...] = _luminance(frames[index], curve)
     return out
@@ -117,11 +120,11 @@ def flash_table(frames, k=5, curve="exam"):
 
     Notes
     -----
-    One pass over the frames, at about the speed of memory for uint8 and the curves ``"exam"`` and
-    ``"ofcom"``. The same bits come out for any number of threads. Extra memory does not grow with
-    F: 2 or 4 bytes per pixel of a frame; at most 12 MB for the largest changes, or ``48 * k`` bytes
-    per thread where that is more; a copy of 16 MB or one frame at a time where `frames` is not
-    contiguous. Float frames take some 32 bytes per pixel and the time of the curve.
+    One pass over the frames, at about the speed of memory for uint8. The same bits come out for
+    any number of threads. Extra memory does not grow with F: at most 12 MB for the largest changes,
+    or ``48 * k`` bytes per thread where that is more; where `frames` is not contiguous, 2 or 4
+    bytes per pixel of a frame and a copy of 16 MB or one frame at a time. Float frames take some 32
+    bytes per pixel and the time of the curve.
 
     Source: Carreira et al., "Automatic detection of flashing video content" (QoMEX 2015,
     doi 10.1109/QoMEX.2015.7148104), simplified; Stanford CS230's exam question.
@@ -134,10 +137,12 @@ def flash_table(frames, k=5, curve="exam"):
            [   -0.],
            [-3239.]])
     """
-    table = FlashTable(k, curve)
+    stream = FlashTable(k, curve)
     frames = _frames(frames)
-    table._expect(frames)
-    return table._rows(frames)
+    stream._expect(frames)
+    if len(frames) > 1 and _as_is(frames) and (table := _table(stream._curve, frames)):
+        return _rows_by_table(frames, stream._k, table, np.empty(0, _total(frames)), False)
+    return stream._rows(frames)
 
 
 class FlashTable:
@@ -153,8 +158,9 @@ class FlashTable:
     Notes
     -----
     Rows are bit-identical to those of :func:`flash_table` however the frames are divided into
-    pushes. What is kept between pushes is the last frame, at 2 bytes per pixel for uint8, 4 for
-    uint16 and 8 for floats. An object serves one stream in one thread at a time.
+    pushes. What is kept between pushes is the last frame, at 2 bytes per pixel for uint8 and
+    gray uint16, 4 for RGB of uint16 and 8 for floats. An object serves one stream in one thread at
+    a time.
 
     Examples
     --------
@@ -218,27 +224,41 @@ class FlashTable:
         frame, before, table = _frame(frames), self._before, self._table
         if self._frame is None:
             table = _table(self._curve, frames)
-            before = _totals(frames[:1]) if table else _luminance(frames[0], self._curve)
-            frames = frames[1:]
+            if table:
+                before = np.empty(math.prod(frame[0][:2]), _total(frames))
+            else:
+                before, frames = _luminance(frames[0], self._curve), frames[1:]
         if table:
-            rows = _rows_by_table(frames, self._k, table, before)
+            rows = _rows_by_table(frames, self._k, table, before, self._frame is not None)
         else:
             rows, before = _rows_by_luminance(frames, self._k, self._curve, before)
         self._frame, self._before, self._table = frame, before, table
         return rows
 
 
-def _rows_by_table(frames, k, table, before):
-    """Rows of integer frames; `before`, the sums of the frame before, becomes those of the last."""
-    rows = np.empty((len(frames), 1))
+def _rows_by_table(frames, k, table, before, started):
+    """Rows of integer frames; `before`, the sums of the frame before, becomes those of the last.
+
+    The first frame has no row where the clip has not `started` with an earlier one. `before` is
+    empty where nothing is to be kept.
+    """
+    rows = np.empty((len(frames) - (not started), 1))
     parts = _parts(frames)
-    size = math.prod(frames.shape[1:]) * frames.itemsize
-    group = max(1, min(GROUP, GROUP_BYTES // size, GROUP_LARGEST // (2 * parts * k)))
-    for start in range(0, len(frames), group):
-        some = frames[start : start + group]
-        largest = np.zeros((parts, len(some), 2, k))
-        _dispatch.kernel("flash").largest_changes(_pixels(some), *table, before, out=largest)
-        rows[start : start + group] = _signed_means(largest)
+    group = max(1, min(GROUP, GROUP_LARGEST // (2 * parts * k)))
+    if not _as_is(frames):
+        size = math.prod(frames.shape[1:]) * frames.itemsize
+        group = max(1, min(group, GROUP_BYTES // size))
+    keep = before.size > 0
+    at = done = 0
+    while at < len(frames) - (not keep):  # where no sums are kept, groups overlap by a frame
+        some = frames[at : at + group + (not started)]
+        pairs = len(some) - (not started)
+        largest = np.zeros((parts, max(pairs, 1), 2, k))
+        kernel = _dispatch.kernel("flash").largest_changes
+        kernel(_pixels(some), *table, before, started, out=largest)
+        rows[done : done + pairs] = _signed_means(largest)[:pairs]
+        done += pairs
+        at, started = at + pairs + (keep and not started), keep
     return rows
 
 
@@ -285,6 +305,11 @@ def _parts(frames):
     return max(1, min(get_num_threads(), math.prod(frames.shape[1:3]) // PART))
 
 
+def _as_is(frames):
+    """Whether kernels take `frames` without a copy."""
+    return frames.flags.c_contiguous and frames.flags.aligned and frames.dtype.isnative
+
+
 def _pixels(frames):
     """Contiguous (frame, pixel, channel)."""
     channels = frames.shape[3] if frames.ndim == 4 else 1
@@ -292,12 +317,19 @@ def _pixels(frames):
     return _check.contiguous(frames).reshape(len(frames), pixels, channels)
 
 
-def _totals(frames):
-    """Sums over the channels of integer frames; they stay below 2**15 for uint8 alone."""
-    pixels = _pixels(frames)
-    out = np.empty(pixels.shape[:2], np.int16 if frames.dtype == np.uint8 else np.int32)
+def _totals(frame):
+    """Sums over the channels of an integer frame."""
+    pixels = _pixels(frame[None])[0]
+    if pixels.shape[1] == 1:
+        return pixels[:, 0]
+    out = np.empty(len(pixels), _total(frame[None]))
     _dispatch.kernel("flash").totals(pixels, out=out)
-    return out.reshape(-1)
+    return out
+
+
+def _total(frames):
+    """The type of the sums over the channels of integer frames."""
+    return np.int32 if frames.ndim == 4 and frames.itemsize == 2 else np.uint16
 
 
 def _luminance(frame, curve):
@@ -336,7 +368,7 @@ def _curve(curve):
 
 
 def _table(curve, frames):
-    """Luminance of every sum of channels and whether it is convex; None where no table serves.
+    """Luminance of every sum of channels and its screen; None where no table serves.
 
     That is for float frames, and for a curve that is not finite everywhere.
     """
@@ -350,11 +382,108 @@ def _make_table(curve, top, channels):
     values = _evaluate(curve, np.arange(channels * top + 1) / channels)
     if not np.isfinite(values).all():
         return None
-    # Second differences above their own rounding: then the float64 values themselves, as exact
-    # numbers, are convex, which is what the kernel's screen needs. Not so for straight curves.
-    rounding = 4 * np.finfo(np.float64).eps * np.abs(values).max()
-    convex = values[1] >= values[0] and np.diff(values, 2).min() > rounding
-    return values, bool(convex)
+    return values, *_screen(values, channels)
+
+
+def _screen(values, channels):
+    """Codes that follow the luminance of every sum, and lines that bound its changes by theirs.
+
+    Codes are a cubic of the sum where one follows closely, since a kernel computes that faster than
+    it looks codes up. For 16 bits there are cubics for sums below powers of two: one alone would be
+    too coarse for dark parts, and for 10 bits in 16. Returns the codes, the cubics (each a limit of
+    sums, a scale and coefficients), their lines and whether `values` never decrease.
+    """
+    rising = bool((np.diff(values) >= 0).all())
+    screens = _cubics(values, channels) if rising else []
+    codes = np.zeros(1, np.uint16)
+    if not screens:
+        span = np.ptp(values) or 1
+        codes = np.round((values - values.min()) * (CODES / span)).astype(np.uint16)
+        screens = [([2**30, 0, 0, 0, 0], _lines(values, codes)[0])]
+    cubics, lines = zip(*screens)
+    return codes, np.array(cubics, np.int32), np.array(lines, np.float64), rising
+
+
+def _cubics(values, channels):
+    """Cubics and their lines for all limits of sums; none where one follows `values` badly."""
+    sums = np.arange(values.size)
+    if values.size < 1000:
+        scales = [(2**16, 65535 // sums[-1], 0)]
+    else:  # of RGB the scaled sums have 18 bits, of which two are dropped
+        drop = 2 * (channels == 3)
+        scales = [(2**bits, 2 ** (16 + drop - bits), drop) for bits in range(8 + drop, 17 + drop)]
+    screens = []
+    for limit, scale, drop in scales:
+        some = values[:limit]
+        if some[0] == some[-1]:
+            return []
+        codes, cubic = _cubic_codes(some, sums[:limit] * scale >> drop, scale >> drop)
+        lines, slack = _lines(some, codes)
+        if slack > CLOSE * np.ptp(some):
+            return []
+        screens.append(([limit, scale, *cubic], lines))
+    return screens
+
+
+def _cubic_codes(values, x, step):
+    """The codes that kernels make of a cubic of `x` near to `values`, and that cubic.
+
+    Its coefficients are not negative, so that the codes never decrease.
+    """
+    # Where x has large steps the codes grow by one or more from sum to sum: then the same code
+    # twice is no change.
+    least = int(np.ceil(65536 / step)) if step > 64 else 0
+    cubic = np.floor(_cubic(x / 65536, values, least / CODES) * CODES).astype(np.int64)
+    first, second, third = max(least, cubic[0]), cubic[1], cubic[2]
+    codes = (((third * x >> 16) + second) * x >> 16) + first
+    return (codes * x >> 16).astype(np.uint16), (first, second, third)
+
+
+def _cubic(x, values, least):
+    """Coefficients of x, x**2 and x**3 for the rise of `values`, none negative, the first `least`.
+
+    Their sum is 1.
+    """
+    step = 1 + x.size // 1000
+    rise = (values - values[0])[::step] / (values[-1] - values[0])
+    powers = x[::step, None] ** [1, 2, 3]
+    fits = []
+    for used in ([0, 1, 2], [0, 1], [0, 2], [0]):
+        cubic, others = np.zeros(3), used[1:]
+        cubic[used] = np.linalg.lstsq(powers[:, used], rise)[0]
+        if cubic[0] < least:
+            cubic[0] = least
+            cubic[others] = np.linalg.lstsq(powers[:, others], rise - least * powers[:, 0])[0]
+        if cubic.min() >= 0:
+            fits.append((np.linalg.norm(powers @ cubic - rise), *cubic))
+    cubic = np.array(min(fits)[1:])
+    return cubic / cubic.sum()
+
+
+def _lines(values, codes):
+    """Lines above which a difference of codes lies if the change of luminance is above a bound.
+
+    For a steepness m let e be the largest ``scale * (values[a] - values[b]) - m * d`` over all sums
+    a and b, where d is ``max(codes[a] - codes[b], 0)``. Then a change above a bound takes
+    ``scale * bound < m * d + e``, which is d above the line ``(scale * bound - e) / m``. Near 1, m
+    serves large changes; larger ones serve small changes, whose error is relative to them. The
+    first line says that equal codes are no change, where that is so. Also returns how far from
+    proportional the differences are, in luminance.
+    """
+    if (np.diff(values) < 0).any() or (codes[1:] < codes[:-1]).any():
+        order = np.lexsort((values, codes))
+        codes, values = codes[order], values[order]
+    codes = codes.astype(np.float64)
+    scale = max(codes[-1], 1) / max(values[-1] - values[0], 1e-300)
+    against = (np.maximum.accumulate(values) - values).max()  # luminance falls as codes do not
+    alike = values[1:][codes[1:] == codes[:-1]] > values[:-1][codes[1:] == codes[:-1]]
+    lines = [(0, -1 if against > 0 or alike.any() else 0)]
+    for steepness in STEEPNESS:
+        over = scale * values - steepness * codes
+        excess = max((over - np.minimum.accumulate(over)).max(), scale * against)
+        # A millionth of a code is far above the rounding of all this.
+        lines.append((scale / steepness, -excess / steepness - 1e-6))
+    return np.array(lines, np.float64), -lines[1][1] / scale
 
 
 _named_table = functools.lru_cache(_make_table)

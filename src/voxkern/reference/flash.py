@@ -58,16 +58,22 @@ class FlashTable:
         return flash_table(self.frames, self.k, self.curve)[max(before - 1, 0) :]
 
 
-def totals(frames, *, out=None):
-    """Sum of the channels of (frame, pixel, channel)."""
-    return into(out, frames.sum(axis=2, dtype=np.int32))
+def totals(pixels, *, out=None):
+    """Sum of the three channels of (pixel, channel)."""
+    return into(out, pixels.sum(axis=1, dtype=np.int32))
 
 
-def largest_changes(frames, table, convex, before, *, out):
-    """Largest rises and falls of ``table[sum of channels]`` between frames, into ``out[0]``."""
-    for sums, heaps in zip(totals(frames), out.swapaxes(0, 1)):
-        largest_differences(table[before], table[sums], out=heaps)
-        before[:] = sums
+def largest_changes(frames, table, codes, cubics, lines, rising, before, started, *, out):
+    """Largest rises and falls of ``table[sum of channels]`` between frames, into ``out[0]``.
+
+    `before` has the sums of a frame before them if the clip has `started`, and takes the last's. No
+    pixel is screened here.
+    """
+    sums = frames.sum(axis=2, dtype=np.int32)
+    pairs = [before, *sums] if started else sums
+    for last, now, heaps in zip(pairs[:-1], pairs[1:], out.swapaxes(0, 1)):
+        largest_differences(table[last], table[now], out=heaps)
+    before[:] = sums[-1][: before.size]
 
 
 def largest_differences(before, now, *, out):
