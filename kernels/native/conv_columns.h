@@ -139,7 +139,7 @@ static double zone_cost(const Columns *q, const Zone *z, ptrdiff_t lanes) {
         run < SHORT_RUN ? 2 : (c->axis[2].step > 1 ? 1.2 : 0.5) + 6 / (double)smaller(run, panel);
     double delivered = 8 / (double)smaller(run_length(c, z), panel) + (by_channel ? 1 : 0.1);
     if (c->past_cache) delivered += 1.2;
-    copied += 20 / (double)(smaller(run, panel) * c->inputs);
+    copied += 90 / (double)(smaller(run, panel) * c->inputs); /* to find runs, tap by tap */
     return (double)z->terms * (product * vectors + positions * copied) +
            positions * outputs * delivered;
 }
@@ -190,6 +190,7 @@ static double slab_cost(const Conv *c, double estimate, ptrdiff_t lanes) {
     double row = (double)a[2].block, plane = row * (double)a[1].block;
     double run = a[2].span == 0 && a[2].spread == 1 ? plane : row;
     double products = 0.5 * (double)c->outputs * (double)c->terms / (double)lanes;
+    if (c->in_place) return 1.05 * products + 0.3 * (double)c->outputs + 150 / plane;
     return 1.05 * products + 1.7 * (estimate - products) + 10 * (double)c->outputs / run +
            500 / (plane * (double)a[0].block);
 }
