@@ -129,3 +129,34 @@ def test_depthwise_gradients_are_the_oracle(
     got = voxkern.conv_transpose3d(grad, weight, bias, **window)
     want = reference.conv_transpose3d(wide[0], wide[2], wide[3], **window)
     assert_close(got, want, length=weight.size, scale=8)
+
+
+# Lanes along outputs, along channels, depthwise, in columns, along input channels, and groups.
+@pytest.mark.parametrize(
+    ("batch", "inputs", "outputs", "groups", "size"),
+    [
+        (1, 8, 16, 1, (5, 7, 40)),
+        (1, 64, 67, 1, (4, 6, 6)),
+        (1, 1, 1, 37, (5, 6, 7)),
+        (9, 33, 19, 1, (3, 3, 3)),
+        (1, 70, 2, 1, (4, 5, 6)),
+        (2, 5, 3, 4, (3, 4, 33)),
+    ],
+)
+@pytest.mark.parametrize("kernel_size", [(3, 3, 3), (1, 1, 1), (1, 2, 3)], ids=str)
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+def test_flipped_weights_are_read_where_they_lie(
+    backend, rng, batch, inputs, outputs, groups, size, kernel_size, algorithm
+):
+    x = hostile.normal(rng, (batch, inputs * groups, *size), "float32")
+    weight = hostile.normal(rng, (inputs * groups, outputs, *kernel_size), "float32")
+    pairs = [(k - 1, k - 1) for k in kernel_size]
+    shape = batch, outputs * groups, *(n + k - 1 for n, k in zip(size, kernel_size))
+    taps = weight[:, :, ::-1, ::-1, ::-1].reshape(groups, inputs, outputs, *kernel_size)
+    turned = taps.swapaxes(1, 2).reshape(groups * outputs, inputs, *kernel_size)
+    results = [np.full(shape, np.nan, "float32") for _ in range(2)]
+    for given, flipped, out in zip((weight, turned.copy()), (True, False), results):
+        arguments = x, given, None, (1, 1, 1), pairs, (1, 1, 1), groups
+        options = dict(algorithm=algorithm, slope=None, packed=None, flipped=flipped)
+        _dispatch.kernel("conv").conv(*arguments, **options, out=out)
+    assert_exact(*results)

@@ -66,10 +66,6 @@ cdef extern from "conv_transposed.h" nogil:
     Py_ssize_t transposed_scratch_double(const Transposed *t)
     void gather_weights_float(const Transposed *t, Py_ssize_t block, float *packed)
     void gather_weights_double(const Transposed *t, Py_ssize_t block, double *packed)
-    void flip_float(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const float *weight,
-                    Py_ssize_t begin, Py_ssize_t end, float *to)
-    void flip_double(Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t taps, const double *weight,
-                     Py_ssize_t begin, Py_ssize_t end, double *to)
     void transposed_item_float(const Transposed *t, Py_ssize_t item, float *scratch)
     void transposed_item_double(const Transposed *t, Py_ssize_t item, double *scratch)
 
@@ -153,7 +149,6 @@ ctypedef fused real:
 cdef enum:
     SLAB_BYTES = 512 * 1024
     CACHE_BYTES = 16 * 1024 * 1024
-    FLIPPED = 16  # outputs whose weights are flipped together: neighbours in memory
     PRODUCTS = 32  # done in the time of moving one element
     FEW_WEIGHTS = 512  # are packed in the time that it takes to hand over packed ones
 

@@ -22,22 +22,6 @@ static void SIMD(gather_weights)(const Transposed *t, ptrdiff_t block, REAL *pac
         }
 }
 
-/* Some outputs of the weights of the convolution that is the transpose, at stride 1, of that with
-   `weight`: to[o][i][t] = weight[i][o][taps - 1 - t]. */
-static void SIMD(flip)(ptrdiff_t inputs, ptrdiff_t outputs, ptrdiff_t taps, const REAL *weight,
-                       ptrdiff_t begin, ptrdiff_t end, REAL *RESTRICT to) {
-    if (taps == 1) {
-        SIMD(turn_exact)(inputs, end - begin, weight + begin, outputs, to + begin * inputs, inputs);
-        return;
-    }
-    for (ptrdiff_t i = 0; i < inputs; i++)
-        for (ptrdiff_t o = begin; o < end; o++) {
-            const REAL *from = weight + (i * outputs + o) * taps + taps - 1;
-            REAL *row = to + (o * inputs + i) * taps;
-            for (ptrdiff_t t = 0; t < taps; t++) row[t] = from[-t];
-        }
-}
-
 FORCE_INLINE void SIMD(put)(REAL *to, SIMD(vec) v, ptrdiff_t n) {
     if (n >= SIMD(lanes)) SIMD(store)(to, v);
     else if (n > 0) SIMD(store_first)(to, v, n);

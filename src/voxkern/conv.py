@@ -71,10 +71,11 @@ def conv3d(
 
     Notes
     -----
-    Direct sums run over channels and kernel positions in order, in blocks of 512 terms whose sums
-    are added. A result does not depend on the number of threads. Where a result of Winograd's is
-    not finite, all are computed again by the direct sum: NaN and inf stay in the windows that hold
-    them.
+    Direct sums run over channels and kernel positions in an order that the shapes decide, in blocks
+    of at most 512 terms whose sums are added. A result does not depend on the number of threads.
+    Where a result of Winograd's is not finite, all are computed again by the direct sum: NaN and
+    inf stay in the windows that hold them. Whether a weight that is not finite makes NaN where it
+    meets nothing but padding is left open.
 
     Extra memory: about 512 kB per thread (more where a single row of windows over all channels
     is larger), 8 bytes per weight of one output channel, and the weights packed: 8 times their

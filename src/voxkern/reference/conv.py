@@ -140,13 +140,6 @@ def conv_transpose(
     return into(out, result)
 
 
-def flip(weight, groups, *, out=None):
-    """The weights of the convolution that is the transpose, at stride 1, of that with `weight`."""
-    taps = np.flip(weight, tuple(range(2, weight.ndim)))
-    parts = [part.swapaxes(0, 1) for part in np.split(taps, groups)]
-    return into(out, np.concatenate(parts))
-
-
 def conv_backward_weight(
     grad, x, kernel_size, stride=1, padding=0, dilation=1, groups=1, *, out=None
 ):
