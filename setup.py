@@ -26,7 +26,10 @@ GNU = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping
 # Rows are often too short for the price of a call to memcpy, which gcc makes of a copying loop.
 GNU += ["-fno-tree-loop-distribute-patterns"]
 # Many Pythons pass -g to their extensions, which makes ours six times as large.
-GNU += ["-g" if os.environ.get("VOXKERN_DEBUG") else "-g0"]
+DEBUG = bool(os.environ.get("VOXKERN_DEBUG"))
+GNU += ["-g" if DEBUG else "-g0"]
+# Names that only a debugger reads are a tenth of a module.
+STRIPPED = ["-Wl,-s"] if sys.platform == "linux" and not DEBUG else []
 HOMEBREW = "/opt/homebrew/opt/libomp", "/usr/local/opt/libomp"
 
 
@@ -51,7 +54,7 @@ class BuildLevels(build_ext):
         else:
             flags = [*GNU, *GNU_FLAGS.get(level, [])]
         ext.extra_compile_args = [*flags, *self.openmp[0]]
-        ext.extra_link_args = self.openmp[1]
+        ext.extra_link_args = [*self.openmp[1], *STRIPPED]
         build_ext.build_extension(twin, ext)
 
 
@@ -96,7 +99,7 @@ def extensions():
         build_dir="build/cython",
         compiler_directives={
             "language_level": 3,
-            "boundscheck": bool(os.environ.get("VOXKERN_DEBUG")),
+            "boundscheck": DEBUG,
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
