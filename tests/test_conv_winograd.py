@@ -115,9 +115,9 @@ def call(x, weight, bias, tile, padding, stride=(1, 1, 1), dilation=(1, 1, 1), g
     ]
     out = np.full((len(x), len(weight), *count), np.nan, x.dtype)
     arguments = x, weight, bias, tile, *window
-    finite = kernel.conv(*arguments, packed=packed, slope=None, out=out)
+    finite = kernel.conv(*arguments, packed=packed, slope=None, flipped=False, out=out)
     again = np.full_like(out, np.nan)
-    assert kernel.conv(*arguments, packed=None, slope=None, out=again) == finite
+    assert kernel.conv(*arguments, packed=None, slope=None, flipped=False, out=again) == finite
     assert_exact(again, out)
     again = np.full_like(out, np.nan)
     swapped = transposed(weight, groups)

@@ -15,7 +15,7 @@ def conv(
     slope: float | None,
     out: np.ndarray,
     packed: np.ndarray | None,
-    flipped: bool = False,
+    flipped: bool,
 ) -> None: ...
 def pack(
     x_shape: Sequence[int],

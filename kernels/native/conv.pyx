@@ -309,7 +309,7 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope, const real[::1] packed,
-         bint flipped=False, real[:, :, :, :, ::1] out):
+         bint flipped, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias where it is not None.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made

@@ -23,7 +23,7 @@ def conv(
     *,
     packed: np.ndarray | None,
     slope: float | None,
-    flipped: bool = False,
+    flipped: bool,
     out: np.ndarray,
 ) -> bool: ...
 def workspace(

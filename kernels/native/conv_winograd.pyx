@@ -185,7 +185,7 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          tile, padding, stride, dilation, Py_ssize_t groups, *, const real[::1] packed, slope,
-         bint flipped=False, real[:, :, :, :, ::1] out):
+         bint flipped, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias.
 
     `packed` is the transform of weight or None. `flipped` says that weight is that of the

@@ -154,6 +154,7 @@ def tiny(console, budget, clock):
             algorithm="direct",
             slope=None,
             packed=None,
+            flipped=False,
             out=out,
         ),
         "call": lambda: voxkern.conv3d(x, weight, *rest, out=out),

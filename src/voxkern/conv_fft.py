@@ -333,6 +333,7 @@ def _directly(x, weight, bias, padding, slope):
         algorithm="direct",
         slope=slope,
         packed=None,
+        flipped=False,
         out=out,
     )
     return out
