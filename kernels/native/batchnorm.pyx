@@ -56,7 +56,8 @@ cdef BatchNorm describe(const real[:, :, ::1] x) noexcept:
     cdef BatchNorm b
     memset(&b, 0, sizeof(b))
     b.n, b.channels, b.inner = x.shape[0], x.shape[1], x.shape[2]
-    b.x, b.past_cache = <const void *> &x[0, 0, 0], x.nbytes > LARGE
+    b.x = <const void *> &x[0, 0, 0]
+    b.past_cache = b.n * b.channels * b.inner * <Py_ssize_t> sizeof(real) > LARGE
     set_parts(&b)
     if b.inner == 1:
         b.parts = (b.n + ROWS - 1) // ROWS

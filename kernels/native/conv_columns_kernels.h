@@ -1,6 +1,6 @@
 /* The loops of conv_columns.h for one type, REAL. */
 
-/* The weights of pack_column_weights where they are flipped: they lie input by input, and their taps in reverse. */
+/* The weights of pack_column_weights where they are flipped: input by input, the taps in reverse. */
 static void SIMD(pack_flipped_columns)(const Columns *q, ptrdiff_t block, REAL *packed) {
     const Conv *c = &q->conv;
     ptrdiff_t g = block / c->row_blocks, first = block % c->row_blocks * c->rows, taps = c->taps;

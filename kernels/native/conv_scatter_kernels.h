@@ -35,13 +35,13 @@ static void SIMD(product)(const Scatter *q, ptrdiff_t rows, ptrdiff_t tile_rows,
     for (ptrdiff_t v = 0; v < vectors; v += PANEL_VECTORS)
         for (ptrdiff_t k = 0; k < q->inputs; k += BLOCK)
             for (ptrdiff_t r = 0; r < rows; r += tile_rows) {
-                ptrdiff_t n = rows - r < tile_rows ? rows - r : tile_rows;
-                ptrdiff_t width = vectors - v < PANEL_VECTORS ? vectors - v : PANEL_VECTORS;
+                ptrdiff_t n = smaller(rows - r, tile_rows);
+                ptrdiff_t width = smaller(vectors - v, PANEL_VECTORS);
                 SIMD(Tile)
                 t = {.in = wide + v * L * q->inputs,
                      .offset = q->offset + k,
                      .weight = tall + r * q->inputs + k * n,
-                     .terms = q->inputs - k < BLOCK ? q->inputs - k : BLOCK,
+                     .terms = smaller(q->inputs - k, BLOCK),
                      .to = to + r * vectors * L + v * L,
                      .partial_row = vectors * L,
                      .to_row = vectors * L};
@@ -155,7 +155,7 @@ static SIMD(Places) SIMD(scatter_places)(const Scatter *q) {
     at.columns = at.tall + (q->few ? 0 : ceil_div(columns * q->inputs, L) * L);
     at.turned = at.columns + wide * (q->few ? q->positions : columns);
     at.buffer = at.turned + (q->few ? ceil_div(columns, L) * L * L : 0);
-    ptrdiff_t longest = q->size[2] < q->chunk ? q->size[2] : q->chunk;
+    ptrdiff_t longest = smaller(q->size[2], q->chunk);
     at.end = at.buffer + ceil_div(longest * q->stride[2], L) * L + 4 * L;
     return at;
 }

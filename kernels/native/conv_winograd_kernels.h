@@ -657,19 +657,23 @@ static void SIMD(copy_lines)(ptrdiff_t taps, ptrdiff_t rows, ptrdiff_t columns, 
                             SIMD(load)(from + i * f.row + j * f.column + k * f.line));
 }
 
-/* The same for any axis; one that is summed directly keeps its taps. */
+/* `lines` for the taps and points of an axis; one that is summed directly keeps its taps. */
+#define BY_KERNEL(lines)                                                                           \
+    switch ((int)(a->points * 8 + (is_summed(a) ? 0 : a->taps))) {                                 \
+    case 4 * 8 + 2: SIMD(lines)(2, 4, rows, columns, g, from, f, to, t); break;                    \
+    case 4 * 8 + 3: SIMD(lines)(3, 4, rows, columns, g, from, f, to, t); break;                    \
+    case 6 * 8 + 2: SIMD(lines)(2, 6, rows, columns, g, from, f, to, t); break;                    \
+    case 6 * 8 + 3: SIMD(lines)(3, 6, rows, columns, g, from, f, to, t); break;                    \
+    case 6 * 8 + 4: SIMD(lines)(4, 6, rows, columns, g, from, f, to, t); break;                    \
+    case 6 * 8 + 5: SIMD(lines)(5, 6, rows, columns, g, from, f, to, t); break;                    \
+    default: SIMD(copy_lines)(a->taps, rows, columns, from, f, to, t);                             \
+    }
+
+/* The same for any axis. */
 NO_INLINE void SIMD(transform_lines_weights)(const WinogradAxis *a, ptrdiff_t rows,
                                              ptrdiff_t columns, const REAL *g, const REAL *from,
                                              SIMD(Steps) f, REAL *to, SIMD(Steps) t) {
-    switch ((int)(a->points * 8 + (is_summed(a) ? 0 : a->taps))) {
-    case 4 * 8 + 2: SIMD(lines_weights)(2, 4, rows, columns, g, from, f, to, t); break;
-    case 4 * 8 + 3: SIMD(lines_weights)(3, 4, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 2: SIMD(lines_weights)(2, 6, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 3: SIMD(lines_weights)(3, 6, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 4: SIMD(lines_weights)(4, 6, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 5: SIMD(lines_weights)(5, 6, rows, columns, g, from, f, to, t); break;
-    default: SIMD(copy_lines)(a->taps, rows, columns, from, f, to, t);
-    }
+    BY_KERNEL(lines_weights)
 }
 
 /* The matrices G in the type of the loops. */
@@ -940,19 +944,11 @@ FORCE_INLINE void SIMD(lines_back)(const int taps, const int points, ptrdiff_t r
         }
 }
 
-/* The same for any axis; one that is summed directly keeps its taps. */
+/* The same for any axis. */
 NO_INLINE void SIMD(transform_lines_back)(const WinogradAxis *a, ptrdiff_t rows, ptrdiff_t columns,
                                           const REAL *g, const REAL *from, SIMD(Steps) f, REAL *to,
                                           SIMD(Steps) t) {
-    switch ((int)(a->points * 8 + (is_summed(a) ? 0 : a->taps))) {
-    case 4 * 8 + 2: SIMD(lines_back)(2, 4, rows, columns, g, from, f, to, t); break;
-    case 4 * 8 + 3: SIMD(lines_back)(3, 4, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 2: SIMD(lines_back)(2, 6, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 3: SIMD(lines_back)(3, 6, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 4: SIMD(lines_back)(4, 6, rows, columns, g, from, f, to, t); break;
-    case 6 * 8 + 5: SIMD(lines_back)(5, 6, rows, columns, g, from, f, to, t); break;
-    default: SIMD(copy_lines)(a->taps, rows, columns, from, f, to, t);
-    }
+    BY_KERNEL(lines_back)
 }
 
 /* Kernels between a vector of output channels and `n` input channels: sum + [point][tap] steps of
@@ -1046,3 +1042,4 @@ static int SIMD(gradient_item)(const Winograd *c, ptrdiff_t index, const REAL *g
 #undef NEAR
 #undef TURNED
 #undef AHEAD
+#undef BY_KERNEL

@@ -42,7 +42,8 @@ cdef GroupNorm describe(const real[:, :, ::1] x, const real[::1] weight, double 
     cdef GroupNorm q
     memset(&q, 0, sizeof(q))
     q.rows, q.channels, q.inner = x.shape[0], x.shape[1], x.shape[2]
-    q.groups, q.eps, q.past_cache = groups, eps, x.nbytes > LARGE
+    q.groups, q.eps = groups, eps
+    q.past_cache = q.rows * q.channels * q.inner * <Py_ssize_t> sizeof(real) > LARGE
     q.x, q.weight = <const void *> &x[0, 0, 0], <const void *> &weight[0]
     q.out = <void *> &out[0, 0, 0]
     return q

@@ -35,8 +35,6 @@ cdef extern from "pool.h" nogil:
         long long *places
         Py_ssize_t lines, line, phase, lead, rows, pointers
         int spans
-    Py_ssize_t axis_begin(const Axis *a, Py_ssize_t o)
-    Py_ssize_t axis_end(const Axis *a, Py_ssize_t o)
     Py_ssize_t axis_divisor(const Axis *a, Py_ssize_t o, bint include_pad)
     void pool_part_float(const Pool *q, Py_ssize_t item, float *lines, const float **pointers)
     void pool_part_double(const Pool *q, Py_ssize_t item, double *lines, const double **pointers)

@@ -62,9 +62,9 @@ def batch_norm(
     -----
     Semantics of ``torch.nn.functional.batch_norm``. The variance is summed about the mean of each
     block of 2048 elements, and the mean is not rounded before it is subtracted: mean 1000 and
-    deviation 0.01 come out right in float32. Reads `x` three times when training, the second from
-    the cache, and once for inference. Other memory: about 1 % of `x` when training, 10 % for
-    ``(N, C)``; a copy of `x` in float32 for float16.
+    deviation 0.01 come out right in float32. Reads `x` once for inference, twice when training: a
+    channel that fits the cache comes from there the second time. Other memory: about 1 % of `x`
+    when training, 10 % for ``(N, C)``; a copy of `x` in float32 for float16.
 
     Source: Ioffe & Szegedy, "Batch normalization: accelerating deep network training by reducing
     internal covariate shift" (2015).
@@ -258,8 +258,8 @@ def _train(x, weight, bias, eps, out):
     stats = np.empty((2, channels))
     _dispatch.kernel("batchnorm").train(
         _columns(x, x.shape),
-        np.ones(channels, x.dtype) if weight is None else weight.astype(x.dtype),
-        np.zeros(channels, x.dtype) if bias is None else bias.astype(x.dtype),
+        filled(weight, 1, channels, x.dtype),
+        filled(bias, 0, channels, x.dtype),
         eps,
         stats=stats,
         maps=np.empty((3, channels), x.dtype),
@@ -279,7 +279,7 @@ def _gradients(grad, x, weight, mean, invstd, training, out):
     _dispatch.kernel("batchnorm").backward(
         _columns(grad, x.shape),
         _columns(x, x.shape),
-        np.ones(channels, x.dtype) if weight is None else weight.astype(x.dtype),
+        filled(weight, 1, channels, x.dtype),
         mean.astype(x.dtype),
         invstd.astype(x.dtype),
         sums=sums,
@@ -311,6 +311,13 @@ def _input_gradient(grad, x, weight, mean, invstd, sums, out):
     offset, slope = -scale * sums * (x.shape[1] / x.size)
     slope = slope * invstd.astype(np.float64) ** 2
     kernel.input_gradient(*arrays[:2], *_spread(x, mean, scale, slope, offset), out=arrays[2])
+
+
+def filled(parameter, value, count, dtype):
+    """A parameter as a kernel takes it, on one axis; `value` for each of `count` where missing."""
+    if parameter is None:
+        return np.full(count, value, dtype)
+    return parameter.reshape(-1).astype(dtype, copy=False)
 
 
 def _inner(shape):

@@ -470,26 +470,25 @@ class Call(
 
 def _call(axes, x, weight, bias, *arguments):
     """Everything that depends on shapes, window arguments, groups and algorithm alone, checked."""
-    plain = _plain(arguments)
-    if plain is None:
-        return _new_call(axes, x, weight, bias, *arguments)
-    return _known_call(axes, x, weight, bias, *plain)
+    return _cached(_known_call, (axes, x, weight, bias), arguments)
 
 
-def _plain(arguments):
-    """`arguments` as keys of a cache, where 1, 1.0 and True are one; None if there are such."""
+def _cached(known, shapes, arguments):
+    """What `known` makes of these, through its cache where they are keys that only they can be."""
     plain = [tuple(value) if type(value) is list else value for value in arguments]
     for value in plain:
         if type(value) is tuple:
             exact = set(map(type, value)) == {int}
         else:
             exact = type(value) is int or type(value) is str
-        if not exact:
-            return None
-    return plain
+        if not exact:  # 1, 1.0 and True are one key
+            return known.__wrapped__(*shapes, *arguments)
+    return known(*shapes, *plain)
 
 
-def _new_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, kept=False):
+# Making one takes 8 microseconds, as long as three convolutions of 8x8x8.
+@functools.lru_cache(512)
+def _known_call(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, kept=False):
     groups = _check_shapes(axes, x, weight, groups)
     if x[-axes - 1] != weight[1] * groups:
         raise ValueError(
@@ -515,10 +514,6 @@ def _checked_call(axes, x, weight, stride, padding, dilation, groups, algorithm,
     stride, padding, dilation = window.volume(stride, padding, dilation)
     chosen = conv_rule.chosen(algorithm, weight, out, stride, dilation, groups, kept)
     return Call(result, x, weight, out, stride, padding, dilation, groups, *chosen)
-
-
-# Making one takes 8 microseconds, as long as three convolutions of 8x8x8.
-_known_call = functools.lru_cache(512)(_new_call)
 
 
 def _check_groups(groups, weight_shape):
@@ -670,10 +665,8 @@ def _native(operation):
 def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
     given = x, weight, bias
     x, weight, bias = _arrays(x, weight, bias, "bias")
-    arguments = _plain((stride, padding, output_padding, groups, dilation))
-    make = _new_transpose if arguments is None else _known_transpose
-    arguments = arguments or (stride, padding, output_padding, groups, dilation)
-    adjoint, result = make(axes, x.shape, weight.shape, *arguments)
+    arguments = stride, padding, output_padding, groups, dilation
+    adjoint, result = _cached(_known_transpose, (axes, x.shape, weight.shape), arguments)
     if bias is not None:
         _check.shape(bias, "bias", result[-axes - 1 : -axes])
     out = _check.output(out, result, x.dtype, *given)
@@ -683,7 +676,8 @@ def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, d
     return _check.deliver(scratch, out)
 
 
-def _new_transpose(axes, x, weight, stride, padding, output_padding, groups, dilation):
+@functools.lru_cache(512)
+def _known_transpose(axes, x, weight, stride, padding, output_padding, groups, dilation):
     """The checked call of a transposed convolution, and the shape of its result."""
     groups = _check_shapes(axes, x, weight, groups)
     if x[-axes - 1] != weight[0]:
@@ -708,16 +702,11 @@ def _new_transpose(axes, x, weight, stride, padding, output_padding, groups, dil
     return _adjoint(axes, x, weight, result, stride, pairs, extra, groups, dilation), result
 
 
-_known_transpose = functools.lru_cache(512)(_new_transpose)
-
-
 def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
     x, weight, grad = _arrays(x, weight, grad, "grad")
     need_x, need_weight, need_bias = _needed(need)
-    arguments = _plain((stride, padding, dilation, groups))
-    make = _new_gradients if arguments is None else _known_gradients
-    arguments = arguments or (stride, padding, dilation, groups)
-    found = make(axes, x.shape, weight.shape, grad.shape, *arguments)
+    shapes = axes, x.shape, weight.shape, grad.shape
+    found = _cached(_known_gradients, shapes, (stride, padding, dilation, groups))
     dtype = x.dtype
     if dtype == _check.HALF:
         x, weight, grad = _check.computed(x, weight, grad)
@@ -744,7 +733,8 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
 Gradients = collections.namedtuple("Gradients", "x weight kernel_size window tile adjoint")
 
 
-def _new_gradients(axes, x, weight, grad, stride, padding, dilation, groups):
+@functools.lru_cache(512)
+def _known_gradients(axes, x, weight, grad, stride, padding, dilation, groups):
     groups = _check_shapes(axes, x, weight, groups)
     if x[-axes - 1] != weight[1] * groups or weight[0] % groups:
         raise ValueError(
@@ -763,9 +753,6 @@ def _new_gradients(axes, x, weight, grad, stride, padding, dilation, groups):
     arguments = *window.volume(stride, padding, dilation), groups
     tile = conv_rule.gradient_tile(weight, adjoint.x, arguments[0], arguments[2], groups)
     return Gradients(x, weight, weight[2:], arguments, tile, adjoint)
-
-
-_known_gradients = functools.lru_cache(512)(_new_gradients)
 
 
 def _weight_gradient(found, grad, x, out):

@@ -283,8 +283,8 @@ def _normalize(x, rows, groups, weight, bias, eps, out):
     stats = np.empty((2, len(volume)))
     _dispatch.kernel("groupnorm").normalize_groups(
         volume,
-        _filled(weight, 1, groups, volume),
-        _filled(bias, 0, groups, volume),
+        batchnorm.filled(weight, 1, groups * rows[1], x.dtype),
+        batchnorm.filled(bias, 0, groups * rows[1], x.dtype),
         eps,
         groups,
         stats=stats,
@@ -306,7 +306,7 @@ def _backward(given, grad, x, rows, groups, weight, eps, out):
     grad, x = _check.computed(grad, x)
     scratch = _check.writable(out, x.dtype)
     volume = x.reshape(rows)
-    weight = _filled(weight, 1, groups, volume)
+    weight = batchnorm.filled(weight, 1, groups * rows[1], x.dtype)
     parts = min(MOST_PARTS, len(volume) // groups, 1 + x.size // LEAST_IN_PART)
     sums = np.empty((parts, 2, weight.size))
     _dispatch.kernel("groupnorm").groups_gradient(
@@ -314,13 +314,6 @@ def _backward(given, grad, x, rows, groups, weight, eps, out):
     )
     _check.deliver(scratch, out)
     return out, *sums.sum(0).astype(dtype)
-
-
-def _filled(parameter, value, groups, volume):
-    """A parameter in the dtype of the array and one axis; `value` for each channel if missing."""
-    if parameter is None:
-        return np.full(groups * volume.shape[1], value, volume.dtype)
-    return parameter.reshape(-1).astype(volume.dtype, copy=False)
 
 
 def _samples(value, name, num_groups):
