@@ -309,6 +309,33 @@ def test_parts_and_lanes_do_not_depend_on_the_number_of_threads(backend, rng):
         assert_exact(results[0], results[2])
 
 
+# Blocks along D keep the planes that the next one reads, in a slab that is a ring.
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"padding": 1},
+        {"stride": 2, "padding": (2, 1, 3)},
+        {"stride": (2, 1, 1), "dilation": (2, 1, 1)},
+        {"padding": (9, 0, 1), "dilation": (1, 2, 2)},
+        {"stride": (3, 1, 2), "padding": 2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("channels", "outputs"), [(4, 5), (3, 37)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_planes_kept_from_block_to_block(backend, rng, channels, outputs, window, dtype):
+    x = hostile.normal(rng, (2, channels, 23, 61, 67), dtype)
+    weight = hostile.normal(rng, (outputs, channels, 4, 3, 3), dtype)
+    want = reference.conv3d(*widened(x, weight), **window)
+    before, results = voxkern.get_num_threads(), []
+    for threads in (1, 3):
+        voxkern.set_num_threads(threads)
+        results.append(voxkern.conv3d(x, weight, algorithm="direct", **window))
+    voxkern.set_num_threads(before)
+    assert_close(results[0], want, length=36 * channels, scale=8)
+    assert_exact(results[1], results[0])
+
+
 # Tiles of vectors of output channels: strides and short rows choose them.
 @pytest.mark.parametrize("outputs", [16, 17, 67])
 @pytest.mark.parametrize("width", [1, 5, 14, 29])

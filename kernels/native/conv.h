@@ -23,7 +23,8 @@
 #define TALL (SIMD_REGISTERS == 32 ? 14 : 6)
 enum { STRETCH = 8, PANEL = 64 * 1024, LANES = lanes_float };
 enum { MOST_TERMS = 512 }; /* per partial sum */
-enum { ROWS_AHEAD = 6 };   /* of the input, fetched before they are copied */
+enum { MOST_OFFSETS = 8192 };
+enum { ROWS_AHEAD = 6 }; /* of the input, fetched before they are copied */
 /* Outputs of a depthwise convolution that are turned together, unless a row is longer. */
 enum { MOST_TURNED = 128 };
 /* Sums over vectors of input channels: the largest tile, and terms whose weights stay in the
@@ -55,6 +56,8 @@ typedef struct {
     ptrdiff_t batch, groups;
     ptrdiff_t inputs, outputs;       /* channels per group */
     ptrdiff_t part, parts;           /* inputs of a slab; slabs one after the other for one block */
+    int rolling;                     /* blocks of a work item may keep planes of the slab */
+    ptrdiff_t ring, run;             /* of the slab along D if they do, or 0; blocks of an item */
     ptrdiff_t kept;                  /* sums of a block, from one of these slabs to the next */
     ptrdiff_t taps, terms;           /* of the kernel; inputs * taps */
     ptrdiff_t rows, row_blocks;      /* the most channels of a tile; the tiles of a group's */
@@ -64,7 +67,7 @@ typedef struct {
     ptrdiff_t panel;                 /* blocks of rows whose weights stay in the cache together */
     double line_start;    /* vectors of products in the time that weights of a line take */
     ptrdiff_t block;      /* terms per partial sum */
-    ptrdiff_t *offset;    /* [terms of a slab] */
+    ptrdiff_t *offset;    /* [terms of a slab]; of a ring, for each plane that may come first */
     ptrdiff_t plane_size; /* slab elements of one plane along D: its H and W planes */
     ptrdiff_t slab_size;  /* elements of a slab */
     const void *x, *bias;
@@ -113,6 +116,15 @@ static ptrdiff_t plane_length(const Axis *a, ptrdiff_t block) {
     return (block - 1) * a->spread + 1 + a->span;
 }
 
+/* Whether the next block of `z` outputs along D reads planes of this one's slab, which then is a ring
+   of planes: each is packed once. The table of offsets must stay small. */
+static int is_ring(const Conv *c, ptrdiff_t z) {
+    const Axis *d = c->axis;
+    ptrdiff_t length = plane_length(d, z);
+    return c->rolling && d->planes == 1 && z < d->count && length > z * d->spread &&
+           c->part == c->inputs && !c->dots && length * c->terms <= MOST_OFFSETS;
+}
+
 static ptrdiff_t slab_elements(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x) {
     const Axis *a = c->axis;
     return c->part * a[0].planes * plane_length(a, z) * a[1].planes * plane_length(a + 1, y) *
@@ -133,11 +145,14 @@ static double block_cost(const Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, p
     const Axis *w = c->axis + 2;
     double parts = (double)ceil_div(c->inputs, c->part);
     double elements = (double)slab_elements(c, z, y, x) * parts;
+    if (is_ring(c, z)) elements *= (double)(z * c->axis->spread) / (double)plane_length(c->axis, z);
     ptrdiff_t step = w->step / w->spread;
     double element = step == 1 ? 0.15 : step == 2 || step == 4 ? 0.2 : 0.7;
     double packed = elements * (element + 8.0 / (double)plane_length(w, x));
     double positions = (double)y * (double)x, outputs = (double)c->outputs,
            terms = (double)c->terms;
+    /* Weights that do not fit the second-level cache come from the third for every block. */
+    if (outputs * terms > PANEL) packed += 0.2 * outputs * terms;
     packed += (parts - 1) * positions * (double)z * outputs * 3 / (double)lanes;
     if (c->channels) return elements / (positions * (double)z);
     if (c->dots) {
@@ -234,6 +249,8 @@ static double plan_blocks(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int split)
 static void size_slab(Conv *c, ptrdiff_t lanes) {
     const Axis *a = c->axis;
     c->plane_size = a[1].planes * a[2].planes * a[1].length * a[2].length;
+    /* A plane's last vector may reach past its end, onto one that is kept. */
+    if (c->ring) c->plane_size += lanes;
     /* An odd number of vectors: planes must not fall on the same few sets of the cache. */
     if (c->plane_size >= 16 * lanes) c->plane_size = ((c->plane_size / lanes + 1) | 1) * lanes;
     /* The last vector may reach past the end. */
@@ -345,6 +362,7 @@ static double plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     merge_axes(a);
     if (plan_depthwise(c, lanes, budget)) return 0;
     int trivial = is_pointwise(c);
+    c->rolling = 1;
     double cost[8];
     int best = 0;
     for (int i = 0; i < (dilated ? 8 : 4); i++) {
@@ -356,6 +374,7 @@ static double plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     if (c->dots) return lowest;
     set_candidate(c, best);
     plan_blocks(c, lanes, budget, !trivial);
+    c->ring = is_ring(c, a[0].block) ? a[0].length : 0;
     size_slab(c, lanes);
     plan_rows(c, lanes);
     c->in_place = !c->tall && trivial && a[0].size == 1 && a[1].size == 1 && a[2].size >= lanes &&
@@ -364,41 +383,62 @@ static double plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     return cost[best];
 }
 
-/* Where a term of the sum lies in the slab, or in `x`, for output 0. */
-static ptrdiff_t term_offset(const Conv *c, ptrdiff_t i, ptrdiff_t d, ptrdiff_t h, ptrdiff_t w) {
+/* Where a term of the sum lies in the slab, or in `x`, for output 0, whose planes are from `first` on
+   in a ring. */
+static ptrdiff_t term_offset(const Conv *c, ptrdiff_t i, ptrdiff_t d, ptrdiff_t h, ptrdiff_t w,
+                             ptrdiff_t first) {
     const Axis *a = c->axis;
     ptrdiff_t channel = c->in_place ? a[2].size : a[0].planes * a[0].length * c->plane_size;
     ptrdiff_t plane = a[0].plane[d] * a[0].length + a[0].shift[d];
+    if (c->ring) plane = (first + plane) % c->ring;
     ptrdiff_t row = (a[1].plane[h] * a[2].planes + a[2].plane[w]) * a[1].length + a[1].shift[h];
     return i * channel + plane * c->plane_size + row * a[2].length + a[2].shift[w];
 }
 
 static void fill_offsets(const Conv *c) {
     ptrdiff_t *offset = c->offset;
-    for (ptrdiff_t i = 0; i < c->part; i++)
-        for (ptrdiff_t d = 0; d < c->axis[0].taps; d++)
-            for (ptrdiff_t h = 0; h < c->axis[1].taps; h++)
-                for (ptrdiff_t w = 0; w < c->axis[2].taps; w++)
-                    *offset++ = term_offset(c, i, d, h, w);
+    for (ptrdiff_t first = 0; first == 0 || first < c->ring; first++)
+        for (ptrdiff_t i = 0; i < c->part; i++)
+            for (ptrdiff_t d = 0; d < c->axis[0].taps; d++)
+                for (ptrdiff_t h = 0; h < c->axis[1].taps; h++)
+                    for (ptrdiff_t w = 0; w < c->axis[2].taps; w++)
+                        *offset++ = term_offset(c, i, d, h, w, first);
 }
 
 typedef struct {
     ptrdiff_t n, g, chunk, start[3], count[3];
-    ptrdiff_t part; /* of the inputs, the one in the slab */
+    ptrdiff_t part;  /* of the inputs, the one in the slab */
+    ptrdiff_t ready; /* planes along D that are in the slab */
 } Item;
 
-/* Which block an item is: sample, group, output channels, and outputs along each axis. */
+/* Which block an item is, or begins with: sample, group, output channels, and outputs along each
+   axis. */
 static Item find_item(const Conv *c, ptrdiff_t index) {
     Item item;
     item.chunk = index % c->chunks, index /= c->chunks;
     for (int i = 2; i >= 0; i--) {
         const Axis *a = c->axis + i;
-        item.start[i] = index % a->blocks * a->block, index /= a->blocks;
+        ptrdiff_t run = i == 0 && c->ring ? c->run : 1, runs = ceil_div(a->blocks, run);
+        item.start[i] = index % runs * run * a->block, index /= runs;
         item.count[i] = smaller(a->block, a->count - item.start[i]);
     }
     item.g = index % c->groups, item.n = index / c->groups;
-    item.part = 0;
+    item.part = item.ready = 0;
     return item;
+}
+
+/* The next block of an item along D, which needs what is left in the ring. */
+static void next_block(const Conv *c, Item *item) {
+    const Axis *d = c->axis;
+    item->start[0] += d->block;
+    item->count[0] = smaller(d->block, d->count - item->start[0]);
+    item->part = 0;
+    item->ready = d->length - d->block * d->spread;
+}
+
+/* The plane of a ring that output `z` reads first. */
+static ptrdiff_t first_plane(const Conv *c, ptrdiff_t z) {
+    return c->ring ? z * c->axis->spread % c->ring : 0;
 }
 
 /* Outputs next to one another: `count` of a stretch, from its element `from`, belong at `to`. */

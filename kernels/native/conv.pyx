@@ -16,7 +16,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t *shift
     ctypedef struct Conv:
         Axis axis[3]
-        Py_ssize_t batch, groups, inputs, outputs, part, taps, terms, weights
+        Py_ssize_t batch, groups, inputs, outputs, part, ring, run, taps, terms, weights
         Py_ssize_t rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel, channels
@@ -170,7 +170,7 @@ cdef int make_tables(Conv *c) except -1:
 
 cdef int make_offsets(Conv *c) except -1:
     """The same for the terms of a convolution that is planned."""
-    c.offset = <Py_ssize_t *> malloc(c.part * c.taps * sizeof(Py_ssize_t))
+    c.offset = <Py_ssize_t *> malloc(max(1, c.ring) * c.part * c.taps * sizeof(Py_ssize_t))
     if c.offset == NULL:
         raise MemoryError("no memory for the offsets of a convolution")
     return 0
@@ -259,6 +259,17 @@ cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
     c.chunks = (c.row_blocks + c.chunk - 1) // c.chunk
 
 
+cdef Py_ssize_t share_depth(Conv *c, int threads) noexcept:
+    """The blocks, those that one item computes as one; the threads share them along D."""
+    cdef Py_ssize_t others = c.batch * c.groups * c.axis[1].blocks * c.axis[2].blocks, items = 1
+    if c.ring == 0:
+        return others * c.axis[0].blocks
+    if threads > 1:
+        items = min(c.axis[0].blocks, (4 * threads + others - 1) // others)
+    c.run = (c.axis[0].blocks + items - 1) // items
+    return others * ((c.axis[0].blocks + c.run - 1) // c.run)
+
+
 cdef int run(Columns *q, real sample, int forced) except -1:
     """Plan a convolution whose sizes and pointers are set, and compute it."""
     cdef Conv *c = &q.conv
@@ -269,7 +280,7 @@ cdef int run(Columns *q, real sample, int forced) except -1:
     else:
         make_offsets(c)
         fill_offsets(c)
-        blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
+        blocks = share_depth(c, threads)
     share_rows(c, blocks, threads)
     items = blocks * c.chunks
     if c.packed == NULL:
@@ -364,7 +375,7 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
         threads = useful_threads(work(c), threads)
         taps = c.axis[0].taps + c.axis[1].taps + c.axis[2].taps
         size = threads * size + packed_size(c)
-        return size * itemsize + (c.part * c.taps + 4 * taps) * sizeof(Py_ssize_t)
+        return size * itemsize + (max(1, c.ring) * c.part * c.taps + 4 * taps) * sizeof(Py_ssize_t)
     finally:
         free_tables(c)
 

@@ -121,8 +121,9 @@ static ptrdiff_t run_length(const Conv *c, const Zone *z) {
 }
 
 /* Cycles of a zone, as block_cost has them: a vector of products takes half a cycle if eight or more
-   sums are under way, to copy an input 2 in short runs (many come from the second-level cache), to
-   deliver an output .1 from a tile of whole runs, 1 and more by way of the cache. */
+   sums are under way, to copy an input 2 in short runs (many come from the second-level cache) and
+   .3 in whole panels, to deliver an output .1 from a tile of whole runs, 1 and more by way of the
+   cache. */
 static double zone_cost(const Columns *q, const Zone *z, ptrdiff_t lanes) {
     const Conv *c = &q->conv;
     int by_channel = q->kind == BY_CHANNEL;
@@ -138,6 +139,7 @@ static double zone_cost(const Columns *q, const Zone *z, ptrdiff_t lanes) {
     double copied =
         run < SHORT_RUN ? 2 : (c->axis[2].step > 1 ? 1.2 : 0.5) + 6 / (double)smaller(run, panel);
     double delivered = 8 / (double)smaller(run_length(c, z), panel) + (by_channel ? 1 : 0.1);
+    if (!by_channel && c->axis[2].step == 1 && run >= 8 * panel) copied = 0.3, delivered = 0.1;
     if (c->past_cache) delivered += 1.2;
     copied += 90 / (double)(smaller(run, panel) * c->inputs); /* to find runs, tap by tap */
     return (double)z->terms * (product * vectors + positions * copied) +

@@ -45,8 +45,8 @@ FORCE_INLINE void SIMD(pack_row)(const REAL *source, const REAL *stop, const int
     for (ptrdiff_t k = 0; k < begin; k += L) SIMD(store)(row + k, SIMD(all)(0));
     if (!known)
         for (; i < end; i++) row[i] = source[i * step];
-    for (; i < end && known * L <= stop - (source + i * known); i += L)
-        SIMD(store)(row + i, SIMD(pick)(source + i * known, known, 1, 0));
+    if (known * (end + L - 1) <= stop - source)
+        for (; i < end; i += L) SIMD(store)(row + i, SIMD(pick)(source + i * known, known, 1, 0));
     for (; i < end; i += L)
         SIMD(store)(row + i, SIMD(pick)(source + i * known, known, 0, stop - (source + i * known)));
     for (i = end; i < length; i += L) SIMD(store)(row + i, SIMD(all)(0));
@@ -63,14 +63,18 @@ FORCE_INLINE void SIMD(pack_rows)(const Conv *c, const REAL *x, const REAL *stop
     ptrdiff_t end = first < w->size ? (w->size - 1 - first) / step + 1 : 0;
     if (end > length) end = length;
     if (begin > end) begin = end;
-    for (; rows > 0; rows--, y += unit, row += length) {
-        const REAL *source = x + y * w->size + first;
+    ptrdiff_t above = y < 0 ? smaller(ceil_div(-y, unit), rows) : 0;
+    ptrdiff_t below = smaller(ceil_div(h->size - y, unit), rows);
+    memset(row, 0, (size_t)(above * length) * sizeof(REAL));
+    for (ptrdiff_t i = above; i < below; i++) {
+        const REAL *source = x + (y + i * unit) * w->size + first;
         /* Rows are short: 1.05 to 1.2 times as fast as the hardware alone. */
         for (ptrdiff_t l = 0; l < fetch; l += LINE / sizeof(REAL))
             PREFETCH(source + ROWS_AHEAD * w->size + l);
-        if (y < 0 || y >= h->size) SIMD(pack_row)(source, stop, 1, 1, 0, 0, row, length);
-        else SIMD(pack_row)(source, stop, known, step, begin, end, row, length);
+        SIMD(pack_row)(source, stop, known, step, begin, end, row + i * length, length);
     }
+    if (below < above) below = above;
+    memset(row + below * length, 0, (size_t)((rows - below) * length) * sizeof(REAL));
 }
 
 static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels, const REAL *x,
@@ -79,17 +83,19 @@ static void SIMD(pack_slab)(const Conv *c, const Item *item, ptrdiff_t channels,
     ptrdiff_t depth = plane_length(d, item->count[0]), height = plane_length(h, item->count[1]);
     ptrdiff_t unit = h->step / h->spread, step = w->step / w->spread;
     const REAL *stop = x + channels * d->size * h->size * w->size;
-    for (ptrdiff_t i = 0; i < channels; i++, x += d->size * h->size * w->size)
+    ptrdiff_t turn = first_plane(c, item->start[0]), volume = d->size * h->size * w->size;
+    ptrdiff_t channel = d->planes * d->length * c->plane_size;
+    for (ptrdiff_t i = 0; i < channels; i++, x += volume, slab += channel)
         for (ptrdiff_t pd = 0; pd < d->planes; pd++)
-            for (ptrdiff_t j = 0; j < d->length; j++, slab += c->plane_size) {
-                if (j >= depth) continue;
+            for (ptrdiff_t j = item->ready; j < depth; j++) {
+                ptrdiff_t place = c->ring ? (turn + j) % c->ring : pd * d->length + j;
+                REAL *row = slab + place * c->plane_size;
                 ptrdiff_t z = d->origin[pd] + item->start[0] * d->step + j * (d->step / d->spread);
                 if (z < 0 || z >= d->size) {
-                    memset(slab, 0, (size_t)c->plane_size * sizeof(REAL));
+                    memset(row, 0, (size_t)c->plane_size * sizeof(REAL));
                     continue;
                 }
                 const REAL *plane = x + z * h->size * w->size;
-                REAL *row = slab;
                 for (ptrdiff_t ph = 0; ph < h->planes; ph++)
                     for (ptrdiff_t pw = 0; pw < w->planes; pw++, row += h->length * w->length) {
                         ptrdiff_t y = h->origin[ph] + item->start[1] * h->step;
@@ -425,7 +431,8 @@ static void SIMD(deliver_stretch)(const Conv *c, const Stretch *s, ptrdiff_t row
    input, which stays in the first-level cache; the weights come from the second. `line` has room for
    the sums of two blocks, `sums` is where those of terms before are; the end of these. */
 static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptrdiff_t end,
-                           const Stretch *s, const REAL *in, REAL *out, REAL *line, REAL *sums) {
+                           const Stretch *s, const REAL *in, const ptrdiff_t *offset, REAL *out,
+                           REAL *line, REAL *sums) {
     enum { L = SIMD(lanes) };
     ptrdiff_t n = s->vectors * L, begin = item->part * c->part * c->taps;
     ptrdiff_t stop = smaller(begin + c->part * c->taps, c->terms);
@@ -443,7 +450,7 @@ static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptr
             REAL bias[ROWS + 2 * L];
             SIMD(Tile)
             t = {.in = in,
-                 .offset = c->offset + (k - begin),
+                 .offset = offset + (k - begin),
                  .spread = c->axis[2].spread,
                  .weight = (const REAL *)c->packed +
                            (item->g * c->row_blocks + b) * c->rows * c->terms + k * width,
@@ -475,7 +482,8 @@ static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptr
 /* A plane along D of a block of outputs, for some blocks of channels. The end of the sums that are
    kept. */
 static REAL *SIMD(conv_plane)(const Conv *c, const Item *item, ptrdiff_t block, ptrdiff_t end,
-                              const REAL *in, REAL *out, REAL *line, REAL *sums) {
+                              const REAL *in, const ptrdiff_t *offset, REAL *out, REAL *line,
+                              REAL *sums) {
     enum { L = SIMD(lanes) };
     const Axis *h = c->axis + 1, *w = c->axis + 2;
     ptrdiff_t length = (item->count[1] - 1) * line_pitch(c, item) + item->count[2];
@@ -487,7 +495,7 @@ static REAL *SIMD(conv_plane)(const Conv *c, const Item *item, ptrdiff_t block, 
         if (c->tall) find_tall(c, item, v, length, L, &s);
         else find_wide(c, item, v, head, length, L, WIDTH(c->rows), &s);
         if (!s.pieces) continue;
-        REAL *kept = SIMD(stretch)(c, item, block, end, &s, in + s.start, out, line, sums);
+        REAL *kept = SIMD(stretch)(c, item, block, end, &s, in + s.start, offset, out, line, sums);
         if (c->parts > 1) sums = kept;
     }
     return sums;
@@ -645,7 +653,29 @@ static void SIMD(scale_item)(const Conv *c, const Item *item, const REAL *x) {
 
 #include "conv_dots_kernels.h"
 
-/* Compute one work item: a block of outputs of a chunk of channels. */
+/* Compute a block of outputs of a chunk of channels. */
+static void SIMD(conv_block)(const Conv *c, Item *item, const REAL *x, REAL *slab) {
+    const Axis *d = c->axis;
+    ptrdiff_t volume = d->size * d[1].size * d[2].size;
+    REAL *line = slab + c->slab_size, *out = (REAL *)c->out + item->n * c->out_batch;
+    for (; item->part < c->parts; item->part++, x += c->part * volume) {
+        ptrdiff_t inputs = smaller(c->part, c->inputs - item->part * c->part);
+        if (!c->in_place) SIMD(pack_slab)(c, item, inputs, x, slab);
+        REAL *sums = line + 2 * SIMD(sums);
+        ptrdiff_t b = item->chunk * c->chunk, end = smaller(b + c->chunk, c->row_blocks);
+        for (; b < end; b += c->panel)
+            for (ptrdiff_t z = 0; z < item->count[0]; z++) {
+                const REAL *in = c->in_place ? x + item->start[2] : slab;
+                if (!c->ring) in += z * d->spread * c->plane_size;
+                sums = SIMD(conv_plane)(c, item, b, smaller(b + c->panel, end), in,
+                                        c->offset +
+                                            first_plane(c, item->start[0] + z) * c->part * c->taps,
+                                        out + (item->start[0] + z) * d->out_step, line, sums);
+            }
+    }
+}
+
+/* Compute one work item: a block, or several one behind the other along D. */
 static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     Item item = find_item(c, index);
     const Axis *a = c->axis;
@@ -664,19 +694,10 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
         SIMD(scale_item)(c, &item, x + item.start[2]);
         return;
     }
-    REAL *line = scratch + c->slab_size;
-    for (; item.part < c->parts; item.part++, x += c->part * volume) {
-        ptrdiff_t inputs = smaller(c->part, c->inputs - item.part * c->part);
-        if (!c->in_place) SIMD(pack_slab)(c, &item, inputs, x, scratch);
-        const REAL *in = c->in_place ? x + item.start[2] : scratch;
-        REAL *sums = line + 2 * SIMD(sums);
-        ptrdiff_t b = item.chunk * c->chunk, end = smaller(b + c->chunk, c->row_blocks);
-        for (; b < end; b += c->panel)
-            for (ptrdiff_t z = 0; z < item.count[0]; z++)
-                sums = SIMD(conv_plane)(
-                    c, &item, b, smaller(b + c->panel, end), in + z * a[0].spread * c->plane_size,
-                    (REAL *)c->out + item.n * c->out_batch + (item.start[0] + z) * a[0].out_step,
-                    line, sums);
+    SIMD(conv_block)(c, &item, x, scratch);
+    for (ptrdiff_t i = 1; c->ring && i < c->run && item.start[0] + a->block < a->count; i++) {
+        next_block(c, &item);
+        SIMD(conv_block)(c, &item, x, scratch);
     }
     if (c->past_cache) stream_end();
 }

@@ -106,7 +106,7 @@ static void fill_phases(Transposed *t) {
                                 t->source[tap] = row * a[2].taps + t->tap[2][x];
                                 t->lowest[tap] = first;
                                 t->width[tap] = p.taps;
-                                *offset++ = term_offset(c, i, z, y, x);
+                                *offset++ = term_offset(c, i, z, y, x, 0);
                             }
                 }
             }
