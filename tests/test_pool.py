@@ -485,6 +485,15 @@ def test_bad_input_is_named(call, error, names):
         call()
 
 
+@pytest.mark.parametrize("bad", [-1, 6, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_index_outside_is_found_among_many(backend, bad, dtype):
+    places = np.tile(np.arange(6), (50, 40, 1))
+    places[31, 7, 4] = bad
+    with pytest.raises(ValueError, match=f"indices holds {bad}; every index must be from 0 to 5"):
+        voxkern.max_pool1d_backward(np.ones(places.shape, dtype), places, 6)
+
+
 def test_nothing_is_written_before_every_check(rng):
     x, out = np.ones((1, 2, 3)), np.full((1, 2, 6), 7.0)
     places = np.zeros((1, 2, 3), "i8")

@@ -53,6 +53,10 @@ cdef extern from "pool.h" nogil:
                            Py_ssize_t lines, const float *best, long long *places)
     void place_lines_double(const double *volume, const Windows *v, Py_ssize_t i, Py_ssize_t j,
                             Py_ssize_t lines, const double *best, long long *places)
+    Py_ssize_t scatter_float(const float *x, const long long *places, Py_ssize_t n,
+                             Py_ssize_t size, float *to)
+    Py_ssize_t scatter_double(const double *x, const long long *places, Py_ssize_t n,
+                              Py_ssize_t size, double *to)
 
 ctypedef fused real:
     float
@@ -346,40 +350,50 @@ def adaptive_avg_pool3d_backward(const real[:, :, :, :, ::1] grad, input_size, *
                0)
 
 
-cdef int scatter(bint add, const real[:, :, :, :, ::1] x,
-                 const long long[:, :, :, :, ::1] indices, real[:, :, :, :, ::1] out) except -1:
-    """out[indices] = x in every channel, or += x; 0 elsewhere."""
-    cdef Windows v = windows(out.shape, x.shape)
-    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
-    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
-    cdef const real *source = &x[0, 0, 0, 0, 0]
-    cdef const long long *index = &indices[0, 0, 0, 0, 0]
-    cdef real *to = &out[0, 0, 0, 0, 0]
-    cdef int threads = useful_threads(v.channels * size)
-    for c in prange(v.channels, nogil=True, num_threads=threads):
-        memset(to + c * size, 0, size * sizeof(real))
-        if add:
-            for e in range(c * count, (c + 1) * count):
-                to[c * size + index[e]] += source[e]
-        else:
-            for e in range(c * count, (c + 1) * count):
-                to[c * size + index[e]] = source[e]
-    return 0
-
-
 def max_pool3d_backward(const real[:, :, :, :, ::1] grad,
                         const long long[:, :, :, :, ::1] indices, input_size, *,
                         real[:, :, :, :, ::1] out):
-    """out[indices] += grad in every channel, 0 elsewhere."""
-    if out.size:
-        scatter(True, grad, indices, out)
+    """out[indices] += grad in every channel, 0 elsewhere; IndexError if one lies outside of it.
+
+    To look at the indices before anything is written would read them twice.
+    """
+    cdef Windows v = windows(out.shape, grad.shape)
+    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size, outside = 0
+    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c
+    cdef const real *source = &grad[0, 0, 0, 0, 0] if out.size else NULL
+    cdef const long long *index = &indices[0, 0, 0, 0, 0] if out.size else NULL
+    cdef real *to = &out[0, 0, 0, 0, 0] if out.size else NULL
+    cdef int threads = useful_threads(v.channels * size)
+    for c in prange(v.channels, nogil=True, num_threads=threads):
+        memset(to + c * size, 0, size * sizeof(real))
+        if real is float:
+            outside += scatter_float(source + c * count, index + c * count, count, size,
+                                     to + c * size)
+        else:
+            outside += scatter_double(source + c * count, index + c * count, count, size,
+                                      to + c * size)
+    if outside:
+        raise IndexError(f"{outside} indices outside of a channel of {size}")
 
 
 def max_unpool3d(const real[:, :, :, :, ::1] x, const long long[:, :, :, :, ::1] indices,
                  kernel_size, stride, padding, output_size, *, real[:, :, :, :, ::1] out):
     """out[indices] = x in every channel, 0 elsewhere; of equal indices the last counts."""
-    if out.size:
-        scatter(False, x, indices, out)
+    cdef Windows v = windows(out.shape, x.shape)
+    cdef Py_ssize_t size = v.z.size * v.y.size * v.w.size
+    cdef Py_ssize_t count = v.z.count * v.y.count * v.w.count, c, e
+    cdef const real *source
+    cdef const long long *index
+    cdef real *to
+    cdef int threads = useful_threads(v.channels * size)
+    if out.size == 0:
+        return
+    source, to = &x[0, 0, 0, 0, 0], &out[0, 0, 0, 0, 0]
+    index = &indices[0, 0, 0, 0, 0]
+    for c in prange(v.channels, nogil=True, num_threads=threads):
+        memset(to + c * size, 0, size * sizeof(real))
+        for e in range(c * count, (c + 1) * count):
+            to[c * size + index[e]] = source[e]
 
 
 def max_unpool3d_backward(const real[:, :, :, :, ::1] grad,

@@ -153,3 +153,13 @@ static void SIMD(find_part)(const Pool *q, ptrdiff_t item, REAL *lines, const RE
                             q->places + to + k * v->w.count);
     }
 }
+
+/* to[places[i]] += x[i]; how many places are not in `to`, which has `size` elements. */
+static ptrdiff_t SIMD(scatter)(const REAL *x, const long long *places, ptrdiff_t n, ptrdiff_t size,
+                               REAL *to) {
+    ptrdiff_t outside = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        if ((unsigned long long)places[i] < (unsigned long long)size) to[places[i]] += x[i];
+        else outside++;
+    return outside;
+}

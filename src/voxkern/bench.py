@@ -32,6 +32,17 @@ def im2col(shape, kernel):
         "voxkern": lambda: voxkern.im2col(x, kernel, padding=1, out=out),
         "NumPy oracle": lambda: reference.im2col(x, kernel, padding=1),
     }
+    axes = tuple(range(2, x.ndim))
+    padded = np.pad(x, [(0, 0)] * 2 + [(1, 1)] * len(axes))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel,) * len(axes), axes)
+    order = (0, 1, *(len(axes) + a for a in axes), *axes)
+    view, copied = windows.transpose(order), np.empty_like(out)
+
+    def copy():
+        timing.copy(copied.reshape(view.shape), view)
+        return copied
+
+    contenders["NumPy windows, a copy"] = copy
     if (torch := optional("torch")) and len(shape) == 4:
         given, taken = torch.from_numpy(x), torch.empty(out.shape)
         columns = torch.ops.aten.im2col.out
@@ -74,6 +85,53 @@ def pool(kind, shape, kernel, stride, padding):
     return Case(label, x.nbytes + out.nbytes, "GB/s", contenders)
 
 
+def max_pool_places(shape, kernel):
+    """Max pooling with the places of the maxima."""
+    axes = len(shape) - 2
+    x = normal(shape)
+    ours, oracle = (getattr(m, f"max_pool{axes}d") for m in (voxkern, reference))
+    out = ours(x, kernel, return_indices=True)
+    contenders = {
+        "voxkern": lambda: ours(x, kernel, return_indices=True, out=out),
+        "NumPy oracle": lambda: oracle(x, kernel, return_indices=True),
+    }
+    if torch := optional("torch"):
+        given, *taken = (torch.from_numpy(a.copy()) for a in (x, *out))
+        window = [[kernel] * axes] * 2
+        theirs = getattr(torch.ops.aten, f"max_pool{axes}d_with_indices").out
+        taken = dict(zip(("out", "indices"), taken))
+        contenders["torch"] = lambda: theirs(given, *window, **taken)
+    label = f"max and indices {timing.dims(shape)}, kernel {kernel}, stride {kernel}, padding 0"
+    return Case(label, x.nbytes + out[0].nbytes + out[1].nbytes, "GB/s", contenders)
+
+
+def pool_backward(kind, shape, kernel):
+    """The gradient of pooling, of windows side by side; neither side has an ``out=`` for it."""
+    axes = len(shape) - 2
+    x, size = normal(shape), shape[2:]
+    out, places = getattr(voxkern, f"max_pool{axes}d")(x, kernel, return_indices=True)
+    grad = normal(out.shape)
+    arguments = (grad, places, size) if kind == "max" else (grad, size, kernel)
+    ours, oracle = (getattr(m, f"{kind}_pool{axes}d_backward") for m in (voxkern, reference))
+    contenders = {
+        "voxkern": lambda: ours(*arguments),
+        "NumPy oracle": lambda: oracle(*arguments),
+    }
+    if torch := optional("torch"):
+        given, taken, indices = (torch.from_numpy(a) for a in (x, grad, places))
+        window, zeros, ones = [[kernel] * axes] * 2, [0] * axes, [1] * axes
+        if kind == "avg":
+            theirs = getattr(torch.ops.aten, f"avg_pool{axes}d_backward")
+            last = zeros, False, True, None
+        else:
+            theirs = getattr(torch.ops.aten, f"max_pool{axes}d_with_indices_backward")
+            last = zeros, ones, False, indices
+        contenders["torch"] = lambda: theirs(taken, given, *window, *last)
+    read = grad.nbytes + (places.nbytes if kind == "max" else 0)
+    label = f"{kind} gradient {timing.dims(shape)}, kernel {kernel}, stride {kernel}, padding 0"
+    return Case(label, x.nbytes + read, "GB/s", contenders)
+
+
 def batchnorm(shape, training):
     """Batch normalisation with running statistics; one read and one write are counted."""
     x = normal(shape)
@@ -98,6 +156,28 @@ def batchnorm(shape, training):
         contenders |= onnxruntime("BatchNormalization", inputs, shape, epsilon=1e-5)
     label = f"{'training' if training else 'inference'} {timing.dims(shape)}"
     return Case(label, 2 * x.nbytes, "GB/s", contenders)
+
+
+def batchnorm_backward(shape):
+    """The gradients of batch normalisation; two reads and one write are counted.
+
+    torch has no ``out=`` here: ours is timed with one, and without.
+    """
+    x, grad = normal((2, *shape))
+    weight = np.abs(normal(shape[1])) + 0.5
+    stats, out = voxkern.batch_norm_stats(x), np.empty_like(x)
+    contenders = {
+        "voxkern": lambda: voxkern.batch_norm_backward(grad, x, weight, *stats, out=out),
+        "voxkern, fresh": lambda: voxkern.batch_norm_backward(grad, x, weight, *stats),
+        "NumPy oracle": lambda: reference.batch_norm_backward(grad, x, weight, *stats),
+    }
+    if torch := optional("torch"):
+        given = [torch.from_numpy(a) for a in (grad, x, weight)]
+        mean, invstd = (torch.from_numpy(a.astype(np.float32)) for a in stats)
+        theirs = torch.ops.aten.native_batch_norm_backward
+        last = None, None, mean, invstd, True, 1e-5, [True] * 3
+        contenders["torch"] = lambda: theirs(*given, *last)
+    return Case(f"gradient {timing.dims(shape)}", 3 * x.nbytes, "GB/s", contenders)
 
 
 def groupnorm(kind, shape):
@@ -130,7 +210,14 @@ def flash(count, height, width, content):
     """Flash table of RGB frames; the bytes of the frames are counted once."""
     rng = np.random.default_rng(3)
     frames = rng.integers(0, 256, (count, height, width, 3), np.uint8)
-    if content == "smooth":  # neighbours are alike, as in a film: blur, then move
+    if content == "static":
+        frames[1:] = frames[0]
+    elif content == "flash":  # every pixel ties with every other
+        frames[:] = 40 + 150 * (np.arange(count) % 2)[:, None, None, None]
+    elif content == "gradient":  # nearly so
+        gain = np.linspace(0.5, 1, count)[np.random.default_rng(4).permutation(count)]
+        frames[:] = (gain[:, None, None] * np.linspace(90, 250, width))[..., None]
+    elif content == "smooth":  # neighbours are alike, as in a film: blur, then move
         ramp = np.sin(np.arange(height)[:, None] / 97) * np.cos(np.arange(width) / 131)
         picture = (120 + 90 * ramp)[..., None] + rng.normal(0, 2, (height, width, 3))
         frames = np.stack([np.roll(picture, 3 * i, axis=1) for i in range(count)])
@@ -163,37 +250,64 @@ def flash(count, height, width, content):
 
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
 OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash"
-# operation: (function that makes a case, arguments of its cases, and of the quick ones)
+# operation: its cases, and the quick ones; each the function that makes it and its arguments
 CASES = {
-    "im2col": (im2col, [(VOLUMES, 3), (IMAGES, 3)], [((1, 2, 5, 7, 11), 3), ((2, 3, 7, 11), 3)]),
+    "im2col": (
+        [(im2col, VOLUMES, 3), (im2col, IMAGES, 3)],
+        [(im2col, (1, 2, 5, 7, 11), 3), (im2col, (2, 3, 7, 11), 3)],
+    ),
     "pool": (
-        pool,
         [
-            (kind, shape, *window)
+            (pool, kind, shape, *window)
             for kind in ("max", "avg")
             for shape in (VOLUMES, IMAGES)
             for window in ((2, 2, 0), (3, 2, 1))
+        ]
+        + [(max_pool_places, shape, kernel) for shape in (VOLUMES, IMAGES) for kernel in (2, 3)]
+        + [
+            (pool_backward, kind, shape, kernel)
+            for kind in ("max", "avg")
+            for shape in (VOLUMES, IMAGES)
+            for kernel in (2, 3)
         ],
-        [("max", (1, 3, 5, 7, 11), 3, 2, 1), ("avg", (2, 3, 7, 11), 2, 2, 0)],
+        [
+            (pool, "max", (1, 3, 5, 7, 11), 3, 2, 1),
+            (pool, "avg", (2, 3, 7, 11), 2, 2, 0),
+            (max_pool_places, (1, 3, 5, 7, 11), 2),
+            (pool_backward, "max", (1, 3, 5, 7, 11), 2),
+            (pool_backward, "avg", (2, 3, 7, 11), 2),
+        ],
     ),
     "batchnorm": (
-        batchnorm,
-        [((8, *VOLUMES[1:]), True), ((8, *VOLUMES[1:]), False)],
-        [((2, 3, 5, 7, 11), True), ((2, 3, 5, 7, 11), False)],
+        [
+            (batchnorm, (8, *VOLUMES[1:]), True),
+            (batchnorm, (8, *VOLUMES[1:]), False),
+            (batchnorm_backward, (8, *VOLUMES[1:])),
+            (batchnorm, VOLUMES, True),
+            (batchnorm, VOLUMES, False),
+            (batchnorm_backward, VOLUMES),
+        ],
+        [
+            (batchnorm, (2, 3, 5, 7, 11), True),
+            (batchnorm, (2, 3, 5, 7, 11), False),
+            (batchnorm_backward, (2, 3, 5, 7, 11)),
+        ],
     ),
     "groupnorm": (
-        groupnorm,
         [
-            ("group_norm", (4, 64, 32, 56, 56)),
-            ("instance_norm", (2, 32, 64, 64, 64)),
-            ("layer_norm", (64, 197, 768)),
+            (groupnorm, "group_norm", (4, 64, 32, 56, 56)),
+            (groupnorm, "instance_norm", (2, 32, 64, 64, 64)),
+            (groupnorm, "layer_norm", (64, 197, 768)),
         ],
-        [("group_norm", (2, 16, 5, 7)), ("instance_norm", (2, 3, 7, 11)), ("layer_norm", (5, 7))],
+        [
+            (groupnorm, "group_norm", (2, 16, 5, 7)),
+            (groupnorm, "instance_norm", (2, 3, 7, 11)),
+            (groupnorm, "layer_norm", (5, 7)),
+        ],
     ),
     "flash": (
-        flash,
-        [(16, 720, 1280, "noise"), (16, 720, 1280, "smooth")],
-        [(3, 17, 31, "noise"), (3, 17, 31, "smooth")],
+        [(flash, 16, 720, 1280, c) for c in ("noise", "smooth", "static", "flash", "gradient")],
+        [(flash, 3, 17, 31, "noise"), (flash, 3, 17, 31, "smooth"), (flash, 3, 17, 31, "flash")],
     ),
 }
 
@@ -214,9 +328,9 @@ def report(console, operations, threads=1, quick=False):
 
 def tables(console, operation, quick, clock):
     """Run the cases of one operation, a table for each."""
-    make, full, small = CASES[operation]
+    full, small = CASES[operation]
     ratios, records = {}, []
-    for arguments in small if quick else full:
+    for make, *arguments in small if quick else full:
         case = make(*arguments)
         console.print(case.label, markup=False, soft_wrap=True)
         seconds = timing.measure(case.contenders, 0.01 if quick else 1.0, clock)

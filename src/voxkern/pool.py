@@ -762,9 +762,13 @@ def _scatter(axes, grad, indices, input_size):
     """The gradient of maxima, at their places."""
     grad = _input(grad, "grad", axes)
     size = _check.per_axis(input_size, "input_size", axes, 1, _check.LARGEST_SIZE)
-    indices = _places(indices, grad.shape, "grad", size)
+    places = _shaped_places(indices, grad.shape, "grad")
     run, shape = _dispatch.kernel("pool").max_pool3d_backward, (*grad.shape[:-axes], *size)
-    return _fill(run, axes, shape, (grad, indices), (window.as_volume(size, 1),))
+    try:  # the kernel looks at the indices as it reads them
+        return _fill(run, axes, shape, (grad, places), (window.as_volume(size, 1),))
+    except IndexError:
+        _check_places(places, size)
+        raise
 
 
 def _max_unpool(axes, x, indices, kernel_size, stride, padding, output_size, out):
@@ -913,12 +917,21 @@ def _unpooled_size(axes, size, kernel_size, stride, padding, output_size):
 
 def _places(indices, shape, name, size):
     """`indices` as an array if it has the shape of array `name` and lies in `size` throughout."""
+    places = _shaped_places(indices, shape, name)
+    _check_places(places, size)
+    return places
+
+
+def _shaped_places(indices, shape, name):
     places = _check.array(indices, "indices", ("int64",))
     if places.shape != shape:
         raise ValueError(f"indices has shape {places.shape}; it must be {shape}, that of {name}")
+    return places
+
+
+def _check_places(places, size):
     volume = math.prod(size)
     # One pass: as unsigned, what is negative is larger than any volume.
     if places.size and places.view(np.uint64).max() >= volume:
         bad = places[(places < 0) | (places >= volume)][0]
         raise ValueError(f"indices holds {bad}; every index must be from 0 to {volume - 1}")
-    return places

@@ -116,6 +116,8 @@ def _counts(axes, x, output_size):
 def _max_pool_backward(axes, grad, indices, input_size, *, out=None):
     size = per_axis(input_size, axes)
     result = np.zeros((*grad.shape[:-axes], math.prod(size)), grad.dtype)
+    if (indices < 0).any():
+        raise IndexError("negative indices")
     for place in np.ndindex(grad.shape[:-axes]):
         np.add.at(result[place], indices[place].ravel(), grad[place].ravel())
     return into(out, result.reshape(*grad.shape[:-axes], *size))
