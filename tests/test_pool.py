@@ -485,6 +485,26 @@ def test_bad_input_is_named(call, error, names):
         call()
 
 
+@pytest.mark.parametrize(
+    "window", [(3, 3, 0), (3, 3, 1), (2, 3, 1), (7, 3, 2), (4, 4, 2), (5, 7, 2)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_strides_above_two(backend, rng, window, dtype):
+    for width in (7, 8, 15, 16, 17, 33, 47, 48, 49, 100):
+        x = hostile.normal(rng, (2, 2, 11, width), dtype)
+        got = voxkern.avg_pool2d(x, *window)
+        assert_close(got, reference.avg_pool2d(x.astype("f8"), *window), length=window[0] ** 2)
+        grad = hostile.normal(rng, got.shape, dtype)
+        want = reference.avg_pool2d_backward(grad.astype("f8"), x.shape[2:], *window)
+        back = voxkern.avg_pool2d_backward(grad, x.shape[2:], *window)
+        assert_close(back, want, length=window[0] ** 2)
+        best, places = voxkern.max_pool2d(x, *window, return_indices=True)
+        want = reference.max_pool2d(x, *window, return_indices=True)
+        assert_exact(best, want[0])
+        assert_exact(places, want[1])
+        assert_exact(voxkern.max_pool2d(x, *window), best)
+
+
 @pytest.mark.parametrize("bad", [-1, 6, -(2**63), 2**63 - 1])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_index_outside_is_found_among_many(backend, bad, dtype):

@@ -147,7 +147,7 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
     q.v, q.kind, q.norms, q.include_pad, q.override = v, kind, norms, include_pad, override
     q.x, q.out = x, out
     plan(&q, sizeof(real))
-    size = (q.lines + 1) * q.line
+    size = 2 * q.lines * q.line
     cdef int threads = useful_threads(v.channels * volume)
     cdef real *lines = <real *>malloc((threads * size + v.w.count) * sizeof(real))
     cdef const real **pointers = <const real **>malloc(threads * q.pointers * sizeof(real *))
@@ -308,7 +308,8 @@ cdef int spread(const real *grad, real *out, Windows v, bint include_pad,
     q.lines = max(1, min(POOL_LINES, LINES // (q.line * sizeof(real))))
     q.rows = overlap(&v.z) * overlap(&v.y)
     q.pointers = q.rows + (0 if q.spans else v.w.kernel)
-    size = q.lines * q.line + q.rows
+    q.phase = v.w.size // v.w.stride + 1
+    size = q.lines * q.line + q.rows + (0 if q.spans else q.phase * v.w.stride + SLACK)
     cdef int threads = useful_threads(v.channels * v.z.size * v.y.size * v.w.size)
     cdef real *lines = <real *>calloc(threads * size + v.w.count, sizeof(real))
     cdef const real **pointers = <const real **>malloc(threads * q.pointers * sizeof(real *))

@@ -160,8 +160,25 @@ static void SIMD(reduce_pairs)(const Pool *q, const REAL *line, const REAL *coun
 /* to[q*n + i] = row[i*stride + q], so that every tap of a strided window is contiguous. */
 static void SIMD(split_phases)(const REAL *RESTRICT row, REAL *RESTRICT to, ptrdiff_t stride,
                                ptrdiff_t n) {
-    for (ptrdiff_t q = 0; q < stride; q++)
-        for (ptrdiff_t i = 0; i < n; i++) to[q * n + i] = row[i * stride + q];
+    if (stride == 3)
+        for (ptrdiff_t i = 0; i < n; i++) /* vectorised */
+            to[i] = row[3 * i], to[n + i] = row[3 * i + 1], to[2 * n + i] = row[3 * i + 2];
+    else
+        for (ptrdiff_t q = 0; q < stride; q++)
+            for (ptrdiff_t i = 0; i < n; i++) to[q * n + i] = row[i * stride + q];
+}
+
+/* row[i*stride + q] = from[q*n + i] for all `size` elements of a row. */
+static void SIMD(join_phases)(const REAL *RESTRICT from, REAL *RESTRICT row, ptrdiff_t stride,
+                              ptrdiff_t n, ptrdiff_t size) {
+    const ptrdiff_t whole = size / stride;
+    if (stride == 3)
+        for (ptrdiff_t i = 0; i < whole; i++) /* vectorised */
+            row[3 * i] = from[i], row[3 * i + 1] = from[n + i], row[3 * i + 2] = from[2 * n + i];
+    else
+        for (ptrdiff_t q = 0; q < stride; q++)
+            for (ptrdiff_t i = 0; i < whole; i++) row[i * stride + q] = from[q * n + i];
+    for (ptrdiff_t q = 0; q < size % stride; q++) row[whole * stride + q] = from[q * n + whole];
 }
 
 /* Sums to means: to[o] /= rows * widths[o]. */
@@ -202,32 +219,30 @@ static void SIMD(pool_lines)(const Pool *q, const REAL *volume, ptrdiff_t i, ptr
     }
 }
 
-/* Reduce the windows along lines; `taps` has a place for every column of a window. */
+/* Reduce the windows along lines; `taps` has a place for every column of a window, `phases` for all
+   lines. They are all split before any is read, as they are all made before. */
 static void SIMD(pool_columns)(const Pool *q, const REAL *line, ptrdiff_t lines, REAL *phases,
                                const REAL **taps, REAL *to) {
     const Axis *w = &q->v.w;
     const int kind = q->kind == POOL_MAX ? POOL_MAX : POOL_SUM;
-    const SIMD(Rows) x = {taps, w->kernel, q->line, w->count};
-    for (ptrdiff_t t = 0; !q->spans && t < w->kernel; t++) {
-        const ptrdiff_t at = t * w->dilation;
-        taps[t] = w->stride == 1 ? line + at : phases + at % w->stride * q->phase + at / w->stride;
-    }
-    if (!q->spans && w->stride == 1) {
-        SIMD(reduce_rows)(kind, x, lines, to, w->count);
+    if (q->spans) {
+        for (ptrdiff_t k = 0; k < lines; k++, line += q->line, to += w->count)
+            for (ptrdiff_t o = 0; o < w->count; o++) {
+                const REAL *at = line + axis_begin(w, o);
+                const ptrdiff_t n = axis_end(w, o) - axis_begin(w, o);
+                to[o] = kind == POOL_MAX ? SIMD(maximum)(at, n) : SIMD(sum)(at, n);
+            }
         return;
     }
-    for (ptrdiff_t k = 0; k < lines; k++, line += q->line, to += w->count) {
-        if (!q->spans) {
-            SIMD(split_phases)(line, phases, w->stride, q->phase);
-            SIMD(reduce_rows)(kind, x, 1, to, 0);
-            continue;
-        }
-        for (ptrdiff_t o = 0; o < w->count; o++) {
-            const REAL *at = line + axis_begin(w, o);
-            const ptrdiff_t n = axis_end(w, o) - axis_begin(w, o);
-            to[o] = kind == POOL_MAX ? SIMD(maximum)(at, n) : SIMD(sum)(at, n);
-        }
+    for (ptrdiff_t k = 0; k < lines && w->stride > 1; k++)
+        SIMD(split_phases)(line + k * q->line, phases + k * q->line, w->stride, q->phase);
+    if (w->stride > 1) line = phases;
+    for (ptrdiff_t t = 0; t < w->kernel; t++) {
+        const ptrdiff_t at = t * w->dilation;
+        taps[t] = line + at % w->stride * q->phase + at / w->stride;
     }
+    const SIMD(Rows) x = {taps, w->kernel, q->line, w->count};
+    SIMD(reduce_rows)(kind, x, lines, to, w->count);
 }
 
 /* Means to norms: a window that was cut off counts as a whole one, as in torch. */
@@ -280,9 +295,9 @@ static void SIMD(weigh_rows)(const REAL *const *rows, const REAL *weights, ptrdi
     }
 }
 
-/* The sum over the windows at stride 2 that hold every other element of a row. `line` is where the
-   last window of the first of them lies, and `taps` windows hold each. */
-FORCE_INLINE SIMD(vec) SIMD(every_other)(const REAL *line, ptrdiff_t taps) {
+/* The sums over the windows that hold some elements of a row, a stride apart. `line` is where the last
+   window of the first of them lies, and `taps` windows hold each. */
+FORCE_INLINE SIMD(vec) SIMD(holders)(const REAL *line, ptrdiff_t taps) {
     SIMD(vec) sum = taps ? SIMD(load)(line) : SIMD(all)(0);
     for (ptrdiff_t t = 1; t < taps; t++) sum = SIMD(add)(sum, SIMD(load)(line - t));
     return sum;
@@ -294,14 +309,30 @@ static void SIMD(spread_pairs)(const Axis *w, const REAL *line, REAL *to) {
     const ptrdiff_t even = w->padding % 2, odd = 1 - even; /* their first taps */
     for (ptrdiff_t e = 0; e < w->size; e += 2 * L) {
         const REAL *at = line + e / 2;
-        const SIMD(vec) a = SIMD(every_other)(at + w->padding / 2, (w->kernel - even + 1) / 2);
-        const SIMD(vec) b = SIMD(every_other)(at + (w->padding + 1) / 2, (w->kernel - odd + 1) / 2);
+        const SIMD(vec) a = SIMD(holders)(at + w->padding / 2, (w->kernel - even + 1) / 2);
+        const SIMD(vec) b = SIMD(holders)(at + (w->padding + 1) / 2, (w->kernel - odd + 1) / 2);
         SIMD(store_up_to)(to + e, SIMD(zip_low)(a, b), w->size - e);
         if (w->size > e + L) SIMD(store_up_to)(to + e + L, SIMD(zip_high)(a, b), w->size - e - L);
     }
 }
 
-static void SIMD(spread_row)(const Pool *q, const REAL *line, const REAL **taps, REAL *to) {
+/* The same for larger strides, by way of `phases`. */
+static void SIMD(spread_phases)(const Pool *q, const REAL *line, REAL *phases, REAL *to) {
+    enum { L = SIMD(lanes) };
+    const Axis *w = &q->v.w;
+    const ptrdiff_t least = w->kernel / w->stride, more = w->kernel % w->stride;
+    const REAL *at = line + w->padding / w->stride;
+    ptrdiff_t first = w->padding % w->stride; /* tap that holds the element */
+    for (ptrdiff_t p = 0; p < w->stride; p++) {
+        for (ptrdiff_t i = 0; i < q->phase; i += L)
+            SIMD(store)(phases + p * q->phase + i, SIMD(holders)(at + i, least + (first < more)));
+        if (++first == w->stride) first = 0, at++;
+    }
+    SIMD(join_phases)(phases, to, w->stride, q->phase, w->size);
+}
+
+static void SIMD(spread_row)(const Pool *q, const REAL *line, const REAL **taps, REAL *phases,
+                             REAL *to) {
     const Axis *w = &q->v.w;
     if (!q->spans && w->stride == 2) {
         SIMD(spread_pairs)(w, line, to);
@@ -309,6 +340,8 @@ static void SIMD(spread_row)(const Pool *q, const REAL *line, const REAL **taps,
         for (ptrdiff_t t = 0; t < w->kernel; t++) taps[t] = line + w->padding - t;
         const SIMD(Rows) x = {taps, w->kernel, 0, w->size};
         SIMD(reduce_rows)(POOL_SUM, x, 1, to, 0);
+    } else if (!q->spans) {
+        SIMD(spread_phases)(q, line, phases, to);
     } else {
         memset(to, 0, w->size * sizeof(REAL));
         for (ptrdiff_t o = 0; o < w->count; o++)
@@ -354,6 +387,8 @@ static void SIMD(spread_part)(const Pool *q, ptrdiff_t item, REAL *lines, const 
                              v->w.count);
         }
         for (ptrdiff_t k = 0; k < count; k++, to += v->w.size)
-            SIMD(spread_row)(q, source[k], pointers + q->rows, to);
+            if (k && source[k] == source[k - 1])
+                memcpy(to, to - v->w.size, (size_t)v->w.size * sizeof(REAL));
+            else SIMD(spread_row)(q, source[k], pointers + q->rows, weights + q->rows, to);
     }
 }

@@ -85,33 +85,35 @@ def pool(kind, shape, kernel, stride, padding):
     return Case(label, x.nbytes + out.nbytes, "GB/s", contenders)
 
 
-def max_pool_places(shape, kernel):
+def max_pool_places(shape, kernel, stride, padding):
     """Max pooling with the places of the maxima."""
     axes = len(shape) - 2
     x = normal(shape)
     ours, oracle = (getattr(m, f"max_pool{axes}d") for m in (voxkern, reference))
-    out = ours(x, kernel, return_indices=True)
+    window = kernel, stride, padding
+    out = ours(x, *window, return_indices=True)
     contenders = {
-        "voxkern": lambda: ours(x, kernel, return_indices=True, out=out),
-        "NumPy oracle": lambda: oracle(x, kernel, return_indices=True),
+        "voxkern": lambda: ours(x, *window, return_indices=True, out=out),
+        "NumPy oracle": lambda: oracle(x, *window, return_indices=True),
     }
     if torch := optional("torch"):
         given, *taken = (torch.from_numpy(a.copy()) for a in (x, *out))
-        window = [[kernel] * axes] * 2
         theirs = getattr(torch.ops.aten, f"max_pool{axes}d_with_indices").out
         taken = dict(zip(("out", "indices"), taken))
-        contenders["torch"] = lambda: theirs(given, *window, **taken)
-    label = f"max and indices {timing.dims(shape)}, kernel {kernel}, stride {kernel}, padding 0"
+        contenders["torch"] = lambda: theirs(given, *([size] * axes for size in window), **taken)
+    label = f"max and indices {timing.dims(shape)}, "
+    label += f"kernel {kernel}, stride {stride}, padding {padding}"
     return Case(label, x.nbytes + out[0].nbytes + out[1].nbytes, "GB/s", contenders)
 
 
-def pool_backward(kind, shape, kernel):
-    """The gradient of pooling, of windows side by side; neither side has an ``out=`` for it."""
+def pool_backward(kind, shape, kernel, stride, padding):
+    """The gradient of pooling; neither side has an ``out=`` for it."""
     axes = len(shape) - 2
     x, size = normal(shape), shape[2:]
-    out, places = getattr(voxkern, f"max_pool{axes}d")(x, kernel, return_indices=True)
+    window = kernel, stride, padding
+    out, places = getattr(voxkern, f"max_pool{axes}d")(x, *window, return_indices=True)
     grad = normal(out.shape)
-    arguments = (grad, places, size) if kind == "max" else (grad, size, kernel)
+    arguments = (grad, places, size) if kind == "max" else (grad, size, *window)
     ours, oracle = (getattr(m, f"{kind}_pool{axes}d_backward") for m in (voxkern, reference))
     contenders = {
         "voxkern": lambda: ours(*arguments),
@@ -119,16 +121,17 @@ def pool_backward(kind, shape, kernel):
     }
     if torch := optional("torch"):
         given, taken, indices = (torch.from_numpy(a) for a in (x, grad, places))
-        window, zeros, ones = [[kernel] * axes] * 2, [0] * axes, [1] * axes
         if kind == "avg":
             theirs = getattr(torch.ops.aten, f"avg_pool{axes}d_backward")
-            last = zeros, False, True, None
+            last = False, True, None
         else:
             theirs = getattr(torch.ops.aten, f"max_pool{axes}d_with_indices_backward")
-            last = zeros, ones, False, indices
+            last = [1] * axes, False, indices
+        window = [[size] * axes for size in window]
         contenders["torch"] = lambda: theirs(taken, given, *window, *last)
     read = grad.nbytes + (places.nbytes if kind == "max" else 0)
-    label = f"{kind} gradient {timing.dims(shape)}, kernel {kernel}, stride {kernel}, padding 0"
+    label = f"{kind} gradient {timing.dims(shape)}, "
+    label += f"kernel {kernel}, stride {stride}, padding {padding}"
     return Case(label, x.nbytes + read, "GB/s", contenders)
 
 
@@ -250,6 +253,7 @@ def flash(count, height, width, content):
 
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
 OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash"
+POOLED = [(shape, *window) for shape in (VOLUMES, IMAGES) for window in ((2, 2, 0), (3, 2, 1))]
 # operation: its cases, and the quick ones; each the function that makes it and its arguments
 CASES = {
     "im2col": (
@@ -257,25 +261,15 @@ CASES = {
         [(im2col, (1, 2, 5, 7, 11), 3), (im2col, (2, 3, 7, 11), 3)],
     ),
     "pool": (
-        [
-            (pool, kind, shape, *window)
-            for kind in ("max", "avg")
-            for shape in (VOLUMES, IMAGES)
-            for window in ((2, 2, 0), (3, 2, 1))
-        ]
-        + [(max_pool_places, shape, kernel) for shape in (VOLUMES, IMAGES) for kernel in (2, 3)]
-        + [
-            (pool_backward, kind, shape, kernel)
-            for kind in ("max", "avg")
-            for shape in (VOLUMES, IMAGES)
-            for kernel in (2, 3)
-        ],
+        [(pool, kind, *case) for kind in ("max", "avg") for case in POOLED]
+        + [(max_pool_places, *case) for case in POOLED]
+        + [(pool_backward, kind, *case) for kind in ("max", "avg") for case in POOLED],
         [
             (pool, "max", (1, 3, 5, 7, 11), 3, 2, 1),
             (pool, "avg", (2, 3, 7, 11), 2, 2, 0),
-            (max_pool_places, (1, 3, 5, 7, 11), 2),
-            (pool_backward, "max", (1, 3, 5, 7, 11), 2),
-            (pool_backward, "avg", (2, 3, 7, 11), 2),
+            (max_pool_places, (1, 3, 5, 7, 11), 3, 2, 1),
+            (pool_backward, "max", (1, 3, 5, 7, 11), 2, 2, 0),
+            (pool_backward, "avg", (2, 3, 7, 11), 3, 2, 1),
         ],
     ),
     "batchnorm": (
