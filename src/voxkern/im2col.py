@@ -1,6 +1,6 @@
 """Columns of windows (im2col) and their adjoint (col2im), over 1 to 3 spatial axes."""
 
-import numpy as np
+import math
 
 from voxkern import _check, _dispatch, window
 
@@ -53,8 +53,8 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None):
     batch, channels = x.shape[: x.ndim - axes - 1], x.shape[x.ndim - axes - 1]
     kernel_size, stride, padding, dilation = _window(kernel_size, stride, padding, dilation, axes)
     counts = window.output_size(x.shape[-axes:], kernel_size, stride, padding, dilation)
-    rows = channels * int(np.prod(kernel_size))
-    out = _check.output(out, (*batch, rows, int(np.prod(counts))), x.dtype, given)
+    rows = channels * math.prod(kernel_size)
+    out = _check.output(out, (*batch, rows, math.prod(counts)), x.dtype, given)
     scratch = _check.writable(out, x.dtype)
     word = f"u{x.dtype.itemsize}"  # elements are moved, not read
     n = batch[0] if batch else 1
@@ -114,11 +114,11 @@ def col2im(cols, output_size, kernel_size, stride=1, padding=0, dilation=1, *, o
     kernel_size, stride, padding, dilation = _window(kernel_size, stride, padding, dilation, axes)
     counts = window.output_size(size, kernel_size, stride, padding, dilation)
     batch, (rows, columns) = cols.shape[:-2], cols.shape[-2:]
-    taps = int(np.prod(kernel_size))
-    if rows % taps or columns != int(np.prod(counts)):
+    taps = math.prod(kernel_size)
+    if rows % taps or columns != math.prod(counts):
         raise ValueError(
             f"cols has shape {cols.shape}; it must have a multiple of {taps} rows "
-            f"and {int(np.prod(counts))} columns"
+            f"and {math.prod(counts)} columns"
         )
     out = _check.output(out, (*batch, rows // taps, *size), cols.dtype, given)
     (cols,) = _check.computed(cols)
