@@ -4,10 +4,10 @@ Light is relative to the white of standard dynamic range: 1.0 is :data:`WHITE`, 
 the maximum of WCAG's relative luminance and white in BT.1702. High dynamic range goes above 1.0, so
 that a threshold of 0.10 is 20 cd/m2 everywhere.
 
-Y'CbCr becomes R'G'B' on one grid of 12 bits, the narrow range of BT.2020 (black :data:`BLACK`, white
-``BLACK + SPAN``), by the integers of :func:`matrix`. A gray of 8, 10 or 12 bits in narrow range is
-on that grid exactly, what is whiter than white is kept, and the fast side and the oracle do the same
-arithmetic.
+Y'CbCr becomes R'G'B' on one grid of 12 bits, the narrow range of BT.2020 (black :data:`BLACK`,
+white ``BLACK + SPAN``), by the integers of :func:`matrix`. A gray of 8, 10 or 12 bits in narrow
+range is on that grid exactly, what is whiter than white is kept, and the fast side and the oracle
+do the same arithmetic.
 """
 
 from functools import lru_cache
@@ -258,16 +258,15 @@ def luminance(frame, curve=None):
 def preview(frame, width=480):
     """A frame as an sRGB picture ``(h, w, 3)`` uint8, at most `width` wide, for people to look at.
 
-    Every n-th pixel; light above 200 cd/m2 is white.
+    Every n-th pixel. SDR codes are shown as they are; of HDR, light above 200 cd/m2 is white.
     """
     step = max(1, -(-frame.planes[0].shape[1] // width))
     small = frame._replace(planes=tuple(_thinned(p, frame.planes[0], step) for p in frame.planes))
-    shown = linear_rgb(small, "srgb" if frame.colour.transfer == "srgb" else None)
+    shown = linear_rgb(small, "srgb")
     scale, exponent = system(frame.colour)
     if exponent != 1:
-        shown = shown * scale * np.tensordot(weights(frame.colour.primaries), shown, 1) ** (
-            exponent - 1
-        )
+        scene = np.tensordot(weights(frame.colour.primaries), shown, 1)
+        shown = scale * scene ** (exponent - 1) * shown
     shown = np.tensordot(to_srgb(frame.colour.primaries), shown, 1)
     shown = np.clip(shown, 0, 1)
     coded = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055)
