@@ -103,8 +103,9 @@ def open_container(path):
         raise ValueError(f"{path} is empty; it must be a video file")
     try:
         # The prefix keeps libav from reading a name with a colon as the name of a protocol.
-        # A playlist may name files, and nothing on the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        # A playlist may name files, and nothing on the network; a title may be in no encoding.
+        options = {"protocol_whitelist": "file"}
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except av.PermissionError:
         raise ValueError(f"{path} cannot be read: Permission denied") from None
     except av.FFmpegError:

@@ -222,13 +222,13 @@ def grid(planes, colour):
     """
     m = matrix(colour)
     luma = planes[0].astype(np.int32) - m.y0
-    cb, cr = (_spread(plane, luma.shape).astype(np.int32) - m.c0 for plane in planes[1:])
+    cb, cr = (spread(plane, luma.shape).astype(np.int32) - m.c0 for plane in planes[1:])
     base = m.y * luma + (1 << m.shift - 1)
     sums = base + m.rv * cr, base + m.gu * cb + m.gv * cr, base + m.bu * cb
     return np.clip((np.stack(sums) >> m.shift) + BLACK, 0, GRID - 1)
 
 
-def _spread(plane, shape):
+def spread(plane, shape):
     """A subsampled plane repeated to full size."""
     for axis in 0, 1:
         if plane.shape[axis] != shape[axis]:

@@ -91,7 +91,6 @@ class Shaper:
         """The :class:`Frame` of a picture shown at `time` seconds."""
         form = layout(picture.format)
         colour = colour_of(picture, form)
-        turns = round((picture.rotation or 0) / 90) % 4
         if any(plane.line_size < 0 for plane in picture.planes):  # stored from the bottom up
             form, colour = Layout("rgb", 16, "gbrp16le"), Colour("rgb", 16, colour.transfer)
         if form.through:
@@ -103,7 +102,7 @@ class Shaper:
                 planes = tuple(over_black(plane, alpha[0]) for plane in planes)
         else:
             planes = tuple(plane_array(plane, form.bits) for plane in picture.planes)
-        return Frame(time, tuple(np.rot90(p, turns) for p in planes) if turns else planes, colour)
+        return Frame(time, planes, colour)
 
     def _through(self, picture, form, colour):
         """The picture in a planar format; Y'CbCr stays in its matrix and range."""

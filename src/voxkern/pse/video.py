@@ -3,13 +3,12 @@
 Y'CbCr of 8, 10 or 12 bits in 4:4:4, 4:2:2 or 4:2:0, planar RGB and gray are neither converted nor
 copied. What has no such form (palettes, packed or big-endian samples, odd depths or subsamplings)
 goes through libav's converter to the nearest that has, and what has an alpha channel is laid over
-black. Interlaced frames become one picture a field (bwdif): a flash from field to field is one.
+black. An interlaced frame gives one for each of its fields: a flash from field to field is one.
 """
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,14 +16,15 @@ import numpy as np
 
 from voxkern import _threads
 from voxkern import video as files
+from voxkern.pse.colour import spread
 from voxkern.pse.frames import Colour, Frame, _rate
 from voxkern.pse.pixels import Shaper, over_black
 
 AHEAD, AHEAD_BYTES = 6, 64 << 20  # frames decoded and waiting: at most so many, and so large
 MAX_PIXELS = 1 << 27  # 15360x8640 fits; libav refuses a larger picture before it allocates it
-TICKS = 1 << 20  # a second on the deinterlacer's clock
+BOTTOM_FIRST = 3, 5  # libav's field orders BB and BT: the bottom field is shown first
 INSTANT = 1e-6  # seconds between frames that a file shows at one time
-JUMP = 1.0  # seconds: a time further back than this starts a new count, as in joined recordings
+JUMP = 0.1  # seconds: a time further back than this starts a new count, as in joined recordings
 SHORT = 0.5  # seconds that may be missing from the declared length
 
 
@@ -135,14 +135,26 @@ class Video:
     def _pictures(self):
         """Frames and for how many seconds each is shown."""
         if self._container.format.name == "webp_pipe":
-            yield from webp(self._path or Path(self._container.name.removeprefix("file:")))
+            try:
+                for item in webp(self._path or Path(self._container.name.removeprefix("file:"))):
+                    self._decoded += 1
+                    yield item
+            except av.InvalidDataError:
+                self._faults.append(self.end)
             return
         shape = Shaper()
-        for picture, time, duration in fields(self._timed(self._decode())):
+        for picture, time, duration in self._timed(self._decode()):
             try:
-                yield shape(picture, time), duration
+                frame = shape(picture, time)
             except ValueError as error:
                 raise ValueError(f"{self._path or self.name}: {error}") from None
+            turns = round((picture.rotation or 0) / 90) % 4
+            if not picture.interlaced_frame:
+                yield turned(frame, turns), duration
+                continue
+            top_first = self._stream.codec_context.field_order not in BOTTOM_FIRST
+            for field, part in fields(frame, duration, top_first):
+                yield turned(field, turns), part
 
     def _decode(self):
         """What libav decodes; where it fails is noted."""
@@ -236,72 +248,52 @@ def change(old, new):
     return "changes its colour coding"
 
 
-def fields(pictures):
-    """Pictures, times and durations, with a picture for each field of an interlaced frame."""
-    deinterlacer = None
-    for picture, time, duration in pictures:
-        if deinterlacer is None and picture.interlaced_frame:
-            deinterlacer = Deinterlacer(picture)
-        if deinterlacer is None:
-            yield picture, time, duration
-        else:
-            yield from deinterlacer.push(picture, time, duration)
-    if deinterlacer is not None:
-        yield from deinterlacer.flush()
+def turned(frame, turns):
+    """A frame turned by quarters, anticlockwise."""
+    if not turns:
+        return frame
+    planes = frame.planes
+    if turns % 2 and planes[-1].shape[0] == planes[0].shape[0]:  # 4:2:2 would become 1x2
+        planes = tuple(spread(plane, planes[0].shape) for plane in planes)
+    return frame._replace(planes=tuple(np.rot90(plane, turns) for plane in planes))
 
 
-class Deinterlacer:
-    """libav's bwdif, a picture a field; frames that are not interlaced stay as they are."""
+def fields(frame, duration, top_first):
+    """The two fields of an interlaced frame, each a whole frame shown for half of the time.
 
-    def __init__(self, picture):
-        self._graph = av.filter.Graph()
-        self._graph.threads = 1
-        source = self._graph.add_buffer(
-            width=picture.width,
-            height=picture.height,
-            format=picture.format,
-            time_base=Fraction(1, TICKS),
-        )
-        filter = self._graph.add("bwdif", "mode=send_field:deint=interlaced")
-        self._graph.link_nodes(source, filter, self._graph.add("buffersink")).configure()
-        self._form = picture.width, picture.height, picture.format.name
-        self._duration = 0.0
+    The lines between are the mean of their neighbours, as on a display that shows fields: one that
+    weaves or follows motion would turn a flash from every field to the next into stripes.
+    """
+    for half, parity in enumerate((0, 1) if top_first else (1, 0)):
+        planes = tuple(interpolated(plane, parity) for plane in frame.planes)
+        yield frame._replace(time=frame.time + half * duration / 2, planes=planes), duration / 2
 
-    def push(self, picture, time, duration):
-        """What is ready once a picture has come."""
-        if (picture.width, picture.height, picture.format.name) != self._form:
-            yield from self.flush()
-            self.__init__(picture)
-        self._duration = duration
-        picture.time_base, picture.pts = Fraction(1, TICKS), round(time * TICKS)
-        self._graph.vpush(picture)
-        yield from self._ready()
 
-    def flush(self):
-        """What is left at the end."""
-        self._graph.vpush(None)
-        yield from self._ready()
-
-    def _ready(self):
-        while True:
-            try:
-                picture = self._graph.vpull()
-            except (BlockingIOError, EOFError):
-                return
-            yield picture, picture.time, self._duration / 2
+def interpolated(plane, parity):
+    """A plane with every second line, from `parity` on, and means between them."""
+    whole = plane.copy()
+    lines, between = plane[parity::2], whole[1 - parity :: 2]
+    if len(lines):
+        first = np.arange(len(between)) - parity
+        above, below = (lines.take(first + n, axis=0, mode="clip") for n in (0, 1))
+        between[:] = (above >> 1) + (below >> 1) + (above & below & 1)  # no wider type is needed
+    return whole
 
 
 def webp(path):
-    """Frames of a WebP picture, still or animated, and their durations; libav reads still ones."""
+    """Frames and durations of a WebP picture, still or moving; libav reads still ones alone."""
     try:
         from PIL import Image, ImageSequence
     except ModuleNotFoundError:
         raise ValueError(f"{path} is WebP, which needs Pillow: pip install pillow") from None
     time = 0.0
-    with Image.open(path) as picture:
-        for shown in ImageSequence.Iterator(picture):
-            duration = shown.info.get("duration", 0) / 1000 or 0.1
-            *codes, alpha = np.moveaxis(np.asarray(shown.convert("RGBA")), 2, 0)
-            planes = tuple(over_black(plane, alpha) for plane in codes)
-            yield Frame(time, planes, Colour("rgb")), duration
-            time += duration
+    try:
+        with Image.open(path, formats=["WEBP"]) as picture:
+            for shown in ImageSequence.Iterator(picture):
+                codes = np.asarray(shown.convert("RGBA"))
+                duration = shown.info.get("duration", 0) / 1000 or 0.1
+                planes = tuple(over_black(codes[..., i], codes[..., 3]) for i in range(3))
+                yield Frame(time, planes, Colour("rgb")), duration
+                time += duration
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise av.InvalidDataError(0, str(error)) from error
