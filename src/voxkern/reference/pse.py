@@ -54,14 +54,16 @@ def red_steps(rgb, rows, share, floor, distance):
 
     def steps(before, now):
         far = (u[now] - u[before]) ** 2 + (v[now] - v[before]) ** 2 > distance**2
-        return far & red[now] & ~red[before], far & red[before] & ~red[now]
+        redder = red[now] & (~red[before] | (u[now] > u[before]))
+        paler = red[before] & (~red[now] | (u[before] > u[now]))
+        return far & redder, far & paler
 
     return steps
 
 
-def legacy_red_steps(rgb, share, change):
+def legacy_red_steps(rgb, rows, share, change):
     """As :func:`red_steps`, by WCAG 2.0: max(0, R - G - B) * 320 changes by more than `change`."""
-    r, g, b = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    r, g, b = (m[0] * rgb[..., 0] + m[1] * rgb[..., 1] + m[2] * rgb[..., 2] for m in rows[0])
     red = (r >= share * (r + g + b)) & (r > 0)
     amount = np.maximum(0, r - g - b) * 320
 

@@ -1,0 +1,462 @@
+/* Transitions of every pixel of a video, and how many each made within the last second.
+
+   Pixels go in words of 64 along a row, one bit each. A word whose codes have not moved by a step
+   that the tables prove to be too small for a transition is only read. In the others the
+   luminance is computed in 16 bits, whose error light.py measures over all codes: a difference is
+   surely enough, surely not, or looked up in the float64 tables of the oracle. */
+#ifndef VOXKERN_PSE_H
+#define VOXKERN_PSE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include "simd.h"
+#include "words.h"
+
+enum { WORD = 64, MOST_LANES = 32, MOST_LIGHTS = 8 };
+
+typedef struct {
+    const uint8_t *start;
+    ptrdiff_t row, step; /* bytes from one sample to the next */
+    int across, down;    /* shifts from pixels to samples */
+} Plane;
+
+typedef struct {
+    Plane plane[3];
+} Picture;
+
+/* Codes of a picture, up to `most`; above 255 they are 16 bits wide. Y'CbCr becomes R'G'B' by the
+   integers of colour.matrix. */
+typedef struct {
+    int32_t planes, most, y0, c0, y, rv, gu, gv, bu, shift, black, top;
+} Format;
+
+/* Luminance of codes: weights of a float64 table; and in 16 bits, `unit` to 1.0, either
+   t * (linear + t * (square + t * cube)) - t * less with t = (code - black) * spread, a coefficient
+   being a fraction of 2**16, or where spread is 0 a table for each channel. */
+typedef struct {
+    const double *table;
+    const uint16_t *coarse;
+    ptrdiff_t size;
+    double weight[3], scale, exponent;
+    uint16_t black, spread, linear[3], square[3], cube[3], less[3];
+} Light;
+
+enum { LUMINANCE, RED, LEGACY_RED };
+
+/* One kind of transition with its thresholds, and the state of every pixel. */
+typedef struct {
+    int kind, light, levels;
+    int32_t still;                           /* codes move less: no transition */
+    double change, dark, factor;             /* brighter >= darker + change, or * factor */
+    uint16_t least, sure, sure_dark, exempt; /* the same in 16 bits, see light.py */
+    const double *table;                     /* linear light of red's codes */
+    double rows[6][3], share, floor, far;    /* see red_steps in the oracle */
+    double white_u, white_v;
+    uint16_t black, ratio, red_floor; /* codes that may be saturated: see may_be_red */
+    uint64_t *up, *down, *count, *ring;
+} Lane;
+
+typedef struct {
+    ptrdiff_t width, height, row_words, words;
+    const Format *format;
+    const Picture *now, *before; /* the frames before, the last one first */
+    int befores, lane_count, light_count;
+    Lane *lanes;
+    const Light *lights;
+    int32_t still;
+    const int64_t *recent, *expired; /* rows of the ring: the last frames, and those leaving */
+    ptrdiff_t expired_count, slot;
+} Scene;
+
+typedef struct {
+    uint16_t code[3][WORD], coarse[MOST_LIGHTS][WORD];
+} Pixels;
+
+FORCE_INLINE int lowest_of_word(uint64_t bits) {
+    return (uint32_t)bits ? lowest_bit((uint32_t)bits) : 32 + lowest_bit((uint32_t)(bits >> 32));
+}
+
+FORCE_INLINE int ones(uint64_t bits) {
+#if defined(__GNUC__)
+    return __builtin_popcountll(bits);
+#else
+    bits -= bits >> 1 & 0x5555555555555555u;
+    bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+    return (int)(((bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+#endif
+}
+
+/* --- codes ------------------------------------------------------------------------------------ */
+
+static inline const uint8_t *sample(const Plane *p, ptrdiff_t y, ptrdiff_t x) {
+    return p->start + (y >> p->down) * p->row + (x >> p->across) * p->step;
+}
+
+static inline int packed(const Format *f, const Picture *p) {
+    const Plane *a = p->plane;
+    return f->planes == 3 && f->most < 256 && a[0].step == 3 && a[1].start == a[0].start + 1 &&
+           a[2].start == a[0].start + 2 && a[1].row == a[0].row && a[2].row == a[0].row;
+}
+
+/* n samples of a plane from pixel x on; the rest of the word is 0. */
+static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
+                             uint16_t *out) {
+    const uint8_t *from = p->start + (y >> p->down) * p->row;
+    if (n < WORD) memset(out, 0, WORD * sizeof *out);
+    if (f->most < 256 && !p->across && p->step == 1 && n == WORD) {
+        EACH(i, WORD) out[i] = from[x + i];
+    } else if (f->most < 256 && p->across && p->step == 1 && n == WORD) {
+        for (int i = 0; i < WORD / 2; i++) out[2 * i] = out[2 * i + 1] = from[x / 2 + i];
+    } else if (f->most > 255) {
+        for (ptrdiff_t i = 0; i < n; i++) {
+            memcpy(out + i, from + ((x + i) >> p->across) * p->step, sizeof *out);
+            if (out[i] > f->most) out[i] = (uint16_t)f->most;
+        }
+    } else {
+        for (ptrdiff_t i = 0; i < n; i++) out[i] = from[((x + i) >> p->across) * p->step];
+    }
+}
+
+/* Y'CbCr in place to the grid of R'G'B'. */
+static inline void to_grid(const Format *f, uint16_t code[3][WORD]) {
+    const int32_t half = 1 << (f->shift - 1);
+    for (int i = 0; i < WORD; i++) {
+        const int32_t y = f->y * (code[0][i] - f->y0) + half;
+        const int32_t cb = code[1][i] - f->c0, cr = code[2][i] - f->c0;
+        int32_t r = ((y + f->rv * cr) >> f->shift) + f->black;
+        int32_t g = ((y + f->gu * cb + f->gv * cr) >> f->shift) + f->black;
+        int32_t b = ((y + f->bu * cb) >> f->shift) + f->black;
+        r = r < 0 ? 0 : r, g = g < 0 ? 0 : g, b = b < 0 ? 0 : b;
+        code[0][i] = (uint16_t)(r < f->top ? r : f->top);
+        code[1][i] = (uint16_t)(g < f->top ? g : f->top);
+        code[2][i] = (uint16_t)(b < f->top ? b : f->top);
+    }
+}
+
+static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, ptrdiff_t x,
+                              ptrdiff_t n, uint16_t code[3][WORD]) {
+    if (n == WORD && packed(f, p)) {
+        const uint8_t *from = sample(p->plane, y, x);
+        for (int i = 0; i < WORD; i++)
+            EACH(c, 3) code[c][i] = from[3 * i + c];
+        return;
+    }
+    for (int c = 0; c < f->planes; c++) load_line(f, p->plane + c, y, x, n, code[c]);
+    if (f->planes == 1) EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
+    if (f->shift) to_grid(f, code);
+}
+
+/* --- how far codes moved ---------------------------------------------------------------------- */
+
+FORCE_INLINE int32_t bytes_apart(const uint8_t *a, const uint8_t *b, int n) {
+    uint8_t most = 0;
+    for (int i = 0; i < n; i++) {
+        const uint8_t apart = (uint8_t)(a[i] > b[i] ? a[i] - b[i] : b[i] - a[i]);
+        most = apart > most ? apart : most;
+    }
+    return most;
+}
+
+static inline int32_t plane_apart(const Format *f, const Plane *a, const Plane *b, ptrdiff_t y,
+                                  ptrdiff_t x, ptrdiff_t n) {
+    if (f->most < 256 && a->step == 1 && b->step == 1 && n == WORD) {
+        if (a->across) return bytes_apart(sample(a, y, x), sample(b, y, x), WORD / 2);
+        return bytes_apart(sample(a, y, x), sample(b, y, x), WORD);
+    }
+    uint16_t before[WORD], now[WORD], most = 0;
+    load_line(f, a, y, x, n, before);
+    load_line(f, b, y, x, n, now);
+    for (int i = 0; i < WORD; i++) {
+        const uint16_t apart =
+            (uint16_t)(now[i] > before[i] ? now[i] - before[i] : before[i] - now[i]);
+        most = apart > most ? apart : most;
+    }
+    return most;
+}
+
+/* A bound of how far any code of R', G', B' moved in a word: 0 only where nothing did. */
+static inline int32_t moved(const Format *f, const Picture *a, const Picture *b, ptrdiff_t y,
+                            ptrdiff_t x, ptrdiff_t n) {
+    if (n == WORD && packed(f, a) && packed(f, b))
+        return bytes_apart(sample(a->plane, y, x), sample(b->plane, y, x), 3 * WORD);
+    int32_t apart[3] = {0, 0, 0};
+    for (int c = 0; c < f->planes; c++)
+        apart[c] = plane_apart(f, a->plane + c, b->plane + c, y, x, n);
+    if (!f->shift) {
+        const int32_t most = apart[0] > apart[1] ? apart[0] : apart[1];
+        return most > apart[2] ? most : apart[2];
+    }
+    if (!(apart[0] | apart[1] | apart[2])) return 0;
+    const int32_t red = f->rv * apart[2], blue = f->bu * apart[1];
+    const int32_t green = -f->gu * apart[1] - f->gv * apart[2];
+    int32_t chroma = red > green ? red : green;
+    chroma = chroma > blue ? chroma : blue;
+    return ((f->y * apart[0] + chroma) >> f->shift) + 1;
+}
+
+/* --- luminance -------------------------------------------------------------------------------- */
+
+static inline double luminance(const Light *l, const uint16_t code[3][WORD], int i) {
+    const double sum = l->weight[0] * l->table[code[0][i]] + l->weight[1] * l->table[code[1][i]] +
+                       l->weight[2] * l->table[code[2][i]];
+    return l->exponent == 1 ? sum : l->scale * pow(sum, l->exponent);
+}
+
+static inline void coarse_luminance(const Light *l, const uint16_t code[3][WORD], uint16_t *out) {
+    if (!l->spread) {
+        const uint16_t *r = l->coarse, *g = r + l->size, *b = g + l->size;
+        for (int i = 0; i < WORD; i++)
+            out[i] = (uint16_t)(r[code[0][i]] + g[code[1][i]] + b[code[2][i]]);
+        return;
+    }
+    for (int i = 0; i < WORD; i += LANES) {
+        words sum = all_words(0);
+        EACH(c, 3) {
+            const words t = product(excess(load_words(code[c] + i), all_words(l->black)),
+                                    all_words(l->spread));
+            words h = add_words(all_words(l->square[c]), upper(t, all_words(l->cube[c])));
+            h = upper(t, add_words(all_words(l->linear[c]), upper(t, h)));
+            sum = add_words(sum, excess(h, upper(t, all_words(l->less[c]))));
+        }
+        store_words(out + i, sum);
+    }
+}
+
+/* A bit for every pixel in which a - b >= least, which is not 0. */
+FORCE_INLINE uint64_t exceeds(const uint16_t *a, const uint16_t *b, uint16_t least) {
+    uint64_t bits = 0;
+    for (int i = 0; i < WORD; i += LANES) {
+        const words over = excess(load_words(a + i), load_words(b + i));
+        bits |= (uint64_t)at_least(over, all_words(least)) << i;
+    }
+    return bits;
+}
+
+/* A bit for every pixel in which a >= least. */
+FORCE_INLINE uint64_t reaches(const uint16_t *a, uint16_t least) {
+    uint64_t bits = 0;
+    for (int i = 0; i < WORD; i += LANES)
+        bits |= (uint64_t)at_least(load_words(a + i), all_words(least)) << i;
+    return bits;
+}
+
+/* Pixels that go from a darker state to a brighter one. */
+static inline uint64_t brightened(const Lane *lane, const Light *l, const Pixels *darker,
+                                  const Pixels *brighter) {
+    const uint16_t *low = darker->coarse[lane->light], *high = brighter->coarse[lane->light];
+    uint64_t found = exceeds(high, low, lane->least);
+    if (!found) return 0;
+    if (lane->exempt) found &= ~reaches(low, lane->exempt);
+    uint64_t open = found & ~(exceeds(high, low, lane->sure) & ~reaches(low, lane->sure_dark));
+    for (; open; open &= open - 1) {
+        const int i = lowest_of_word(open);
+        const double dark = luminance(l, darker->code, i), bright = luminance(l, brighter->code, i);
+        if (!(bright >= (dark < lane->dark ? dark + lane->change : dark * lane->factor)))
+            found &= ~((uint64_t)1 << i);
+    }
+    return found;
+}
+
+/* --- red -------------------------------------------------------------------------------------- */
+
+/* No pixel without its bit is saturated: R' is at least `red_floor` and (1 + ratio) times G' and
+   B', all above black. */
+static inline uint64_t may_be_red(const Lane *lane, const uint16_t code[3][WORD]) {
+    uint64_t bits = 0;
+    const words black = all_words(lane->black);
+    for (int i = 0; i < WORD; i += LANES) {
+        const words r = excess(load_words(code[0] + i), black);
+        const words other =
+            excess(larger_words(load_words(code[1] + i), load_words(code[2] + i)), black);
+        const uint32_t red = at_least(r, all_words(lane->red_floor)) & at_least(r, other) &
+                             at_least(excess(r, other), upper(other, all_words(lane->ratio)));
+        bits |= (uint64_t)red << i;
+    }
+    return bits;
+}
+
+FORCE_INLINE double row_of(const double m[3], const double rgb[3]) {
+    return m[0] * rgb[0] + m[1] * rgb[1] + m[2] * rgb[2];
+}
+
+typedef struct {
+    int red;
+    double u, v, amount;
+} Hue;
+
+static inline Hue hue(const Lane *lane, const uint16_t code[3][WORD], int i) {
+    double rgb[3];
+    Hue h = {0, lane->white_u, lane->white_v, 0};
+    EACH(c, 3) rgb[c] = lane->table[code[c][i]];
+    const double r = row_of(lane->rows[0], rgb), g = row_of(lane->rows[1], rgb);
+    const double b = row_of(lane->rows[2], rgb);
+    h.red = r >= lane->share * (r + g + b) && r - g - b >= lane->floor;
+    if (lane->kind == LEGACY_RED) {
+        h.red = r >= lane->share * (r + g + b) && r > 0;
+        h.amount = r - g - b > 0 ? (r - g - b) * 320 : 0;
+        return h;
+    }
+    const double x = row_of(lane->rows[3], rgb), y = row_of(lane->rows[4], rgb);
+    const double total = x + 15 * y + 3 * row_of(lane->rows[5], rgb);
+    if (total > 0) h.u = 4 * x / total, h.v = 9 * y / total;
+    return h;
+}
+
+/* Pixels that go to saturated red, and those that leave it. */
+static inline void reddened(const Lane *lane, const Pixels *before, const Pixels *now,
+                            uint64_t *rises, uint64_t *falls) {
+    uint64_t open = may_be_red(lane, before->code) | may_be_red(lane, now->code);
+    for (; open; open &= open - 1) {
+        const int i = lowest_of_word(open);
+        if (before->code[0][i] == now->code[0][i] && before->code[1][i] == now->code[1][i] &&
+            before->code[2][i] == now->code[2][i])
+            continue;
+        const Hue a = hue(lane, before->code, i), b = hue(lane, now->code, i);
+        const uint64_t bit = (uint64_t)1 << i;
+        if (lane->kind == LEGACY_RED) {
+            if ((a.red || b.red) && b.amount - a.amount > lane->far) *rises |= bit;
+            if ((a.red || b.red) && a.amount - b.amount > lane->far) *falls |= bit;
+        } else if ((b.u - a.u) * (b.u - a.u) + (b.v - a.v) * (b.v - a.v) > lane->far * lane->far) {
+            if (b.red && (!a.red || b.u > a.u)) *rises |= bit;
+            if (a.red && (!b.red || a.u > b.u)) *falls |= bit;
+        }
+    }
+}
+
+/* --- state ------------------------------------------------------------------------------------ */
+
+/* Count up the pixels of `done`, down those of `gone`: bit planes of a binary number. */
+FORCE_INLINE void recount(const Lane *lane, ptrdiff_t words, ptrdiff_t at, uint64_t done,
+                          uint64_t gone) {
+    uint64_t carry = done & ~gone, borrow = gone & ~done;
+    for (int p = 0; p < lane->levels && (carry | borrow); p++) {
+        uint64_t *plane = lane->count + p * words + at;
+        const uint64_t before = *plane;
+        *plane = before ^ carry ^ borrow;
+        carry &= before;
+        borrow &= ~before;
+    }
+}
+
+/* Take the steps of a word into its pixels' states. */
+static inline void turn(const Scene *s, Lane *lane, ptrdiff_t at, uint64_t rises, uint64_t falls) {
+    const uint64_t up = rises & ~lane->up[at], down = falls & ~lane->down[at] & ~up;
+    const uint64_t done = up | down;
+    if (done) {
+        lane->up[at] = (lane->up[at] & ~down) | up;
+        lane->down[at] = (lane->down[at] & ~up) | down;
+    }
+    uint64_t added = done;
+    for (ptrdiff_t e = 0; e < s->expired_count; e++) {
+        const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
+        if (gone | added) recount(lane, s->words, at, added, gone);
+        added = 0;
+    }
+    if (added) recount(lane, s->words, at, added, 0);
+    lane->ring[s->slot * s->words + at] = done;
+}
+
+static inline void load_pixels(const Scene *s, const Picture *p, ptrdiff_t y, ptrdiff_t x,
+                               ptrdiff_t n, Pixels *out) {
+    load_codes(s->format, p, y, x, n, out->code);
+    for (int l = 0; l < s->light_count; l++)
+        coarse_luminance(s->lights + l, out->code, out->coarse[l]);
+}
+
+static void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x) {
+    const ptrdiff_t at = y * s->row_words + x / WORD;
+    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
+    uint64_t rises[MOST_LANES] = {0}, falls[MOST_LANES] = {0}, since[MOST_LANES] = {0};
+    Pixels now, before;
+    int loaded = 0;
+    for (int k = 0; k < s->befores; k++) {
+        const int32_t step = moved(s->format, s->before + k, s->now, y, x, n);
+        for (int j = 0; k && j < s->lane_count; j++)
+            since[j] |= s->lanes[j].ring[s->recent[k - 1] * s->words + at];
+        if (step < s->still) continue;
+        if (!loaded) load_pixels(s, s->now, y, x, n, &now);
+        loaded = 1;
+        load_pixels(s, s->before + k, y, x, n, &before);
+        for (int j = 0; j < s->lane_count; j++) {
+            const Lane *lane = s->lanes + j;
+            uint64_t up = 0, down = 0;
+            if (step < lane->still) continue;
+            if (lane->kind == LUMINANCE) {
+                up = brightened(lane, s->lights + lane->light, &before, &now);
+                down = brightened(lane, s->lights + lane->light, &now, &before);
+            } else {
+                reddened(lane, &before, &now, &up, &down);
+            }
+            rises[j] |= up & ~since[j];
+            falls[j] |= down & ~since[j];
+        }
+    }
+    for (int j = 0; j < s->lane_count; j++) turn(s, s->lanes + j, at, rises[j], falls[j]);
+}
+
+static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end) {
+    for (ptrdiff_t y = begin; y < end; y++)
+        for (ptrdiff_t x = 0; x < s->width; x += WORD) step_word(s, y, x);
+}
+
+/* --- counts and areas ------------------------------------------------------------------------- */
+
+/* Bits of the words from begin to end whose count is at least n, into mask; how many there are. */
+static int64_t at_least_count(const uint64_t *count, int levels, ptrdiff_t words, ptrdiff_t begin,
+                              ptrdiff_t end, int n, uint64_t *mask) {
+    int64_t total = 0;
+    for (ptrdiff_t i = begin; i < end; i++) {
+        uint64_t more = 0, equal = ~(uint64_t)0;
+        for (int p = levels - 1; p >= 0; p--) {
+            const uint64_t plane = count[p * words + i];
+            if (n >> p & 1) {
+                equal &= plane;
+            } else {
+                more |= equal & plane;
+                equal &= ~plane;
+            }
+        }
+        mask[i] = more | equal;
+    }
+    for (ptrdiff_t i = begin; i < end; i++) total += ones(mask[i]);
+    return total;
+}
+
+/* Sum of the luminance of every eighth pixel of a row. */
+static double row_luminance(const Scene *s, const Light *l, ptrdiff_t y) {
+    double sum = 0;
+    for (ptrdiff_t x = 0; x < s->width; x += 8) {
+        uint16_t code[3][WORD];
+        load_codes(s->format, s->now, y, x, 1, code);
+        sum += luminance(l, code, 0);
+    }
+    return sum;
+}
+
+/* Most bits in any window of a mask, whose columns are `sums`, zeros; where it is, in place. */
+static int64_t fullest_window(const uint64_t *mask, ptrdiff_t row_words, ptrdiff_t width,
+                              ptrdiff_t height, ptrdiff_t window_width, ptrdiff_t window_height,
+                              int32_t *sums, int64_t *place) {
+    int64_t best = -1;
+    for (ptrdiff_t y = 0; y < height; y++) {
+        for (ptrdiff_t i = 0; i < row_words; i++) {
+            const uint64_t come = mask[y * row_words + i];
+            const uint64_t gone = y < window_height ? 0 : mask[(y - window_height) * row_words + i];
+            if (come == gone) continue;
+            for (int j = 0; j < WORD; j++)
+                sums[i * WORD + j] += (int32_t)(come >> j & 1) - (int32_t)(gone >> j & 1);
+        }
+        if (y < window_height - 1) continue;
+        int64_t sum = 0;
+        for (ptrdiff_t x = 0; x < width; x++) {
+            sum += sums[x] - (x < window_width ? 0 : sums[x - window_width]);
+            if (x >= window_width - 1 && sum > best) {
+                best = sum;
+                place[0] = x - window_width + 1, place[1] = y - window_height + 1;
+            }
+        }
+    }
+    return best;
+}
+#endif

@@ -1,0 +1,216 @@
+"""Transitions of every pixel of a video, and their counts; see pse.h for how."""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.string cimport memset
+
+cdef extern from "pse.h" nogil:
+    enum:
+        WORD, MOST_LANES, MOST_LIGHTS, LUMINANCE
+    ctypedef struct Plane:
+        const uint8_t *start
+        Py_ssize_t row, step
+        int across, down
+    ctypedef struct Picture:
+        Plane plane[3]
+    ctypedef struct Format:
+        int32_t planes, most, y0, c0, y, rv, gu, gv, bu, shift, black, top
+    ctypedef struct Light:
+        const double *table
+        const uint16_t *coarse
+        Py_ssize_t size
+        double weight[3]
+        double scale, exponent
+        uint16_t black, spread
+        uint16_t linear[3]
+        uint16_t square[3]
+        uint16_t cube[3]
+        uint16_t less[3]
+    ctypedef struct Lane:
+        int kind, light, levels
+        int32_t still
+        double change, dark, factor
+        uint16_t least, sure, sure_dark, exempt
+        const double *table
+        double rows[6][3]
+        double share, floor, far, white_u, white_v
+        uint16_t black, ratio, red_floor
+        uint64_t *up
+        uint64_t *down
+        uint64_t *count
+        uint64_t *ring
+    ctypedef struct Scene:
+        Py_ssize_t width, height, row_words, words
+        const Format *format
+        const Picture *now
+        const Picture *before
+        int befores, lane_count, light_count
+        Lane *lanes
+        const Light *lights
+        int32_t still
+        const int64_t *recent
+        const int64_t *expired
+        Py_ssize_t expired_count, slot
+    void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end)
+    int64_t at_least_count(const uint64_t *count, int levels, Py_ssize_t words, Py_ssize_t begin,
+                           Py_ssize_t end, int n, uint64_t *mask)
+    double row_luminance(const Scene *s, const Light *l, Py_ssize_t y)
+    int64_t fullest_window(const uint64_t *mask, Py_ssize_t row_words, Py_ssize_t width,
+                           Py_ssize_t height, Py_ssize_t window_width, Py_ssize_t window_height,
+                           int32_t *sums, int64_t *place)
+
+
+cdef require(bint right, str what):
+    if not right:
+        raise ValueError(what)
+
+
+cdef class Watch:
+    """Lanes of transitions over frames of one size and format.
+
+    `format` holds the fields of Format. Each of `lights` is a tuple (table, coarse, numbers of
+    float64, integers); each of `lanes` (kind, light, table, numbers, integers); see light.py.
+    """
+
+    cdef Format format
+    cdef Light lights[MOST_LIGHTS]
+    cdef Lane lanes[MOST_LANES]
+    cdef Scene scene
+    cdef list kept
+    cdef readonly int slots
+
+    def __init__(self, Py_ssize_t width, Py_ssize_t height, const int64_t[::1] format, list lights,
+                 list lanes):
+        require(len(lights) <= MOST_LIGHTS and len(lanes) <= MOST_LANES, "too many profiles")
+        cdef Scene *s = &self.scene
+        s.width, s.height, s.row_words = width, height, (width + WORD - 1) // WORD
+        s.words = s.row_words * height
+        self.format = Format(format[0], format[1], format[2], format[3], format[4], format[5],
+                             format[6], format[7], format[8], format[9], format[10], format[11])
+        s.format, s.lanes, s.lights = &self.format, self.lanes, self.lights
+        s.lane_count, s.light_count = len(lanes), len(lights)
+        self.kept = [lights, lanes]
+        cdef int i
+        for i in range(s.light_count):
+            self._set_light(&self.lights[i], lights[i][0], lights[i][1], lights[i][2], lights[i][3])
+        s.still = 1 << 30
+        for i in range(s.lane_count):
+            self._set_lane(&self.lanes[i], lanes[i][0], lanes[i][1], lanes[i][2], lanes[i][3],
+                           lanes[i][4])
+            s.still = min(s.still, self.lanes[i].still)
+
+    cdef _set_light(self, Light *light, const double[::1] table, const uint16_t[::1] coarse,
+                    const double[::1] numbers, const int64_t[::1] integers):
+        light.table, light.coarse, light.size = &table[0], &coarse[0], table.shape[0]
+        light.scale, light.exponent = numbers[3], numbers[4]
+        light.black, light.spread = integers[0], integers[1]
+        cdef int c
+        for c in range(3):
+            light.weight[c] = numbers[c]
+            light.linear[c], light.square[c] = integers[2 + c], integers[5 + c]
+            light.cube[c], light.less[c] = integers[8 + c], integers[11 + c]
+
+    cdef _set_lane(self, Lane *lane, int kind, int light, const double[::1] table,
+                   const double[::1] numbers, const int64_t[::1] integers):
+        lane.kind, lane.light, lane.table, lane.still = kind, light, &table[0], integers[0]
+        cdef int i
+        if kind == LUMINANCE:
+            lane.change, lane.dark, lane.factor = numbers[0], numbers[1], numbers[2]
+            lane.least, lane.sure = integers[1], integers[2]
+            lane.sure_dark, lane.exempt = integers[3], integers[4]
+            return
+        lane.share, lane.floor, lane.far = numbers[0], numbers[1], numbers[2]
+        lane.white_u, lane.white_v = numbers[3], numbers[4]
+        lane.black, lane.ratio, lane.red_floor = integers[1], integers[2], integers[3]
+        for i in range(18):
+            lane.rows[i // 3][i % 3] = numbers[5 + i]
+
+    def hold(self, list states):
+        """Use the arrays (direction, count, ring) of each lane as its state, all of uint64.
+
+        direction is (2, words), count (levels, words) and ring (slots, words).
+        """
+        cdef uint64_t[:, ::1] direction, count, ring
+        for i, (direction, count, ring) in enumerate(states):
+            require(direction.shape[1] == count.shape[1] == ring.shape[1] == self.scene.words,
+                    "a state has another number of words")
+            self.lanes[i].up, self.lanes[i].down = &direction[0, 0], &direction[1, 0]
+            self.lanes[i].count, self.lanes[i].levels = &count[0, 0], count.shape[0]
+            self.lanes[i].ring, self.slots = &ring[0, 0], ring.shape[0]
+        self.kept = [*self.kept[:2], states]
+
+    def step(self, const int64_t[:, :, ::1] pictures, const int64_t[::1] recent,
+             const int64_t[::1] expired, Py_ssize_t slot, int threads):
+        """Take a frame: rows of `pictures` are it and those before it, the last one first.
+
+        A plane is its address, bytes to the next row and sample, and shifts across and down. `recent`
+        has slots of the ring, from the last frame backwards; `expired` those that leave; the new one
+        goes to `slot`.
+        """
+        cdef Scene *s = &self.scene
+        cdef Py_ssize_t part, height = s.height
+        cdef int parts = threads
+        cdef bytearray room = bytearray(pictures.shape[0] * sizeof(Picture))
+        cdef Picture *all_pictures = <Picture *> <void *> <char *> room
+        require(0 <= slot < self.slots and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
+        self._describe(pictures, all_pictures)
+        s.now, s.before, s.befores = all_pictures, all_pictures + 1, pictures.shape[0] - 1
+        s.recent = &recent[0] if recent.shape[0] else NULL
+        s.expired = &expired[0] if expired.shape[0] else NULL
+        s.expired_count, s.slot = expired.shape[0], slot
+        for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
+            step_rows(s, height * part // parts, height * (part + 1) // parts)
+
+    cdef _describe(self, const int64_t[:, :, ::1] pictures, Picture *out):
+        cdef Py_ssize_t i, p
+        cdef Plane *plane
+        for i in range(pictures.shape[0]):
+            for p in range(min(3, pictures.shape[1])):
+                plane = &out[i].plane[p]
+                plane.start = <const uint8_t *> <size_t> pictures[i, p, 0]
+                plane.row, plane.step = pictures[i, p, 1], pictures[i, p, 2]
+                plane.across, plane.down = pictures[i, p, 3], pictures[i, p, 4]
+
+    def mean(self, const int64_t[:, :, ::1] picture, int light):
+        """Mean luminance of every eighth pixel of every eighth row."""
+        cdef Picture now
+        cdef Scene *s = &self.scene
+        cdef Py_ssize_t y
+        cdef double total = 0
+        self._describe(picture[:1], &now)
+        s.now = &now
+        with nogil:
+            for y in range(0, s.height, 8):
+                total += row_luminance(s, &self.lights[light], y)
+        return total / (((s.width + 7) // 8) * ((s.height + 7) // 8))
+
+
+def at_least(const uint64_t[:, ::1] count, int n, uint64_t[::1] mask, int threads):
+    """Bits of the pixels whose count is at least n; how many there are."""
+    cdef Py_ssize_t words = mask.shape[0], part
+    cdef int64_t total = 0
+    cdef int parts = threads
+    require(count.shape[1] == words, "mask and count differ in length")
+    if n >> count.shape[0]:
+        mask[:] = 0
+        return 0
+    for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
+        total += at_least_count(&count[0, 0], count.shape[0], words, words * part // parts,
+                                words * (part + 1) // parts, n, &mask[0])
+    return total
+
+
+def window(const uint64_t[::1] mask, Py_ssize_t width, Py_ssize_t height, Py_ssize_t window_width,
+           Py_ssize_t window_height, int32_t[::1] sums):
+    """Most bits in any window of a mask, and the window's x and y."""
+    cdef int64_t place[2]
+    cdef Py_ssize_t row_words = (width + WORD - 1) // WORD
+    cdef int64_t best
+    require(mask.shape[0] >= row_words * height and sums.shape[0] >= row_words * WORD
+            and 0 < window_width <= width and 0 < window_height <= height, "no such window")
+    place[0] = place[1] = 0
+    with nogil:
+        memset(&sums[0], 0, sums.shape[0] * sizeof(int32_t))
+        best = fullest_window(&mask[0], row_words, width, height, window_width, window_height,
+                              &sums[0], place)
+    return best, place[0], place[1]
