@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
-OPERATIONS = ["conv", "conv_winograd", "im2col", "pool", "batchnorm", "groupnorm", "flash"]
+OPERATIONS = ["conv", "conv_winograd", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
 # The target's name, not the host's; a universal2 build for macOS is none of the two and gets one
 # level. ARCHFLAGS is how macOS builds for the other architecture.
 TARGET = os.environ.get("ARCHFLAGS", "").replace("-arch ", "") or sysconfig.get_platform()

@@ -143,7 +143,8 @@ static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, pt
         return;
     }
     for (int c = 0; c < f->planes; c++) load_line(f, p->plane + c, y, x, n, code[c]);
-    if (f->planes == 1) EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
+    if (f->planes == 1)
+        EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
     if (f->shift) to_grid(f, code);
 }
 
@@ -213,8 +214,8 @@ static inline void coarse_luminance(const Light *l, const uint16_t code[3][WORD]
     for (int i = 0; i < WORD; i += LANES) {
         words sum = all_words(0);
         EACH(c, 3) {
-            const words t = product(excess(load_words(code[c] + i), all_words(l->black)),
-                                    all_words(l->spread));
+            const words t =
+                product(excess(load_words(code[c] + i), all_words(l->black)), all_words(l->spread));
             words h = add_words(all_words(l->square[c]), upper(t, all_words(l->cube[c])));
             h = upper(t, add_words(all_words(l->linear[c]), upper(t, h)));
             sum = add_words(sum, excess(h, upper(t, all_words(l->less[c]))));
@@ -434,29 +435,74 @@ static double row_luminance(const Scene *s, const Light *l, ptrdiff_t y) {
     return sum;
 }
 
-/* Most bits in any window of a mask, whose columns are `sums`, zeros; where it is, in place. */
-static int64_t fullest_window(const uint64_t *mask, ptrdiff_t row_words, ptrdiff_t width,
-                              ptrdiff_t height, ptrdiff_t window_width, ptrdiff_t window_height,
-                              int32_t *sums, int64_t *place) {
-    int64_t best = -1;
-    for (ptrdiff_t y = 0; y < height; y++) {
-        for (ptrdiff_t i = 0; i < row_words; i++) {
-            const uint64_t come = mask[y * row_words + i];
-            const uint64_t gone = y < window_height ? 0 : mask[(y - window_height) * row_words + i];
-            if (come == gone) continue;
-            for (int j = 0; j < WORD; j++)
-                sums[i * WORD + j] += (int32_t)(come >> j & 1) - (int32_t)(gone >> j & 1);
-        }
-        if (y < window_height - 1) continue;
-        int64_t sum = 0;
-        for (ptrdiff_t x = 0; x < width; x++) {
-            sum += sums[x] - (x < window_width ? 0 : sums[x - window_width]);
-            if (x >= window_width - 1 && sum > best) {
-                best = sum;
-                place[0] = x - window_width + 1, place[1] = y - window_height + 1;
-            }
+/* Windows of a mask: a window that begins in word j lies within `span` words, whose bits bound its
+   own; only strips of words with more than the best so far are searched column by column. */
+typedef struct {
+    const uint64_t *mask;
+    ptrdiff_t row_words, width, height, window_width, window_height, span;
+    int32_t *bounds, *sums; /* a number for every word of a row, and for every pixel of a row */
+    int64_t best, x, y;
+} Windows;
+
+static inline uint64_t word_of(const Windows *w, ptrdiff_t y, ptrdiff_t i) {
+    return y < 0 || i >= w->row_words ? 0 : w->mask[y * w->row_words + i];
+}
+
+/* The most bits in the words of each strip for any place of the window, into bounds. */
+static void bound_strips(const Windows *w) {
+    memset(w->bounds, 0, (size_t)w->row_words * sizeof *w->bounds);
+    memset(w->sums, 0, (size_t)w->row_words * sizeof *w->sums);
+    for (ptrdiff_t y = 0; y < w->height; y++) {
+        for (ptrdiff_t i = 0; i < w->row_words; i++)
+            w->sums[i] += ones(word_of(w, y, i)) - ones(word_of(w, y - w->window_height, i));
+        if (y < w->window_height - 1) continue;
+        int32_t sum = 0;
+        for (ptrdiff_t i = w->row_words - 1; i >= 0; i--) {
+            sum += w->sums[i] - (i + w->span < w->row_words ? w->sums[i + w->span] : 0);
+            w->bounds[i] = sum > w->bounds[i] ? sum : w->bounds[i];
         }
     }
-    return best;
+}
+
+/* The best window that begins in a word, whose strip has its columns' sums. */
+static void search_word(Windows *w, ptrdiff_t x, ptrdiff_t y) {
+    int64_t sum = 0;
+    for (ptrdiff_t i = 0; i < w->window_width; i++) sum += w->sums[i];
+    for (ptrdiff_t i = 0; i < WORD && x + i + w->window_width <= w->width; i++) {
+        if (sum > w->best) w->best = sum, w->x = x + i, w->y = y;
+        sum += w->sums[i + w->window_width] - w->sums[i];
+    }
+}
+
+static void search_strip(Windows *w, ptrdiff_t first) {
+    int64_t total = 0;
+    memset(w->sums, 0, (size_t)(w->span + 1) * WORD * sizeof *w->sums);
+    for (ptrdiff_t y = 0; y < w->height; y++) {
+        for (ptrdiff_t i = 0; i < w->span; i++) {
+            const uint64_t come = word_of(w, y, first + i);
+            const uint64_t gone = word_of(w, y - w->window_height, first + i);
+            if (come == gone) continue;
+            total += ones(come) - ones(gone);
+            for (int j = 0; j < WORD; j++)
+                w->sums[i * WORD + j] += (int32_t)(come >> j & 1) - (int32_t)(gone >> j & 1);
+        }
+        if (y >= w->window_height - 1 && total > w->best)
+            search_word(w, first * WORD, y - w->window_height + 1);
+    }
+}
+
+/* The fullest window, if it has more than `best` bits. */
+static void fullest_window(Windows *w) {
+    const int64_t most = (int64_t)w->window_width * w->window_height;
+    w->span = (w->window_width + WORD - 2) / WORD + 1;
+    bound_strips(w);
+    while (w->best < most) {
+        ptrdiff_t first = 0;
+        for (ptrdiff_t i = 1; i < w->row_words; i++)
+            if (w->bounds[i] > w->bounds[first]) first = i;
+        if (w->bounds[first] <= w->best) return;
+        search_strip(w, first);
+        w->bounds[first] = 0;
+    }
 }
 #endif

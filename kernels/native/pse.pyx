@@ -2,7 +2,6 @@
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
-from libc.string cimport memset
 
 cdef extern from "pse.h" nogil:
     enum:
@@ -55,9 +54,13 @@ cdef extern from "pse.h" nogil:
     int64_t at_least_count(const uint64_t *count, int levels, Py_ssize_t words, Py_ssize_t begin,
                            Py_ssize_t end, int n, uint64_t *mask)
     double row_luminance(const Scene *s, const Light *l, Py_ssize_t y)
-    int64_t fullest_window(const uint64_t *mask, Py_ssize_t row_words, Py_ssize_t width,
-                           Py_ssize_t height, Py_ssize_t window_width, Py_ssize_t window_height,
-                           int32_t *sums, int64_t *place)
+    ctypedef struct Windows:
+        const uint64_t *mask
+        Py_ssize_t row_words, width, height, window_width, window_height
+        int32_t *bounds
+        int32_t *sums
+        int64_t best, x, y
+    void fullest_window(Windows *w)
 
 
 cdef require(bint right, str what):
@@ -201,16 +204,18 @@ def at_least(const uint64_t[:, ::1] count, int n, uint64_t[::1] mask, int thread
 
 
 def window(const uint64_t[::1] mask, Py_ssize_t width, Py_ssize_t height, Py_ssize_t window_width,
-           Py_ssize_t window_height, int32_t[::1] sums):
-    """Most bits in any window of a mask, and the window's x and y."""
-    cdef int64_t place[2]
-    cdef Py_ssize_t row_words = (width + WORD - 1) // WORD
-    cdef int64_t best
-    require(mask.shape[0] >= row_words * height and sums.shape[0] >= row_words * WORD
+           Py_ssize_t window_height, int64_t floor, int32_t[::1] scratch):
+    """Most bits in any window of a mask, if more than floor, and the window's x and y; or floor.
+
+    scratch has 66 numbers for every word of a row and 192 more.
+    """
+    cdef Windows w
+    w.mask, w.row_words = &mask[0], (width + WORD - 1) // WORD
+    w.width, w.height, w.window_width, w.window_height = width, height, window_width, window_height
+    require(mask.shape[0] >= w.row_words * height and scratch.shape[0] >= 66 * w.row_words + 192
             and 0 < window_width <= width and 0 < window_height <= height, "no such window")
-    place[0] = place[1] = 0
+    w.bounds, w.sums = &scratch[0], &scratch[w.row_words]
+    w.best, w.x, w.y = floor, 0, 0
     with nogil:
-        memset(&sums[0], 0, sums.shape[0] * sizeof(int32_t))
-        best = fullest_window(&mask[0], row_words, width, height, window_width, window_height,
-                              &sums[0], place)
-    return best, place[0], place[1]
+        fullest_window(&w)
+    return w.best, w.x, w.y

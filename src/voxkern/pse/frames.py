@@ -87,10 +87,12 @@ class Clip:
         Whether iterating gave all there is; known at the end.
     problem : str
         Why it is not complete, else empty.
+    end : float
+        When the last frame ceases to be shown, in seconds; 0 where that is not known.
     """
 
-    def __init__(self, frames, name="", expected=0):
-        self.frames, self.name, self.expected = frames, name, expected
+    def __init__(self, frames, name="", expected=0, end=0.0):
+        self.frames, self.name, self.expected, self.end = frames, name, expected, end
         self.complete, self.problem = True, ""
 
     def __iter__(self):
@@ -110,7 +112,7 @@ def clip(source, fps=None):
         stack = _stack(source)
         if rate is None:
             raise ValueError("fps is missing; frames of an array need their number per second")
-        return Clip(_numbered(stack, rate), "array", len(stack))
+        return Clip(_numbered(stack, rate), "array", len(stack), len(stack) / rate)
     try:
         iter(source)
     except TypeError:
@@ -150,7 +152,7 @@ def _codes(picture, name):
 
 def _stack(source):
     stack = _check.readable(source, "source", DTYPES)
-    if stack.ndim == 3 and stack.shape[2] == 3 or stack.ndim not in (3, 4):
+    if (stack.ndim == 3 and stack.shape[2] == 3) or stack.ndim not in (3, 4):
         raise ValueError(
             f"source has shape {stack.shape}; it must be (F, H, W, 3) or (F, H, W), W not 3"
         )
@@ -172,14 +174,17 @@ def _numbered(pictures, rate):
 
 
 def _timed(source, rate):
-    """Frames of an iterable of pictures (by `rate`), of pairs of a time and one, or of Frames."""
+    """Frames of an iterable of pictures (by `rate`), of pairs of a time and one, or of Frames.
+
+    Pictures are copied, for whoever makes them may use one array for all.
+    """
     for index, item in enumerate(source):
         name = f"frame {index}"
         if isinstance(item, Frame):
             yield item
         elif isinstance(item, tuple) and len(item) == 2:
-            yield frame(_check.number(item[0], f"time of {name}"), item[1], name)
+            yield frame(_check.number(item[0], f"time of {name}"), np.array(item[1]), name)
         elif rate is None:
             raise ValueError("fps is missing; give it, or pairs of a time and a frame")
         else:
-            yield frame(index / rate, item, name)
+            yield frame(index / rate, np.array(item), name)

@@ -1,4 +1,4 @@
-"""The state of every pixel over time: lanes of transitions in the kernel, their counts and areas."""
+"""The state of every pixel: lanes of transitions in the kernel, and their counts."""
 
 from collections import deque
 
@@ -25,13 +25,14 @@ class Watch:
         self.height, self.width = frame.planes[0].shape
         self.colour = frame.colour
         self.time = None
+        self._masks = {}  # of the last frame, by lane and count
         self._lights, self._lanes = {}, {}
         self._recent = deque()  # (time, slot) of the frames of the last second, the newest first
         self._before = deque()  # (time, description, frame) of those of the last 66 ms
         self._kernel = None
 
     def lane(self, profile, kind, change=None):
-        """Number of the lane for a profile's ``"luminance"`` or ``"red"``; equal ones are shared."""
+        """Number of the lane of a profile's ``"luminance"`` or ``"red"``; equal ones are one."""
         name = colours.curve_of(self.colour, profile.curve)
         source = light(self.colour, profile.curve)
         if kind == "red":
@@ -71,7 +72,7 @@ class Watch:
         self._free = []
         self._grow(SLOTS)
         self._threads = host.useful_threads(self.width * self.height)
-        self._sums = np.zeros(self.row_words * WORD, np.int32)
+        self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
 
     def _grow(self, slots):
         """More frames in a second: a longer ring, and counts that reach as far."""
@@ -98,6 +99,7 @@ class Watch:
         self._recent.appendleft((frame.time, slot))
         self._before.appendleft((frame.time, description, frame))
         self.time = frame.time
+        self._masks.clear()
 
     def mean(self, index):
         """Mean luminance of the last frame, of every eighth pixel of every eighth row."""
@@ -105,12 +107,17 @@ class Watch:
 
     def at_least(self, lane, count):
         """Bits of the pixels that made so many transitions within the last second; their number."""
-        mask = np.empty(self._words, np.uint64)
-        return mask, self._kernel.at_least(self.count[lane], count, mask, self._threads)
+        if (lane, count) not in self._masks:
+            mask = np.empty(self._words, np.uint64)
+            total = self._kernel.at_least(self.count[lane], count, mask, self._threads)
+            self._masks[lane, count] = mask, total
+        return self._masks[lane, count]
 
-    def window(self, mask, width, height):
-        """Most bits of a mask in any window of that size, and its x and y."""
-        return self._kernel.window(mask, self.width, self.height, width, height, self._sums)
+    def window(self, mask, width, height, floor):
+        """Most bits of a mask in any window of that size, if more than `floor`, and its x and y."""
+        return self._kernel.window(
+            mask, self.width, self.height, width, height, floor, self._scratch
+        )
 
     def changed(self, lane, mask):
         """Whether a pixel of the mask made a transition in the last frame."""

@@ -1,0 +1,249 @@
+"""From counts of transitions to incidents: areas, stretches of time, verdicts."""
+
+import math
+from array import array
+
+import numpy as np
+
+from voxkern.pse import colour as colours
+from voxkern.pse.carreira import Older
+from voxkern.pse.report import VERDICTS, Incident, Result
+
+APART = 1.0  # s: what breaks a clause again within this time is one incident
+STILLS = 24  # incidents of a kind that keep a still: each has up to 0.5 MB
+GROWN = 1.1  # a still is taken again when the area has grown so much
+COLUMNS = "time", "luminance", "flashes", "area", "red_flashes", "red_area"
+
+
+class Area:
+    """The tested area of a profile: the screen, or a window anywhere on it.
+
+    Attributes
+    ----------
+    window : (int, int) or None
+        Width and height in pixels of the video.
+    limit : float
+        Pixels that flash together above this are too many.
+    whole : float
+        Pixels of the tested area.
+    """
+
+    def __init__(self, profile, width, height, scale):
+        self.window, self.whole = None, float(width * height)
+        if profile.window:
+            across, down = _css(profile, width, height, scale)
+            wide, high = profile.window
+            self.whole = wide * high / (across * down)
+            self.window = min(width, _ceil(wide / across)), min(height, _ceil(high / down))
+        self.limit = profile.area * self.whole
+        if profile.area_inclusive:
+            self.limit = math.ceil(self.limit * (1 - 1e-9)) - 1
+        self.memory = None, None, None
+
+    def exceeded(self, watch, mask, total):
+        """Whether too many pixels of a mask are together."""
+        if total <= self.limit or not self.window:
+            return total > self.limit
+        return watch.window(mask, *self.window, math.floor(self.limit))[0] > self.limit
+
+    def share(self, watch, mask, total):
+        """Largest share of the tested area that a mask fills."""
+        if not total:
+            return 0.0
+        if self.window:
+            known, of, share = self.memory
+            if of != total or not np.array_equal(known, mask):
+                share = min(1.0, watch.window(mask, *self.window, 0)[0] / self.whole)
+                self.memory = mask, total, share
+            return share
+        return total / self.whole
+
+
+def _css(profile, width, height, scale):
+    """CSS px per pixel, across and down."""
+    if isinstance(scale, tuple):
+        return scale[0] / width, scale[1] / height
+    if not profile.screen:
+        return scale, scale
+    fit = min(profile.screen[0] / width, profile.screen[1] / height)
+    fit = max(fit, scale) if profile.screen_is_least else fit
+    return fit, fit
+
+
+def _ceil(size):
+    return max(1, math.ceil(size - 1e-9))
+
+
+class Track:
+    """Incidents of one kind as they come and go."""
+
+    def __init__(self, kind, severity, clause):
+        self.kind, self.severity, self.clause = kind, severity, clause
+        self.done, self.now = [], None
+
+    def see(self, start, time, flashes, share, watch, mask, frame):
+        """The clause is broken at `time`, by what began at `start`."""
+        if self.now and start > self.now["end"] + APART:
+            self.close()
+        if not self.now:
+            self.now = {"start": start, "flashes": 0.0, "area": 0.0}
+        now = self.now
+        if share > GROWN * now["area"] or "box" not in now:
+            whole = watch.unpack(mask)
+            now["box"] = _box(whole)
+            if len(self.done) < STILLS:
+                now["still"], now["mask"] = _still(frame, whole)
+        now["end"], now["flashes"] = time, max(flashes, now["flashes"])
+        now["area"] = max(share, now["area"])
+
+    def close(self):
+        """No more of the open incident."""
+        if self.now:
+            self.done.append(
+                Incident(kind=self.kind, severity=self.severity, clause=self.clause, **self.now)
+            )
+        self.now = None
+
+
+def _box(mask):
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0, 0, mask.shape[1], mask.shape[0]
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def _still(frame, mask):
+    """A picture of the frame for people, and the mask at its size."""
+    picture = colours.preview(frame)
+    step = max(1, -(-mask.shape[1] // 480))
+    return picture, np.ascontiguousarray(mask[::step, ::step])
+
+
+class Kind:
+    """Luminance or red of a profile: its level of flashing, frame by frame."""
+
+    def __init__(self, watch, lane, area, limit):
+        self.watch, self.lane, self.area, self.limit = watch, lane, area, limit
+        self.level = 0  # transitions in the last second that a hazardous area made
+
+    def see(self):
+        """Take the state after a frame; the mask of too many and its share of the area."""
+        while self._holds(self.level + 1):
+            self.level += 1
+        while self.level and not self._holds(self.level):
+            self.level -= 1
+        mask, total = self.watch.at_least(self.lane, self.limit + 1)
+        return mask, self.area.share(self.watch, mask, total)
+
+    def _holds(self, count):
+        return self.area.exceeded(self.watch, *self.watch.at_least(self.lane, count))
+
+    @property
+    def over(self):
+        """Whether the clause is broken."""
+        return self.level > self.limit
+
+
+class Judge:
+    """One profile over the frames of a video."""
+
+    def __init__(self, profile, watch, scale):
+        self.profile, self.watch = profile, watch
+        self.columns = {name: array("d") for name in COLUMNS}
+        self.area = Area(profile, watch.width, watch.height, scale)
+        self.light = watch.light(profile)
+        self.older = Older(profile, watch) if profile.name == "carreira" else None
+        self.kinds, self.tracks = {}, {}
+        if not self.older:
+            self._kind("luminance", watch.lane(profile, "luminance"), profile.luminance_clause)
+        if profile.red != "none":
+            self._kind("red", watch.lane(profile, "red"), profile.red_clause)
+        self.tracks["extended"] = Track("extended", "warning", profile.extended_clause)
+        self.run = None  # start and end of flashing that may become extended
+        self.weak = None  # when flashing began that the relaxation still allows
+        if profile.relaxation:
+            change = profile.relaxation.change * (1 + 1e-6)
+            lane = watch.lane(profile, "luminance", change)
+            self.strong = Kind(watch, lane, self.area, profile.transitions)
+
+    def _kind(self, name, lane, clause):
+        self.kinds[name] = Kind(self.watch, lane, self.area, self.profile.transitions)
+        self.tracks[name] = Track(name, "fail", clause)
+
+    def see(self, frame):
+        """Judge the frame that the watch took last."""
+        row = {"time": frame.time, "luminance": min(1.0, self.watch.mean(self.light))}
+        if self.older:
+            row["flashes"], row["area"] = self._see_older(frame)
+        for name, kind in self.kinds.items():
+            mask, share = kind.see()
+            prefix = "red_" if name == "red" else ""
+            row[prefix + "flashes"], row[prefix + "area"] = kind.level / 2, share
+            if kind.over:
+                self._break(name, kind, mask, share, frame)
+        if self.profile.extended:
+            self._extend(frame)
+        if self.profile.relaxation and not self.kinds["luminance"].over:
+            self.weak = None
+        for name in COLUMNS:
+            self.columns[name].append(row.get(name, 0.0))
+
+    def _break(self, name, kind, mask, share, frame):
+        """Too many flashes over too large an area: an incident, unless it may be for a while."""
+        start = self.watch.since(kind.lane, mask)
+        if name == "luminance" and self.profile.relaxation:
+            self.weak = start if self.weak is None else self.weak
+            if self._allowed(kind, frame.time):
+                return
+            start = self.weak
+        flashes = kind.level / 2
+        if kind.watch.changed(kind.lane, mask) or not self.tracks[name].now:
+            self.tracks[name].see(start, frame.time, flashes, share, self.watch, mask, frame)
+
+    def _allowed(self, kind, time):
+        """Whether the relaxation allows the flashing so far."""
+        rule = self.profile.relaxation
+        self.strong.see()
+        red = self.kinds.get("red")
+        return (
+            kind.level <= rule.transitions
+            and not self.strong.over
+            and not (red and red._holds(1))
+            and time - self.weak <= rule.seconds
+        )
+
+    def _extend(self, frame):
+        """Flashing at half the limit or more, for how long."""
+        kinds = [k for k in self.kinds.values() if 2 * k.level > self.profile.transitions]
+        if not kinds:
+            self.run = None
+            return
+        kind = max(kinds, key=lambda kind: kind.level)
+        mask, total = self.watch.at_least(kind.lane, self.profile.transitions // 2 + 1)
+        if self.run is None:
+            self.run = self.watch.since(kind.lane, mask)
+        if frame.time - self.run > self.profile.extended and self.watch.changed(kind.lane, mask):
+            share = self.area.share(self.watch, mask, total)
+            see = self.tracks["extended"].see
+            see(self.run, frame.time, kind.level / 2, share, self.watch, mask, frame)
+
+    def _see_older(self, frame):
+        flashes, start = self.older.see(frame)
+        if flashes > self.older.most:
+            track = self.tracks.setdefault(
+                "luminance", Track("luminance", "fail", self.profile.luminance_clause)
+            )
+            mask = np.full(self.watch.row_words * self.watch.height, ~np.uint64(0))
+            track.see(start, frame.time, float(flashes), 1.0, self.watch, mask, frame)
+        return float(flashes), float(flashes > self.older.most)
+
+    def result(self):
+        """The verdict and all that led to it."""
+        for track in self.tracks.values():
+            track.close()
+        incidents = [incident for track in self.tracks.values() for incident in track.done]
+        incidents.sort(key=lambda incident: (incident.start, incident.end))
+        verdict = max((i.severity for i in incidents), key=VERDICTS.index, default="pass")
+        timeline = {name: np.array(column) for name, column in self.columns.items()}
+        return Result(self.profile.name, verdict, incidents, timeline)
