@@ -47,7 +47,7 @@ enum { LUMINANCE, RED, LEGACY_RED };
 /* One kind of transition with its thresholds, and the state of every pixel. */
 typedef struct {
     int kind, light, levels;
-    int32_t still;                           /* codes move less: no transition */
+    int32_t still;                           /* where codes move less: none */
     double change, dark, factor;             /* brighter >= darker + change, or * factor */
     uint16_t least, sure, sure_dark, exempt; /* the same in 16 bits, see light.py */
     const double *table;                     /* linear light of red's codes */
@@ -55,6 +55,7 @@ typedef struct {
     double white_u, white_v;
     uint16_t black, ratio, red_floor; /* codes that may be saturated: see may_be_red */
     uint64_t *up, *down, *count, *ring;
+    uint8_t *marks; /* of each slot and row: whether the ring has bits there */
 } Lane;
 
 typedef struct {
@@ -71,6 +72,7 @@ typedef struct {
 
 typedef struct {
     uint16_t code[3][WORD], coarse[MOST_LIGHTS][WORD];
+    int lit; /* a bit for each light that coarse has */
 } Pixels;
 
 FORCE_INLINE int lowest_of_word(uint64_t bits) {
@@ -99,6 +101,13 @@ static inline int packed(const Format *f, const Picture *p) {
            a[2].start == a[0].start + 2 && a[1].row == a[0].row && a[2].row == a[0].row;
 }
 
+FORCE_INLINE uint16_t code_at(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x) {
+    uint16_t code;
+    if (f->most < 256) return *sample(p, y, x);
+    memcpy(&code, sample(p, y, x), sizeof code);
+    return code < f->most ? code : (uint16_t)f->most;
+}
+
 /* n samples of a plane from pixel x on; the rest of the word is 0. */
 static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
                              uint16_t *out) {
@@ -109,10 +118,7 @@ static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdi
     } else if (f->most < 256 && p->across && p->step == 1 && n == WORD) {
         for (int i = 0; i < WORD / 2; i++) out[2 * i] = out[2 * i + 1] = from[x / 2 + i];
     } else if (f->most > 255) {
-        for (ptrdiff_t i = 0; i < n; i++) {
-            memcpy(out + i, from + ((x + i) >> p->across) * p->step, sizeof *out);
-            if (out[i] > f->most) out[i] = (uint16_t)f->most;
-        }
+        for (ptrdiff_t i = 0; i < n; i++) out[i] = code_at(f, p, y, x + i);
     } else {
         for (ptrdiff_t i = 0; i < n; i++) out[i] = from[((x + i) >> p->across) * p->step];
     }
@@ -138,8 +144,11 @@ static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, pt
                               ptrdiff_t n, uint16_t code[3][WORD]) {
     if (n == WORD && packed(f, p)) {
         const uint8_t *from = sample(p->plane, y, x);
-        for (int i = 0; i < WORD; i++)
-            EACH(c, 3) code[c][i] = from[3 * i + c];
+        for (int i = 0; i < WORD; i += LANES) {
+            words channel[3];
+            split_rgb(from + 3 * i, channel);
+            EACH(c, 3) store_words(code[c] + i, channel[c]);
+        }
         return;
     }
     for (int c = 0; c < f->planes; c++) load_line(f, p->plane + c, y, x, n, code[c]);
@@ -340,10 +349,12 @@ FORCE_INLINE void recount(const Lane *lane, ptrdiff_t words, ptrdiff_t at, uint6
     }
 }
 
-/* Take the steps of a word into its pixels' states. */
-static inline void turn(const Scene *s, Lane *lane, ptrdiff_t at, uint64_t rises, uint64_t falls) {
+/* Take the steps of a word into its pixels' states; transitions that came, less those that go. */
+static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t rises,
+                       uint64_t falls) {
     const uint64_t up = rises & ~lane->up[at], down = falls & ~lane->down[at] & ~up;
     const uint64_t done = up | down;
+    int more = ones(done);
     if (done) {
         lane->up[at] = (lane->up[at] & ~down) | up;
         lane->down[at] = (lane->down[at] & ~up) | down;
@@ -352,53 +363,98 @@ static inline void turn(const Scene *s, Lane *lane, ptrdiff_t at, uint64_t rises
     for (ptrdiff_t e = 0; e < s->expired_count; e++) {
         const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
         if (gone | added) recount(lane, s->words, at, added, gone);
+        more -= ones(gone);
         added = 0;
     }
     if (added) recount(lane, s->words, at, added, 0);
     lane->ring[s->slot * s->words + at] = done;
+    return more;
 }
 
 static inline void load_pixels(const Scene *s, const Picture *p, ptrdiff_t y, ptrdiff_t x,
                                ptrdiff_t n, Pixels *out) {
     load_codes(s->format, p, y, x, n, out->code);
-    for (int l = 0; l < s->light_count; l++)
-        coarse_luminance(s->lights + l, out->code, out->coarse[l]);
+    out->lit = 0;
 }
 
-static void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x) {
-    const ptrdiff_t at = y * s->row_words + x / WORD;
+static inline void light_up(const Scene *s, Pixels *pixels, int light) {
+    if (pixels->lit >> light & 1) return;
+    coarse_luminance(s->lights + light, pixels->code, pixels->coarse[light]);
+    pixels->lit |= 1 << light;
+}
+
+typedef struct {
+    uint64_t rises[MOST_LANES], falls[MOST_LANES];
+} Steps;
+
+/* Steps of a word from the frames before to this one; 0 where there are none. */
+static inline int step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
     const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
-    uint64_t rises[MOST_LANES] = {0}, falls[MOST_LANES] = {0}, since[MOST_LANES] = {0};
+    uint64_t any = 0;
     Pixels now, before;
     int loaded = 0;
     for (int k = 0; k < s->befores; k++) {
         const int32_t step = moved(s->format, s->before + k, s->now, y, x, n);
-        for (int j = 0; k && j < s->lane_count; j++)
-            since[j] |= s->lanes[j].ring[s->recent[k - 1] * s->words + at];
         if (step < s->still) continue;
-        if (!loaded) load_pixels(s, s->now, y, x, n, &now);
-        loaded = 1;
+        if (!loaded) {
+            memset(steps, 0, sizeof *steps);
+            load_pixels(s, s->now, y, x, n, &now);
+            loaded = 1;
+        }
         load_pixels(s, s->before + k, y, x, n, &before);
         for (int j = 0; j < s->lane_count; j++) {
             const Lane *lane = s->lanes + j;
-            uint64_t up = 0, down = 0;
+            uint64_t up = 0, down = 0, since = 0;
             if (step < lane->still) continue;
             if (lane->kind == LUMINANCE) {
+                light_up(s, &now, lane->light);
+                light_up(s, &before, lane->light);
                 up = brightened(lane, s->lights + lane->light, &before, &now);
                 down = brightened(lane, s->lights + lane->light, &now, &before);
             } else {
                 reddened(lane, &before, &now, &up, &down);
             }
-            rises[j] |= up & ~since[j];
-            falls[j] |= down & ~since[j];
+            if (!(up | down)) continue;
+            for (int i = 0; i < k; i++)
+                since |= lane->ring[s->recent[i] * s->words + y * s->row_words + x / WORD];
+            steps->rises[j] |= up & ~since;
+            steps->falls[j] |= down & ~since;
+            any |= (up | down) & ~since;
         }
     }
-    for (int j = 0; j < s->lane_count; j++) turn(s, s->lanes + j, at, rises[j], falls[j]);
+    return any != 0;
 }
 
-static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end) {
-    for (ptrdiff_t y = begin; y < end; y++)
-        for (ptrdiff_t x = 0; x < s->width; x += WORD) step_word(s, y, x);
+/* Whether a lane has bits of this row in the slots that leave or are taken again. */
+static inline int row_changes(const Scene *s, const Lane *lane, ptrdiff_t y) {
+    int found = lane->marks[s->slot * s->height + y];
+    for (ptrdiff_t e = 0; e < s->expired_count; e++)
+        found |= lane->marks[s->expired[e] * s->height + y];
+    return found;
+}
+
+/* `live` has the transitions of the last second of each lane. */
+static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *live) {
+    static const Steps none;
+    Steps steps;
+    for (ptrdiff_t y = begin; y < end; y++) {
+        int changes[MOST_LANES], all = 0;
+        for (int j = 0; j < s->lane_count; j++) {
+            all |= changes[j] = row_changes(s, s->lanes + j, y);
+            s->lanes[j].marks[s->slot * s->height + y] = 0;
+        }
+        for (ptrdiff_t x = 0; x < s->width; x += WORD) {
+            const int stepped = step_word(s, y, x, &steps);
+            if (!(stepped | all)) continue;
+            const Steps *these = stepped ? &steps : &none;
+            for (int j = 0; j < s->lane_count; j++) {
+                const uint64_t up = these->rises[j], down = these->falls[j];
+                if (!(changes[j] || up | down)) continue;
+                if (up | down) s->lanes[j].marks[s->slot * s->height + y] = 1;
+                live[j] += turn(s, s->lanes + j, y * s->row_words + x / WORD, up, down);
+            }
+        }
+    }
 }
 
 /* --- counts and areas ------------------------------------------------------------------------- */
@@ -406,31 +462,38 @@ static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end) {
 /* Bits of the words from begin to end whose count is at least n, into mask; how many there are. */
 static int64_t at_least_count(const uint64_t *count, int levels, ptrdiff_t words, ptrdiff_t begin,
                               ptrdiff_t end, int n, uint64_t *mask) {
+    enum { SOME = 64 };
     int64_t total = 0;
-    for (ptrdiff_t i = begin; i < end; i++) {
-        uint64_t more = 0, equal = ~(uint64_t)0;
+    for (ptrdiff_t i = begin; i < end; i += SOME) {
+        const ptrdiff_t some = end - i < SOME ? end - i : SOME;
+        uint64_t more[SOME] = {0}, equal[SOME];
+        memset(equal, 255, sizeof equal);
         for (int p = levels - 1; p >= 0; p--) {
-            const uint64_t plane = count[p * words + i];
-            if (n >> p & 1) {
-                equal &= plane;
-            } else {
-                more |= equal & plane;
-                equal &= ~plane;
+            const uint64_t *plane = count + p * words + i, set = n >> p & 1 ? ~(uint64_t)0 : 0;
+            for (ptrdiff_t j = 0; j < some; j++) {
+                more[j] |= equal[j] & plane[j] & ~set;
+                equal[j] &= ~(plane[j] ^ set);
             }
         }
-        mask[i] = more | equal;
+        for (ptrdiff_t j = 0; j < some; j++) mask[i + j] = more[j] | equal[j];
+        for (ptrdiff_t j = 0; j < some; j++) total += ones(mask[i + j]);
     }
-    for (ptrdiff_t i = begin; i < end; i++) total += ones(mask[i]);
     return total;
 }
 
 /* Sum of the luminance of every eighth pixel of a row. */
 static double row_luminance(const Scene *s, const Light *l, ptrdiff_t y) {
     double sum = 0;
-    for (ptrdiff_t x = 0; x < s->width; x += 8) {
+    for (ptrdiff_t x = 0; x < s->width; x += 8 * WORD) {
         uint16_t code[3][WORD];
-        load_codes(s->format, s->now, y, x, 1, code);
-        sum += luminance(l, code, 0);
+        const ptrdiff_t left = (s->width - x + 7) / 8, n = left < WORD ? left : WORD;
+        for (int c = 0; c < s->format->planes; c++)
+            for (ptrdiff_t i = 0; i < n; i++)
+                code[c][i] = code_at(s->format, s->now->plane + c, y, x + 8 * i);
+        if (s->format->planes == 1)
+            EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
+        if (s->format->shift) to_grid(s->format, code);
+        for (ptrdiff_t i = 0; i < n; i++) sum += luminance(l, code, (int)i);
     }
     return sum;
 }
@@ -453,14 +516,16 @@ static void bound_strips(const Windows *w) {
     memset(w->bounds, 0, (size_t)w->row_words * sizeof *w->bounds);
     memset(w->sums, 0, (size_t)w->row_words * sizeof *w->sums);
     for (ptrdiff_t y = 0; y < w->height; y++) {
-        for (ptrdiff_t i = 0; i < w->row_words; i++)
-            w->sums[i] += ones(word_of(w, y, i)) - ones(word_of(w, y - w->window_height, i));
+        const uint64_t *come = w->mask + y * w->row_words;
+        for (ptrdiff_t i = 0; i < w->row_words; i++) w->sums[i] += ones(come[i]);
         if (y < w->window_height - 1) continue;
         int32_t sum = 0;
         for (ptrdiff_t i = w->row_words - 1; i >= 0; i--) {
             sum += w->sums[i] - (i + w->span < w->row_words ? w->sums[i + w->span] : 0);
             w->bounds[i] = sum > w->bounds[i] ? sum : w->bounds[i];
         }
+        const uint64_t *go = come - (w->window_height - 1) * w->row_words;
+        for (ptrdiff_t i = 0; i < w->row_words; i++) w->sums[i] -= ones(go[i]);
     }
 }
 
@@ -489,6 +554,17 @@ static void search_strip(Windows *w, ptrdiff_t first) {
         if (y >= w->window_height - 1 && total > w->best)
             search_word(w, first * WORD, y - w->window_height + 1);
     }
+}
+
+/* About the most bits in any window, from whole words: within a few per cent where it has many. */
+static int64_t rough_window(const Windows *w) {
+    const ptrdiff_t whole = (w->window_width + WORD / 2) / WORD;
+    Windows aligned = *w;
+    int64_t most = 0;
+    aligned.span = whole < 1 ? 1 : whole;
+    bound_strips(&aligned);
+    for (ptrdiff_t i = 0; i < w->row_words; i++) most = w->bounds[i] > most ? w->bounds[i] : most;
+    return most * w->window_width / (aligned.span * WORD);
 }
 
 /* The fullest window, if it has more than `best` bits. */

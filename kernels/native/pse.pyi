@@ -12,9 +12,11 @@ class Watch:
         recent: np.ndarray,
         expired: np.ndarray,
         slot: int,
-        threads: int,
+        live: np.ndarray,
     ) -> None: ...
-    def mean(self, picture: np.ndarray, light: int) -> float: ...
+    def luminance(
+        self, picture: np.ndarray, light: int, rows: np.ndarray, threads: int
+    ) -> None: ...
 
 def at_least(count: np.ndarray, n: int, mask: np.ndarray, threads: int) -> int: ...
 def window(
@@ -25,4 +27,5 @@ def window(
     window_height: int,
     floor: int,
     scratch: np.ndarray,
+    rough: bool = False,
 ) -> tuple[int, int, int]: ...

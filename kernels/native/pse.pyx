@@ -38,6 +38,7 @@ cdef extern from "pse.h" nogil:
         uint64_t *down
         uint64_t *count
         uint64_t *ring
+        uint8_t *marks
     ctypedef struct Scene:
         Py_ssize_t width, height, row_words, words
         const Format *format
@@ -50,7 +51,7 @@ cdef extern from "pse.h" nogil:
         const int64_t *recent
         const int64_t *expired
         Py_ssize_t expired_count, slot
-    void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end)
+    void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end, int64_t *live)
     int64_t at_least_count(const uint64_t *count, int levels, Py_ssize_t words, Py_ssize_t begin,
                            Py_ssize_t end, int n, uint64_t *mask)
     double row_luminance(const Scene *s, const Light *l, Py_ssize_t y)
@@ -61,6 +62,7 @@ cdef extern from "pse.h" nogil:
         int32_t *sums
         int64_t best, x, y
     void fullest_window(Windows *w)
+    int64_t rough_window(const Windows *w)
 
 
 cdef require(bint right, str what):
@@ -129,40 +131,46 @@ cdef class Watch:
             lane.rows[i // 3][i % 3] = numbers[5 + i]
 
     def hold(self, list states):
-        """Use the arrays (direction, count, ring) of each lane as its state, all of uint64.
+        """Use the arrays (direction, count, ring, marks) of each lane as its state.
 
-        direction is (2, words), count (levels, words) and ring (slots, words).
+        direction is (2, words), count (levels, words) and ring (slots, words), all of uint64; marks
+        is (slots, height) of uint8.
         """
         cdef uint64_t[:, ::1] direction, count, ring
-        for i, (direction, count, ring) in enumerate(states):
-            require(direction.shape[1] == count.shape[1] == ring.shape[1] == self.scene.words,
-                    "a state has another number of words")
+        cdef uint8_t[:, ::1] marks
+        for i, (direction, count, ring, marks) in enumerate(states):
+            require(direction.shape[1] == count.shape[1] == ring.shape[1] == self.scene.words
+                    and marks.shape[0] == ring.shape[0] and marks.shape[1] == self.scene.height,
+                    "a state has another size")
+            self.lanes[i].marks = &marks[0, 0]
             self.lanes[i].up, self.lanes[i].down = &direction[0, 0], &direction[1, 0]
             self.lanes[i].count, self.lanes[i].levels = &count[0, 0], count.shape[0]
             self.lanes[i].ring, self.slots = &ring[0, 0], ring.shape[0]
         self.kept = [*self.kept[:2], states]
 
     def step(self, const int64_t[:, :, ::1] pictures, const int64_t[::1] recent,
-             const int64_t[::1] expired, Py_ssize_t slot, int threads):
+             const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, ::1] live):
         """Take a frame: rows of `pictures` are it and those before it, the last one first.
 
         A plane is its address, bytes to the next row and sample, and shifts across and down. `recent`
         has slots of the ring, from the last frame backwards; `expired` those that leave; the new one
-        goes to `slot`.
+        goes to `slot`. Each part of the rows has a thread and a row of `live`, whose sum is the
+        transitions that each lane had in the last second.
         """
         cdef Scene *s = &self.scene
         cdef Py_ssize_t part, height = s.height
-        cdef int parts = threads
+        cdef int parts = <int>live.shape[0]
         cdef bytearray room = bytearray(pictures.shape[0] * sizeof(Picture))
         cdef Picture *all_pictures = <Picture *> <void *> <char *> room
         require(0 <= slot < self.slots and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
+        require(live.shape[1] == s.lane_count, "live has another number of lanes")
         self._describe(pictures, all_pictures)
         s.now, s.before, s.befores = all_pictures, all_pictures + 1, pictures.shape[0] - 1
         s.recent = &recent[0] if recent.shape[0] else NULL
         s.expired = &expired[0] if expired.shape[0] else NULL
         s.expired_count, s.slot = expired.shape[0], slot
         for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
-            step_rows(s, height * part // parts, height * (part + 1) // parts)
+            step_rows(s, height * part // parts, height * (part + 1) // parts, &live[part, 0])
 
     cdef _describe(self, const int64_t[:, :, ::1] pictures, Picture *out):
         cdef Py_ssize_t i, p
@@ -174,18 +182,16 @@ cdef class Watch:
                 plane.row, plane.step = pictures[i, p, 1], pictures[i, p, 2]
                 plane.across, plane.down = pictures[i, p, 3], pictures[i, p, 4]
 
-    def mean(self, const int64_t[:, :, ::1] picture, int light):
-        """Mean luminance of every eighth pixel of every eighth row."""
+    def luminance(self, const int64_t[:, :, ::1] picture, int light, double[::1] rows, int threads):
+        """Sums of the luminance of every eighth pixel of every eighth row."""
         cdef Picture now
         cdef Scene *s = &self.scene
-        cdef Py_ssize_t y
-        cdef double total = 0
+        cdef Py_ssize_t i, count = (s.height + 7) // 8
+        require(rows.shape[0] == count and light < s.light_count, "rows has another length")
         self._describe(picture[:1], &now)
         s.now = &now
-        with nogil:
-            for y in range(0, s.height, 8):
-                total += row_luminance(s, &self.lights[light], y)
-        return total / (((s.width + 7) // 8) * ((s.height + 7) // 8))
+        for i in prange(count, nogil=True, num_threads=threads, schedule="static"):
+            rows[i] = row_luminance(s, &self.lights[light], 8 * i)
 
 
 def at_least(const uint64_t[:, ::1] count, int n, uint64_t[::1] mask, int threads):
@@ -204,10 +210,11 @@ def at_least(const uint64_t[:, ::1] count, int n, uint64_t[::1] mask, int thread
 
 
 def window(const uint64_t[::1] mask, Py_ssize_t width, Py_ssize_t height, Py_ssize_t window_width,
-           Py_ssize_t window_height, int64_t floor, int32_t[::1] scratch):
+           Py_ssize_t window_height, int64_t floor, int32_t[::1] scratch, bint rough=False):
     """Most bits in any window of a mask, if more than floor, and the window's x and y; or floor.
 
-    scratch has 66 numbers for every word of a row and 192 more.
+    scratch has 66 numbers for every word of a row and 192 more. A rough answer comes from windows
+    of whole words.
     """
     cdef Windows w
     w.mask, w.row_words = &mask[0], (width + WORD - 1) // WORD
@@ -217,5 +224,8 @@ def window(const uint64_t[::1] mask, Py_ssize_t width, Py_ssize_t height, Py_ssi
     w.bounds, w.sums = &scratch[0], &scratch[w.row_words]
     w.best, w.x, w.y = floor, 0, 0
     with nogil:
-        fullest_window(&w)
+        if rough:
+            w.best = rough_window(&w)
+        else:
+            fullest_window(&w)
     return w.best, w.x, w.y

@@ -10,7 +10,7 @@
 
 /* Vectors of unsigned 16-bit words: `excess` is a - b or 0, `product` and `upper` are the two halves
    of a * b. at_least has a bit for every lane in which a >= b. rgb_sums and bytes read 3 * lanes and
-   lanes bytes. */
+   lanes bytes; split_rgb reads 3 * lanes and parts the channels. */
 #if defined(__AVX512BW__)
 typedef __m512i words;
 enum { LANES = 32 };
@@ -40,6 +40,23 @@ FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
             _mm512_madd_epi16(_mm512_maddubs_epi16(x, _mm512_set1_epi8(1)), _mm512_set1_epi16(1));
     }
     return _mm512_permutexvar_epi64(in_order, _mm512_packs_epi32(half[0], half[1]));
+}
+FORCE_INLINE void split_rgb(const uint8_t *rgb, words *out) {
+    const __m512i triples = _mm512_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0);
+    const __m512i spread =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1));
+    const __m512i in_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m512i low = _mm512_set1_epi32(255);
+    __m512i x[2];
+    EACH(h, 2) {
+        x[h] = _mm512_maskz_loadu_epi32(0xfff, rgb + 48 * h);
+        x[h] = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(triples, x[h]), spread);
+    }
+    EACH(c, 3) {
+        const __m512i a = _mm512_and_si512(_mm512_srli_epi32(x[0], 8 * c), low);
+        const __m512i b = _mm512_and_si512(_mm512_srli_epi32(x[1], 8 * c), low);
+        out[c] = _mm512_permutexvar_epi64(in_order, _mm512_packus_epi32(a, b));
+    }
 }
 
 #elif defined(__AVX2__)
@@ -75,6 +92,23 @@ FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     }
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(half[0], half[1]), 0xd8);
 }
+FORCE_INLINE void split_rgb(const uint8_t *rgb, words *out) {
+    const __m256i spread = _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 4,
+                                            5, 6, -1, 7, 8, 9, -1, 10, 11, 12, -1, 13, 14, 15, -1);
+    const __m256i byte = _mm256_set1_epi32(255);
+    __m256i x[2];
+    EACH(h, 2) {
+        __m128i low = _mm_loadu_si128((const __m128i *)(rgb + 24 * h));
+        __m128i high = _mm_loadu_si128((const __m128i *)(rgb + 24 * h + 8));
+        x[h] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+        x[h] = _mm256_shuffle_epi8(x[h], spread);
+    }
+    EACH(c, 3) {
+        const __m256i a = _mm256_and_si256(_mm256_srli_epi32(x[0], 8 * c), byte);
+        const __m256i b = _mm256_and_si256(_mm256_srli_epi32(x[1], 8 * c), byte);
+        out[c] = _mm256_permute4x64_epi64(_mm256_packus_epi32(a, b), 0xd8);
+    }
+}
 
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 typedef uint16x8_t words;
@@ -98,6 +132,10 @@ FORCE_INLINE words bytes(const uint8_t *p) { return vmovl_u8(vld1_u8(p)); }
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     uint8x8x3_t x = vld3_u8(rgb);
     return vaddw_u8(vaddl_u8(x.val[0], x.val[1]), x.val[2]);
+}
+FORCE_INLINE void split_rgb(const uint8_t *rgb, words *out) {
+    uint8x8x3_t x = vld3_u8(rgb);
+    EACH(c, 3) out[c] = vmovl_u8(x.val[c]);
 }
 
 #elif defined(__SSE2__) || defined(_M_X64)
@@ -124,6 +162,11 @@ FORCE_INLINE words rgb_sums(const uint8_t *p) {
     return _mm_setr_epi16(rgb_sum(p), rgb_sum(p + 3), rgb_sum(p + 6), rgb_sum(p + 9),
                           rgb_sum(p + 12), rgb_sum(p + 15), rgb_sum(p + 18), rgb_sum(p + 21));
 }
+FORCE_INLINE void split_rgb(const uint8_t *p, words *out) {
+    EACH(c, 3)
+        out[c] = _mm_setr_epi16(p[c], p[c + 3], p[c + 6], p[c + 9], p[c + 12], p[c + 15], p[c + 18],
+                                p[c + 21]);
+}
 
 #else
 typedef uint16_t words;
@@ -139,6 +182,9 @@ FORCE_INLINE words larger_words(words a, words b) { return a > b ? a : b; }
 FORCE_INLINE uint32_t at_least(words a, words b) { return a >= b; }
 FORCE_INLINE words bytes(const uint8_t *p) { return *p; }
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) { return (words)(rgb[0] + rgb[1] + rgb[2]); }
+FORCE_INLINE void split_rgb(const uint8_t *rgb, words *out) {
+    EACH(c, 3) out[c] = rgb[c];
+}
 #endif
 
 /* Place of the lowest bit that is set. */

@@ -40,11 +40,11 @@ class Area:
             self.limit = math.ceil(self.limit * (1 - 1e-9)) - 1
         self.memory = None, None, None
 
-    def exceeded(self, watch, mask, total):
+    def exceeded(self, watch, mask, total, rough=False):
         """Whether too many pixels of a mask are together."""
         if total <= self.limit or not self.window:
             return total > self.limit
-        return watch.window(mask, *self.window, math.floor(self.limit))[0] > self.limit
+        return watch.window(mask, *self.window, math.floor(self.limit), rough) > self.limit
 
     def share(self, watch, mask, total):
         """Largest share of the tested area that a mask fills."""
@@ -53,7 +53,7 @@ class Area:
         if self.window:
             known, of, share = self.memory
             if of != total or not np.array_equal(known, mask):
-                share = min(1.0, watch.window(mask, *self.window, 0)[0] / self.whole)
+                share = min(1.0, watch.window(mask, *self.window, 0) / self.whole)
                 self.memory = mask, total, share
             return share
         return total / self.whole
@@ -129,15 +129,29 @@ class Kind:
 
     def see(self):
         """Take the state after a frame; the mask of too many and its share of the area."""
-        while self._holds(self.level + 1):
+        too_many = self.limit + 1
+        if self.holds(too_many):
+            self.level = max(self.level, too_many)
+        else:
+            self.level = min(self.level, self.limit)
+        while self.level != self.limit and self.holds(self.level + 1):
             self.level += 1
-        while self.level and not self._holds(self.level):
+        while self.level > 0 and self.level != too_many and not self.holds(self.level):
             self.level -= 1
-        mask, total = self.watch.at_least(self.lane, self.limit + 1)
+        if self.watch.live[self.lane] < too_many:
+            return None, 0.0
+        mask, total = self.watch.at_least(self.lane, too_many)
         return mask, self.area.share(self.watch, mask, total)
 
-    def _holds(self, count):
-        return self.area.exceeded(self.watch, *self.watch.at_least(self.lane, count))
+    def holds(self, count):
+        """Whether too large an area made so many transitions in the last second.
+
+        Exactly, where that is too many; fewer are for the curve, and windows rough.
+        """
+        if self.watch.live[self.lane] <= count * self.area.limit:  # too few to fill it
+            return False
+        mask, total = self.watch.at_least(self.lane, count)
+        return self.area.exceeded(self.watch, mask, total, rough=count <= self.limit)
 
     @property
     def over(self):
@@ -209,7 +223,7 @@ class Judge:
         return (
             kind.level <= rule.transitions
             and not self.strong.over
-            and not (red and red._holds(1))
+            and not (red and red.holds(1))
             and time - self.weak <= rule.seconds
         )
 

@@ -137,9 +137,41 @@ def red_lane(colour, source, profile):
     )
     black = _black(colour)
     seen = 0 if legacy else floor
-    integers = np.array([1, black, *_red_screen(source.table, rgb, profile, seen, black)])
+    ratio, lowest = _red_screen(source.table, rgb, profile, seen, black)
+    if legacy:  # R - G - B changes by no more than each part
+        still = _still(source.table, floor / np.abs(rgb[0] - rgb[1] - rgb[2]).sum())
+    else:
+        still = _red_still(source.table, colour.primaries, profile, lowest + black)
+    integers = np.array([still, black, ratio, lowest])
     kind = LEGACY_RED if legacy else RED
     return kind, 0, source.table, numbers, integers.astype(np.int64)
+
+
+def _red_still(table, primaries, profile, lowest):
+    """A step of codes, in every channel, that is too small to move far from a saturated red.
+
+    From a colour, the farthest in a box of codes is a corner of the box, for straight lines stay
+    straight in u'v'. The darkest red moves most; a tenth is taken off for those between the samples.
+    """
+    reds = np.unique(np.geomspace(max(1, lowest), len(table) - 1, 12).astype(int))
+    shares = np.linspace(0, 1, 9)
+    red, green, blue = (a.ravel() for a in np.meshgrid(reds, shares, shares, indexing="ij"))
+    dark = np.searchsorted(table, table[0], "right") - 1
+    others = np.searchsorted(table, table[red.astype(int)] * (1 - profile.red_share))
+    codes = np.stack([red, *(dark + s * np.maximum(0, others - dark) for s in (green, blue))])
+    codes = codes.astype(int)
+    rgb = colours.to_srgb(primaries) @ table[codes]
+    codes = codes[:, rgb[0] >= profile.red_share * rgb.sum(axis=0)]
+    corners = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, 8, 1)
+    here = colours.chromaticity(table[codes].T, primaries)
+    low, high = 1, len(table)
+    while high - low > 1:  # `high` goes too far
+        step = (low + high) // 2
+        near = np.clip(codes[:, None] + step * corners, 0, len(table) - 1)
+        moved = colours.chromaticity(np.moveaxis(table[near], 0, -1), primaries) - here
+        far = np.hypot(moved[..., 0], moved[..., 1]).max() > profile.red_distance
+        low, high = (low, step) if far else (step, high)
+    return max(1, int(0.9 * high))
 
 
 def _red_screen(table, rgb, profile, floor, black):

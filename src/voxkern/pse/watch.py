@@ -25,7 +25,8 @@ class Watch:
         self.height, self.width = frame.planes[0].shape
         self.colour = frame.colour
         self.time = None
-        self._masks = {}  # of the last frame, by lane and count
+        self._masks, self._means = {}, {}  # of the last frame, by lane and count, by light
+        self.live = []  # transitions in the last second, of each lane
         self._lights, self._lanes = {}, {}
         self._recent = deque()  # (time, slot) of the frames of the last second, the newest first
         self._before = deque()  # (time, description, frame) of those of the last 66 ms
@@ -69,9 +70,12 @@ class Watch:
         self._direction = [np.zeros((2, self._words), np.uint64) for _ in lanes]
         self._ring = [np.zeros((0, self._words), np.uint64) for _ in lanes]
         self.count = [np.zeros((0, self._words), np.uint64) for _ in lanes]
+        self._marks = [np.zeros((0, self.height), np.uint8) for _ in lanes]
         self._free = []
         self._grow(SLOTS)
-        self._threads = host.useful_threads(self.width * self.height)
+        self._threads = min(self.height, host.useful_threads(self.width * self.height))
+        self._live = np.zeros((self._threads, len(lanes)), np.int64)
+        self._rows = np.empty(-(-self.height // 8))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
 
     def _grow(self, slots):
@@ -79,7 +83,8 @@ class Watch:
         self._free += range(len(self._ring[0]) if self._ring else 0, slots)
         self._ring = [_taller(ring, slots) for ring in self._ring]
         self.count = [_taller(count, slots.bit_length()) for count in self.count]
-        self._watch.hold(list(zip(self._direction, self.count, self._ring)))
+        self._marks = [_taller(marks, slots) for marks in self._marks]
+        self._watch.hold(list(zip(self._direction, self.count, self._ring, self._marks)))
 
     def push(self, frame):
         """Take the next frame."""
@@ -95,15 +100,21 @@ class Watch:
         description = _description(frame)
         pictures = np.array([description, *(item[1] for item in self._before)], np.int64)
         recent = np.array([number for _, number in self._recent], np.int64)
-        self._watch.step(pictures, recent, np.array(expired, np.int64), slot, self._threads)
+        self._watch.step(pictures, recent, np.array(expired, np.int64), slot, self._live)
+        self.live = self._live.sum(axis=0).tolist()
         self._recent.appendleft((frame.time, slot))
         self._before.appendleft((frame.time, description, frame))
         self.time = frame.time
         self._masks.clear()
+        self._means.clear()
 
     def mean(self, index):
         """Mean luminance of the last frame, of every eighth pixel of every eighth row."""
-        return self._watch.mean(np.array([self._before[0][1]], np.int64), index)
+        if index not in self._means:
+            picture = np.array([self._before[0][1]], np.int64)
+            self._watch.luminance(picture, index, self._rows, self._threads)
+            self._means[index] = self._rows.sum() / (len(self._rows) * -(-self.width // 8))
+        return self._means[index]
 
     def at_least(self, lane, count):
         """Bits of the pixels that made so many transitions within the last second; their number."""
@@ -113,11 +124,14 @@ class Watch:
             self._masks[lane, count] = mask, total
         return self._masks[lane, count]
 
-    def window(self, mask, width, height, floor):
-        """Most bits of a mask in any window of that size, if more than `floor`, and its x and y."""
-        return self._kernel.window(
-            mask, self.width, self.height, width, height, floor, self._scratch
-        )
+    def window(self, mask, width, height, floor, rough=False):
+        """Most bits of a mask in any window of that size, or `floor` if it is not more.
+
+        A `rough` one is found by whole words of pixels, where these are small beside the frame.
+        """
+        rough = rough and self.width > 8 * WORD
+        size = self.width, self.height, width, height
+        return self._kernel.window(mask, *size, floor, self._scratch, rough)[0]
 
     def changed(self, lane, mask):
         """Whether a pixel of the mask made a transition in the last frame."""
