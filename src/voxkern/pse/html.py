@@ -254,8 +254,8 @@ def _chart(report):
 CHART = """<section aria-labelledby="chart-title">
 <h2 id="chart-title">Over time</h2>
 <p id="chart-help">Shaded: incidents. Dotted: limits. Drag to zoom and double-click for all; with
-the keyboard, <kbd>+</kbd> and <kbd>&minus;</kbd> zoom, <kbd>←</kbd> and <kbd>→</kbd> move, <kbd>0</kbd>
-shows all. The same values stand in the tables below.</p>
+the keyboard, <kbd>+</kbd> and <kbd>&minus;</kbd> zoom, <kbd>←</kbd> and <kbd>→</kbd> move,
+<kbd>0</kbd> shows all. The same values stand in the tables below.</p>
 <div class="tools" role="toolbar" aria-label="Chart">{choice}
 <button type="button" data-do="all">Whole video</button>
 <button type="button" data-do="in">Zoom in</button>

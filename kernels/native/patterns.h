@@ -1,0 +1,156 @@
+/* Regular patterns: bars of light and dark in turn along lines through a picture, and the regions that
+   such lines form together. Scalar code: every step depends on the one before. */
+#include <math.h>
+#include <stddef.h>
+
+enum { LONGEST = 1024 }; // samples of a line
+
+typedef struct {
+    float step;   // least difference of light and dark, in the picture's unit
+    float bright; // a light bar is above this
+    float few;    // a line with fewer bars is no part of a pattern
+} Bars;
+
+/* A line's extremes: places where it turns by `step`. Edges lie between them, at half height. */
+typedef struct {
+    int count;
+    float value[LONGEST];
+    int at[LONGEST];
+    float edge[LONGEST]; // between extremes j and j + 1
+} Turns;
+
+static void find_turns(const float *value, int n, float step, Turns *t) {
+    int high = 0, low = 0, direction = 0, count = 0;
+    for (int i = 1; i < n; i++) {
+        if (value[i] > value[high]) high = i;
+        if (value[i] < value[low]) low = i;
+        if (direction >= 0 && value[high] - value[i] >= step) {
+            t->at[count++] = high;
+            direction = -1;
+            low = i;
+        } else if (direction <= 0 && value[i] - value[low] >= step) {
+            t->at[count++] = low;
+            direction = 1;
+            high = i;
+        }
+    }
+    if (direction) t->at[count++] = direction > 0 ? high : low;
+    t->count = count;
+    for (int j = 0; j < count; j++) t->value[j] = value[t->at[j]];
+}
+
+static void find_edges(const float *value, Turns *t) {
+    for (int j = 0; j + 1 < t->count; j++) {
+        const float half = 0.5f * (t->value[j] + t->value[j + 1]);
+        const int up = t->value[j + 1] > t->value[j];
+        int i = t->at[j] + 1;
+        while (up ? value[i] < half : value[i] > half) i++;
+        t->edge[j] = (float)(i - 1) + (half - value[i - 1]) / (value[i] - value[i - 1]);
+    }
+}
+
+/* Whether bar j, between edges j - 1 and j, is light enough, or dark. */
+static int visible(const Turns *t, int j, float bright) {
+    const int other = j ? j - 1 : 1;
+    return t->value[j] < t->value[other] || t->value[j] > bright;
+}
+
+/* Whether edge j goes on with the bars that edges from `start` on bound: of about the same
+   period as before, so that curved and radial bars count, and of contrast that is not much
+   other. The rule allows 0.75 samples, the error of two edges of bars two samples wide. */
+static int goes_on(const Turns *t, int start, int j, float bright) {
+    const float swing = fabsf(t->value[j + 1] - t->value[j]);
+    const float before = fabsf(t->value[j] - t->value[j - 1]);
+    if (swing > 2.5f * before || before > 2.5f * swing || !visible(t, j, bright)) return 0;
+    if (j - start < 3) return 1;
+    const float period = t->edge[j] - t->edge[j - 2], last = t->edge[j - 1] - t->edge[j - 3];
+    return fabsf(period - last) <= 0.4f * fminf(period, last) + 0.75f;
+}
+
+/* The bar before edge `first` (or after it: `way` -1 or 1), which the line's end or something
+   else bounds: how much of a bar it is, and where the pattern ends. `like` is the width of the
+   next bar of its kind, `room` what lies between the edge and the line's end. */
+static float outer_bar(const Turns *t, int bar, int way, int at_end, float room, float like,
+                       float bright, float *reach) {
+    const int twin = bar - 2 * way;
+    const float swing = fabsf(t->value[bar] - t->value[bar - way]);
+    *reach = 0;
+    if (at_end && room <= 1.3f * like + 0.75f && visible(t, bar, bright)) {
+        *reach = room;
+        return fminf(1.0f, room / like);
+    }
+    // Ground of a bar's own level hides where the last bar ends: half a bar at each end is fair.
+    if (fabsf(t->value[bar] - t->value[twin]) <= 0.25f * swing) *reach = 0.5f * like;
+    return 0;
+}
+
+/* Enters `bars` and the period of the bars between edges `first` and `last` in the cells of the
+   line's samples, where they are more bars than another line had. */
+static void paint_run(const Turns *t, const Bars *rule, int n, int ends, int first, int last,
+                      const int *cells, float *bars, float *period) {
+    if (last - first < 2) return;
+    const float *edge = t->edge;
+    float before, after, count = (float)(last - first);
+    count += outer_bar(t, first, -1, ends && first == 0, edge[first] + 0.5f,
+                       edge[first + 2] - edge[first + 1], rule->bright, &before);
+    count += outer_bar(t, last + 1, 1, ends && last == t->count - 2, (float)n - 0.5f - edge[last],
+                       edge[last - 1] - edge[last - 2], rule->bright, &after);
+    if (count < rule->few) return;
+    const float length = 2 * (edge[last] - edge[first]) / (float)(last - first);
+    const int begin = (int)fmaxf(0, ceilf(edge[first] - before));
+    const int end = (int)fminf((float)n - 1, floorf(edge[last] + after));
+    for (int i = begin; i <= end; i++)
+        if (cells[i] >= 0 && count > bars[cells[i]]) {
+            bars[cells[i]] = count;
+            period[cells[i]] = length;
+        }
+}
+
+/* One line: `places` of its samples in the picture and the cells that they stand for (or -1). */
+static void paint_line(const float *picture, const int *places, const int *cells, int n, int ends,
+                       const Bars *rule, float *bars, float *period) {
+    float value[LONGEST];
+    Turns t;
+    for (int i = 0; i < n; i++) value[i] = picture[places[i]];
+    find_turns(value, n, rule->step, &t);
+    if ((float)t.count < rule->few) return;
+    find_edges(value, &t);
+    for (int first = 0, last; first<t.count - 2; first = last> first ? last : first + 1) {
+        last = first;
+        while (last + 1 < t.count - 1 && goes_on(&t, first, last + 1, rule->bright)) last++;
+        paint_run(&t, rule, n, ends, first, last, cells, bars, period);
+    }
+}
+
+/* Whether cells a and b share a direction in which both have bars of about one period. */
+static int joined(const float *period, ptrdiff_t cells, int directions, int a, int b) {
+    for (int d = 0; d < directions; d++) {
+        const float p = period[d * cells + a], q = period[d * cells + b];
+        if (p > 0 && q > 0 && p <= 1.5f * q && q <= 1.5f * p) return 1;
+    }
+    return 0;
+}
+
+/* Numbers from 1 the regions of joined cells; 0 has no bars. `stack` has room for all cells. */
+static int label_cells(const float *period, int directions, int height, int width, int *labels,
+                       int *stack) {
+    const ptrdiff_t cells = (ptrdiff_t)height * width;
+    int count = 0;
+    for (int seed = 0; seed < cells; seed++) {
+        if (labels[seed] || !joined(period, cells, directions, seed, seed)) continue;
+        int depth = 0;
+        labels[seed] = ++count;
+        stack[depth++] = seed;
+        while (depth) {
+            const int cell = stack[--depth], y = cell / width, x = cell % width;
+            for (int v = y > 0 ? y - 1 : 0; v <= y + 1 && v < height; v++)
+                for (int u = x > 0 ? x - 1 : 0; u <= x + 1 && u < width; u++) {
+                    const int next = v * width + u;
+                    if (labels[next] || !joined(period, cells, directions, cell, next)) continue;
+                    labels[next] = count;
+                    stack[depth++] = next;
+                }
+        }
+    }
+    return count;
+}

@@ -1,0 +1,18 @@
+import numpy as np
+
+LONGEST_LINE: int
+
+def bars(
+    picture: np.ndarray,
+    places: np.ndarray,
+    cells: np.ndarray,
+    starts: np.ndarray,
+    ends: bool,
+    step: float,
+    bright: float,
+    few: float,
+    *,
+    bars: np.ndarray,
+    period: np.ndarray,
+) -> None: ...
+def regions(period: np.ndarray, *, out: np.ndarray) -> int: ...

@@ -1,0 +1,45 @@
+"""Bars along lines through a picture, and regions of them; see patterns.h for how."""
+
+from libc.stdlib cimport free, malloc
+
+cdef extern from "patterns.h" nogil:
+    enum: LONGEST
+    ctypedef struct Bars:
+        float step
+        float bright
+        float few
+    void paint_line(const float *picture, const int *places, const int *cells, int n, int ends,
+                    const Bars *rule, float *bars, float *period)
+    int label_cells(const float *period, int directions, int height, int width, int *labels,
+                    int *stack)
+
+LONGEST_LINE = LONGEST
+
+
+def bars(const float[::1] picture, const int[::1] places, const int[::1] cells,
+         const int[::1] starts, bint ends, float step, float bright, float few, *,
+         float[::1] bars, float[::1] period):
+    """Paint the lines of one direction; line i has samples starts[i] to starts[i + 1]."""
+    cdef Bars rule = Bars(step, bright, few)
+    cdef Py_ssize_t line, lines = starts.shape[0] - 1
+    if lines < 1 or places.shape[0] == 0:
+        return
+    with nogil:
+        for line in range(lines):
+            paint_line(&picture[0], &places[starts[line]], &cells[starts[line]],
+                       starts[line + 1] - starts[line], ends, &rule, &bars[0], &period[0])
+
+
+def regions(const float[:, :, ::1] period, *, int[:, ::1] out):
+    """Number the regions of joined cells in `out`, which is 0; how many there are."""
+    cdef int count, height = out.shape[0], width = out.shape[1]
+    cdef int *stack
+    if out.size == 0:
+        return 0
+    stack = <int *> malloc(out.size * sizeof(int))
+    if stack == NULL:
+        raise MemoryError
+    with nogil:
+        count = label_cells(&period[0, 0, 0], period.shape[0], height, width, &out[0, 0], stack)
+    free(stack)
+    return count
