@@ -9,6 +9,8 @@ typedef struct {
     float step;   // least difference of light and dark, in the picture's unit
     float bright; // a light bar is above this
     float few;    // a line with fewer bars is no part of a pattern
+    int ends;     // lines end where the picture does, which may cut a bar
+    int upright;  // lines are rows or columns
 } Bars;
 
 /* A line's extremes: places where it turns by `step`. Edges lie between them, at half height. */
@@ -56,45 +58,50 @@ static int visible(const Turns *t, int j, float bright) {
 }
 
 /* Whether edge j goes on with the bars that edges from `start` on bound: of about the same
-   period as before, so that curved and radial bars count, and of contrast that is not much
-   other. The rule allows 0.75 samples, the error of two edges of bars two samples wide. */
+   period as before, so that curved bars count, and of contrast that is not much other (the
+   ground around may lie half way). 0.75 samples are the error of edges of narrow bars. */
 static int goes_on(const Turns *t, int start, int j, float bright) {
     const float swing = fabsf(t->value[j + 1] - t->value[j]);
     const float before = fabsf(t->value[j] - t->value[j - 1]);
-    if (swing > 2.5f * before || before > 2.5f * swing || !visible(t, j, bright)) return 0;
+    if (swing > 2.2f * before || before > 2.2f * swing || !visible(t, j, bright)) return 0;
     if (j - start < 3) return 1;
     const float period = t->edge[j] - t->edge[j - 2], last = t->edge[j - 1] - t->edge[j - 3];
-    return fabsf(period - last) <= 0.4f * fminf(period, last) + 0.75f;
+    return fabsf(period - last) <= 0.25f * fminf(period, last) + 0.75f;
 }
 
-/* The bar before edge `first` (or after it: `way` -1 or 1), which the line's end or something
-   else bounds: how much of a bar it is, and where the pattern ends. `like` is the width of the
-   next bar of its kind, `room` what lies between the edge and the line's end. */
-static float outer_bar(const Turns *t, int bar, int way, int at_end, float room, float like,
-                       float bright, float *reach) {
-    const int twin = bar - 2 * way;
-    const float swing = fabsf(t->value[bar] - t->value[bar - way]);
+/* The bar beyond edge `first` or `last` of a run (`way` -1 or 1), which the line's end or
+   something else bounds: how much of a bar it is, and how far the pattern reaches into it.
+   `room` is what lies between the edge and the line's end. */
+static float outer_bar(const Turns *t, const Bars *rule, int edge, int way, int at_end, float room,
+                       float *reach) {
+    const int bar = way < 0 ? edge : edge + 1;
+    const float *e = t->edge;
+    const float inner = fabsf(e[edge] - e[edge - way]),
+                like = fabsf(e[edge - way] - e[edge - 2 * way]);
     *reach = 0;
-    if (at_end && room <= 1.3f * like + 0.75f && visible(t, bar, bright)) {
+    // A bar that the region's border cuts, as it does with stripes aslant, has none after it.
+    if (inner < 0.8f * fabsf(e[edge - 2 * way] - e[edge - 3 * way])) return 0;
+    if (at_end && room <= 1.3f * like + 0.75f && visible(t, bar, rule->bright)) {
         *reach = room;
         return fminf(1.0f, room / like);
     }
     // Ground of a bar's own level hides where the last bar ends: half a bar at each end is fair.
-    if (fabsf(t->value[bar] - t->value[twin]) <= 0.25f * swing) *reach = 0.5f * like;
+    const float level = fabsf(t->value[bar] - t->value[bar - 2 * way]);
+    if (rule->upright && level <= 0.25f * fabsf(t->value[bar] - t->value[bar - way]))
+        *reach = 0.5f * like;
     return 0;
 }
 
 /* Enters `bars` and the period of the bars between edges `first` and `last` in the cells of the
    line's samples, where they are more bars than another line had. */
-static void paint_run(const Turns *t, const Bars *rule, int n, int ends, int first, int last,
+static void paint_run(const Turns *t, const Bars *rule, int n, int first, int last,
                       const int *cells, float *bars, float *period) {
-    if (last - first < 2) return;
+    if (last - first < 3) return;
     const float *edge = t->edge;
     float before, after, count = (float)(last - first);
-    count += outer_bar(t, first, -1, ends && first == 0, edge[first] + 0.5f,
-                       edge[first + 2] - edge[first + 1], rule->bright, &before);
-    count += outer_bar(t, last + 1, 1, ends && last == t->count - 2, (float)n - 0.5f - edge[last],
-                       edge[last - 1] - edge[last - 2], rule->bright, &after);
+    count += outer_bar(t, rule, first, -1, rule->ends && first == 0, edge[first] + 0.5f, &before);
+    count += outer_bar(t, rule, last, 1, rule->ends && last == t->count - 2,
+                       (float)n - 0.5f - edge[last], &after);
     if (count < rule->few) return;
     const float length = 2 * (edge[last] - edge[first]) / (float)(last - first);
     const int begin = (int)fmaxf(0, ceilf(edge[first] - before));
@@ -107,7 +114,7 @@ static void paint_run(const Turns *t, const Bars *rule, int n, int ends, int fir
 }
 
 /* One line: `places` of its samples in the picture and the cells that they stand for (or -1). */
-static void paint_line(const float *picture, const int *places, const int *cells, int n, int ends,
+static void paint_line(const float *picture, const int *places, const int *cells, int n,
                        const Bars *rule, float *bars, float *period) {
     float value[LONGEST];
     Turns t;
@@ -118,7 +125,7 @@ static void paint_line(const float *picture, const int *places, const int *cells
     for (int first = 0, last; first<t.count - 2; first = last> first ? last : first + 1) {
         last = first;
         while (last + 1 < t.count - 1 && goes_on(&t, first, last + 1, rule->bright)) last++;
-        paint_run(&t, rule, n, ends, first, last, cells, bars, period);
+        paint_run(&t, rule, n, first, last, cells, bars, period);
     }
 }
 
@@ -126,7 +133,7 @@ static void paint_line(const float *picture, const int *places, const int *cells
 static int joined(const float *period, ptrdiff_t cells, int directions, int a, int b) {
     for (int d = 0; d < directions; d++) {
         const float p = period[d * cells + a], q = period[d * cells + b];
-        if (p > 0 && q > 0 && p <= 1.5f * q && q <= 1.5f * p) return 1;
+        if (p > 0 && q > 0 && p <= 1.25f * q && q <= 1.25f * p) return 1;
     }
     return 0;
 }

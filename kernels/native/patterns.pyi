@@ -8,6 +8,7 @@ def bars(
     cells: np.ndarray,
     starts: np.ndarray,
     ends: bool,
+    upright: bool,
     step: float,
     bright: float,
     few: float,

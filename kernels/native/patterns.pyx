@@ -8,7 +8,9 @@ cdef extern from "patterns.h" nogil:
         float step
         float bright
         float few
-    void paint_line(const float *picture, const int *places, const int *cells, int n, int ends,
+        int ends
+        int upright
+    void paint_line(const float *picture, const int *places, const int *cells, int n,
                     const Bars *rule, float *bars, float *period)
     int label_cells(const float *period, int directions, int height, int width, int *labels,
                     int *stack)
@@ -17,17 +19,17 @@ LONGEST_LINE = LONGEST
 
 
 def bars(const float[::1] picture, const int[::1] places, const int[::1] cells,
-         const int[::1] starts, bint ends, float step, float bright, float few, *,
+         const int[::1] starts, bint ends, bint upright, float step, float bright, float few, *,
          float[::1] bars, float[::1] period):
     """Paint the lines of one direction; line i has samples starts[i] to starts[i + 1]."""
-    cdef Bars rule = Bars(step, bright, few)
+    cdef Bars rule = Bars(step, bright, few, ends, upright)
     cdef Py_ssize_t line, lines = starts.shape[0] - 1
     if lines < 1 or places.shape[0] == 0:
         return
     with nogil:
         for line in range(lines):
             paint_line(&picture[0], &places[starts[line]], &cells[starts[line]],
-                       starts[line + 1] - starts[line], ends, &rule, &bars[0], &period[0])
+                       starts[line + 1] - starts[line], &rule, &bars[0], &period[0])
 
 
 def regions(const float[:, :, ::1] period, *, int[:, ::1] out):

@@ -455,7 +455,8 @@ def _curves(result):
 
 
 def _limits(profile):
-    return {"flashes": 3, "area": 0.25} if profile else {}
+    """What the curves may reach; nothing for a profile of the user's own."""
+    return {"flashes": profile.transitions / 2, "area": profile.area} if profile else {}
 
 
 def _kept(timeline):

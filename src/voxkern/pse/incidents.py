@@ -7,6 +7,7 @@ import numpy as np
 
 from voxkern.pse import colour as colours
 from voxkern.pse.carreira import Older
+from voxkern.pse.patterns import Patterns
 from voxkern.pse.report import VERDICTS, Incident, Result
 
 APART = 1.0  # s: what breaks a clause again within this time is one incident
@@ -168,6 +169,7 @@ class Judge:
         self.area = Area(profile, watch.width, watch.height, scale)
         self.light = watch.light(profile)
         self.older = Older(profile, watch) if profile.name == "carreira" else None
+        self.patterns = Patterns(profile, watch.width, watch.height) if profile.stripes else None
         self.kinds, self.tracks = {}, {}
         if not self.older:
             self._kind("luminance", watch.lane(profile, "luminance"), profile.luminance_clause)
@@ -188,6 +190,8 @@ class Judge:
     def see(self, frame):
         """Judge the frame that the watch took last."""
         row = {"time": frame.time, "luminance": min(1.0, self.watch.mean(self.light))}
+        if self.patterns:
+            self.patterns.see(frame)
         if self.older:
             row["flashes"], row["area"] = self._see_older(frame)
         for name, kind in self.kinds.items():
@@ -257,6 +261,7 @@ class Judge:
         for track in self.tracks.values():
             track.close()
         incidents = [incident for track in self.tracks.values() for incident in track.done]
+        incidents += self.patterns.incidents() if self.patterns else []
         incidents.sort(key=lambda incident: (incident.start, incident.end))
         verdict = max((i.severity for i in incidents), key=VERDICTS.index, default="pass")
         timeline = {name: np.array(column) for name, column in self.columns.items()}

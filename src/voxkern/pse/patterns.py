@@ -9,6 +9,7 @@ more pairs of bars than the rule allows is a pattern, and its cells are the area
 import functools
 import math
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,14 +19,16 @@ from voxkern.pse.report import Incident
 
 WIDTH, HEIGHT = 480, 270  # a picture is made at most this large: bars from 8 px of 1080p on
 CELL = 4  # pixels of the small picture
-FEW = 4.5  # bars that make a line part of a region
+FEW = 5.0  # bars that make a line part of a region
 # Ends of stripes are cut by the screen's edge or lie on ground of their own level: an allowance
 # of a quarter of a pair is half way between the 5 that are allowed and 6.
 ALLOWANCE = 0.25
-EVERY = 0.2  # seconds from one look to the next where nothing changes at once
-PAUSE = 0.2  # shorter interruptions do not end a pattern
+EVERY = 0.25  # seconds from one look to the next where nothing changes at once
+PAUSE, REST = 0.2, 0.5  # seconds: shorter interruptions do not end a pattern, or its motion
 MOVED = 0.05  # part of a pattern's contrast by which it changes when it moves
-CUT, CUT_SHARE = 8 / 255, 0.12  # a change of signal, in this share of the picture: look at once
+CUT, CUT_SHARE = 32 / 255, 0.2  # a change of signal, in this share of the picture: look at once
+STILLS = 24  # incidents that keep one
+SIGNATURE = 1024  # pixels of every frame that are compared with the frame before
 AXES = np.array([(1, 0), (1, 1), (0, 1), (-1, 1)])  # directions of straight lines, x and y
 
 
@@ -49,23 +52,41 @@ class Patterns:
         self._profile, self._rule = profile, profile.stripes
         self._size = width, height
         self._step = max(1, math.ceil(max(width / WIDTH, height / HEIGHT)))
+        self._seen = min(width, height) >= 8 * self._step  # a mere line has no pattern
         self._now = self._pushed = -math.inf
         self._last = 0.0  # how long the last frame was shown
-        self._signature = None
-        self._looks = deque()  # (time, luminance) not older than needed to see motion
-        self._held = None  # (time, seen, moving since) of the latest look
+        self._signature = self._pushed_signature = None
+        self._change = 0.0, 0.0  # the largest from frame to frame since the last look, and when
+        self._jumped = False
+        self._looks = deque()  # not older than needed to see motion
+        self._held = None  # the latest
         self._stretch = None
         self._incidents = []
 
     def see(self, frame):
         """Take the next frame; most are not looked at closely."""
         self._tick(frame.time)
+        if not self._seen:
+            return
         signature = _signature(frame)
         before, self._signature = self._signature, signature
-        cut = before is None or np.mean(np.abs(signature - before) > CUT) > CUT_SHARE
-        if cut or frame.time - self._pushed >= EVERY - 1e-6:
+        change = np.inf if before is None else float(np.mean(np.abs(signature - before)))
+        if change > self._change[0]:
+            self._change = change, frame.time
+        if frame.time - self._pushed >= EVERY - 1e-6 or self._look_now(signature, before):
             picture = functools.partial(light.preview, frame)
             self.push(frame.time, small(frame, self._step, self._profile.curve), picture)
+            self._pushed_signature = signature
+
+    def _look_now(self, signature, before):
+        """Whether the picture is another, or the pattern that was seen has moved or gone."""
+        if self._held is None or self._held.area <= self._rule.moving_area:
+            return np.mean(np.abs(signature - before) > CUT) > CUT_SHARE
+        y, x = _scattered(self._held.mask.shape)
+        inside = self._held.mask[y, x]
+        # A jump began with the frame before; what moves slowly did so since the last look.
+        self._jumped = _moved(before[inside], signature[inside])
+        return _moved(self._pushed_signature[inside], signature[inside])
 
     def push(self, time, luminance, picture=None):
         """Look at a picture of luminance, 1.0 at 200 cd/m2.
@@ -75,23 +96,30 @@ class Patterns:
         time : float
             In seconds; rising from push to push.
         luminance : ndarray
-            2-D, at most 480 x 270 to be fast.
+            2-D, at most 1024 in each axis, the same from push to push; 480 x 270 is fast.
         picture : callable, optional
             Gives the still of an incident.
         """
-        self._tick(time)
         luminance = np.ascontiguousarray(luminance, np.float32)
-        self._settle(time)
+        if luminance.ndim != 2 or max(luminance.shape) > kernel.LONGEST_LINE:
+            raise ValueError(
+                f"luminance has shape {luminance.shape}; it must have two axes of at most "
+                f"{kernel.LONGEST_LINE}"
+            )
+        self._tick(time)
         mask = find(luminance, self._rule)
         area = float(mask.mean())
-        since = None
-        if area > self._rule.moving_area:
-            since = self._moving(time, luminance, mask)
-        self._held = time, area, since, mask, picture
-        self._looks.append((time, luminance, area))
-        while self._looks and time - self._looks[0][0] > 3 * EVERY:
+        most = self._rule.moving_area
+        # Where it came or went between two looks, it did with the frame that changed most.
+        was, is_now = self._held is not None and self._held.area > most, area > most
+        began = self._change[1] if was != is_now and self._change[0] else time
+        self._settle(began)
+        since = self._moving(luminance, mask) if is_now else None
+        self._held = Look(began, luminance, area, mask, since, picture)
+        self._looks.append(self._held)
+        while time - self._looks[0].time > 3 * EVERY:
             self._looks.popleft()
-        self._pushed = time
+        self._pushed, self._change, self._jumped = time, (0.0, time), False
 
     def incidents(self):
         """The incidents so far, as if the video ended here."""
@@ -105,32 +133,35 @@ class Patterns:
             self._last = time - self._now if self._now > -math.inf else 0.0
             self._now = time
 
-    def _moving(self, time, luminance, mask):
+    def _moving(self, luminance, mask):
         """Since when the pattern that is seen now moves or flashes; None where it rests."""
-        older = [look for look in self._looks if look[0] <= time - 0.15] or list(self._looks)[:1]
-        if not older:
+        most = self._rule.moving_area
+        if not self._looks:
             return None
-        then, before, area = older[-1]
-        if area <= self._rule.moving_area:  # it has just come, perhaps back
-            earlier = [look[0] for look in self._looks if look[2] > self._rule.moving_area]
-            return earlier[-1] if earlier else None
-        inside = np.kron(mask, np.ones((CELL, CELL), bool))[: before.shape[0], : before.shape[1]]
-        now, before = (p[: inside.shape[0], : inside.shape[1]][inside] for p in (luminance, before))
-        contrast = np.subtract(*np.percentile(now[::7], (90, 10)))
-        return then if np.mean(np.abs(now - before)) > MOVED * contrast else None
+        if self._looks[-1].area <= most:  # it has just come, perhaps back
+            return max((look.time for look in self._looks if look.area > most), default=None)
+        inside = np.kron(mask, np.ones((CELL, CELL), bool))
+        inside = inside[: luminance.shape[0], : luminance.shape[1]]
+        if not _moved(self._looks[-1].luminance[inside], luminance[inside]):
+            return None
+        return self._now - self._last if self._jumped else self._looks[-1].time
 
     def _settle(self, until):
         """Enter what was seen at the latest look and held until now."""
-        if self._held is None:
+        look = self._held
+        if look is None:
             return
-        time, area, since, mask, picture = self._held
-        if area > self._rule.still_area or since is not None:
-            start = time if since is None else since
-            if self._stretch is not None and start > self._stretch.end + PAUSE:
-                self._close()
-            if self._stretch is None:
-                self._stretch = Stretch(start)
-            self._stretch.add(until, area, since is not None, mask, picture)
+        if look.area > self._rule.still_area:
+            start, end, pause = look.time, until, PAUSE
+        elif look.since is not None:
+            start, end, pause = look.since, min(until, look.time + self._last), REST
+        else:
+            return
+        if self._stretch is not None and start > self._stretch.end + pause:
+            self._close()
+        if self._stretch is None:
+            self._stretch = Stretch(start)
+        self._stretch.add(end, look)
 
     def _close(self):
         stretch, self._stretch = self._stretch, None
@@ -144,8 +175,10 @@ class Patterns:
         rows, columns = (np.flatnonzero(stretch.mask.any(axis=axis)) for axis in (1, 0))
         side = CELL * self._step
         x, y = int(columns[0]) * side, int(rows[0]) * side
-        right, low = (min(int(n[-1] + 1) * side, most) for n, most in ((columns, width), (rows, height)))
-        still = stretch.picture() if stretch.picture else None
+        right, low = (
+            min(int(n[-1] + 1) * side, most) for n, most in ((columns, width), (rows, height))
+        )
+        still = stretch.still if len(self._incidents) < STILLS else None
         return Incident(
             "pattern",
             "fail",
@@ -161,20 +194,36 @@ class Patterns:
         )
 
 
+class Look(NamedTuple):
+    """What was seen: when, where, and since when it moves (None: it rests)."""
+
+    time: float
+    luminance: np.ndarray
+    area: float
+    mask: np.ndarray
+    since: float | None
+    picture: object
+
+
 class Stretch:
     """A time in which a pattern is too large, with its worst picture."""
 
     def __init__(self, start):
         self.start = self.end = start
-        self.area, self.moving, self.mask, self.picture = 0.0, False, None, None
+        self.area, self.moving, self.mask, self.still = 0.0, False, None, None
 
-    def add(self, end, area, moving, mask, picture):
-        self.end, self.moving = end, self.moving or moving
-        # A picture a little larger is not worth the making.
-        if area > 1.1 * self.area:
-            self.mask = mask
-            self.picture = picture and functools.partial(lambda still: still, picture())
-        self.area = max(self.area, area)
+    def add(self, end, look):
+        """Go on to `end` with what is seen."""
+        self.end, self.moving = end, self.moving or look.since is not None
+        if look.area > 1.1 * self.area:  # a still of a little more is not worth the making
+            self.mask, self.still = look.mask, look.picture() if look.picture else None
+        self.area = max(self.area, look.area)
+
+
+def _moved(before, now):
+    """Whether what lies in a pattern changed by more than noise does."""
+    contrast = np.subtract(*np.percentile(now[:: 1 + now.size // 5000], (90, 10)))
+    return np.mean(np.abs(now - before)) > MOVED * contrast
 
 
 # --- a picture ----------------------------------------------------------------------------------
@@ -182,39 +231,117 @@ class Stretch:
 
 def find(luminance, rule):
     """Cells of a picture of luminance that belong to a pattern, whatever its area."""
-    height, width = luminance.shape
-    lines = _lines(height, width)
-    rows, columns = -(-height // CELL), -(-width // CELL)
-    bars = np.zeros((len(lines), rows * columns), np.float32)
-    period = np.zeros_like(bars)
-    flat = luminance.reshape(-1)
-    for index, (places, cells, starts) in enumerate(lines):
-        straight = index < len(AXES)
-        kernel.bars(
-            flat, places, cells, starts, straight, rule.step, rule.bright, FEW,
-            bars=bars[index], period=period[index],
-        )  # fmt: skip
+    rows, columns = (-(-n // CELL) for n in luminance.shape)
+    bars, period = _painted(luminance, rule)
     mask = np.zeros((rows, columns), bool)
-    if np.count_nonzero(bars.any(axis=0)) <= rule.moving_area * mask.size:
+    enough = rule.moving_area * mask.size
+    if np.count_nonzero(period.any(axis=0)) <= enough:
+        return mask
+    period[:, ~_periodic(luminance, period)] = 0
+    if np.count_nonzero(period.any(axis=0)) <= enough:
         return mask
     labels = np.zeros((rows, columns), np.int32)
     count = kernel.regions(period.reshape(-1, rows, columns), out=labels)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    for label in range(1, count + 1):
-        if sizes[label] < 4:
-            continue
+    for label in np.flatnonzero(sizes[1:] >= 4) + 1:
         inside = labels == label
         if _pairs(inside, bars, period) > rule.pairs + ALLOWANCE:
             mask |= inside
     return mask
 
 
+def _painted(luminance, rule):
+    """For every direction and cell: bars of the line with the most of them, and their period."""
+    height, width = luminance.shape
+    lines = _lines(height, width)
+    bars = np.zeros((len(lines), -(-height // CELL) * -(-width // CELL)), np.float32)
+    period = np.zeros_like(bars)
+
+    def paint(index, upright):
+        kernel.bars(
+            luminance.reshape(-1), *lines[index], index < len(AXES), upright,
+            rule.step, rule.bright, FEW, bars=bars[index], period=period[index],
+        )  # fmt: skip
+
+    for index in range(len(lines)):
+        paint(index, False)
+    # Where stripes are upright or level, their ends on ground of their own level can be told.
+    across, down = np.count_nonzero(period[0]), np.count_nonzero(period[2])
+    if max(across, down) > 10 * min(across, down):
+        paint(0 if across > down else 2, True)
+    return bars, period
+
+
+def _periodic(luminance, period):
+    """Cells about which the picture is itself again a period on, and another half a period on.
+
+    In noise and texture some bars are of one width by chance, but the neighbouring lines are not
+    the same. Single cells and thin lines of them go, too.
+    """
+    rows, columns = (-(-n // CELL) for n in luminance.shape)
+    y, x = (CELL * n.ravel() + CELL // 2 for n in np.indices((rows, columns)))
+    y, x = np.minimum(y, luminance.shape[0] - 1), np.minimum(x, luminance.shape[1] - 1)
+    same, other = np.zeros((2, rows * columns), np.float32)
+    for direction, length in enumerate(period):
+        cells = np.flatnonzero(length)
+        here = luminance[y[cells], x[cells]]
+
+        def change(turns, direction=direction, cells=cells, length=length, here=here):
+            v, u = _moved_on(y[cells], x[cells], turns * length[cells], direction, luminance.shape)
+            return np.abs(luminance[v, u] - here)
+
+        same[cells] += np.minimum(change(-1), change(1))  # one may lie outside of the pattern
+        other[cells] += 0.5 * (change(-0.5) + change(0.5))
+    same, other = (_around(n.reshape(rows, columns), 2) for n in (same, other))
+    painted = period.any(axis=0).reshape(rows, columns)
+    return ((same < 0.4 * other) & (_around(painted.astype(np.int8), 1) >= 5)).ravel()
+
+
+def _moved_on(y, x, length, direction, shape):
+    """Places so many samples on along the lines of a direction, within the picture."""
+    if direction < len(AXES):
+        dx, dy = AXES[direction][:, None] * length
+    else:
+        down, right = y - shape[0] / 2, x - shape[1] / 2
+        angle = 2 * np.pi / kernel.LONGEST_LINE * length
+        dx = right * (np.cos(angle) - 1) - down * np.sin(angle)
+        dy = right * np.sin(angle) + down * (np.cos(angle) - 1)
+    moved = np.rint(y + dy).astype(int), np.rint(x + dx).astype(int)
+    return tuple(np.clip(n, 0, most - 1) for n, most in zip(moved, shape))
+
+
+def _around(values, reach):
+    """Sums of every cell and its neighbours up to `reach` away."""
+    for axis in (0, 1):
+        padding = [(reach, reach) if a == axis else (0, 0) for a in (0, 1)]
+        windows = np.pad(values, padding, "edge")
+        windows = np.lib.stride_tricks.sliding_window_view(windows, 2 * reach + 1, axis)
+        values = windows.sum(axis=-1)
+    return values
+
+
 def _pairs(inside, bars, period):
-    """Pairs of bars of a region: the most that lines see, or all the stripes of parallel ones."""
+    """Pairs of bars of a region: the most that lines see, or all the stripes of parallel ones.
+
+    The rows and columns of checks are counted, not their diagonals, of which there are more. Along
+    circles, what are no rays has no steady period.
+    """
     cells = inside.ravel()
-    most = np.sort(bars[:, cells].max(axis=0))
-    along_lines = most[-max(1, len(most) // 20)] / 2  # one line alone may err
-    return max(along_lines, _parallel_pairs(inside, period[: len(AXES), cells]))
+    steady = np.array([_steady(found) for found in period[:, cells]])
+    checks = steady[0] > 0 and steady[2] > 0
+    counted = ([0, 2] if checks else [0, 1, 2, 3]) + [4] * int(steady[4] > 0)
+    most = np.sort(bars[counted][:, cells].max(axis=0))
+    along_lines = most[-max(1, len(most) // 4)] / 2  # a few lines alone may err
+    return max(along_lines, _parallel_pairs(inside, steady[: len(AXES)]))
+
+
+def _steady(found):
+    """The period of a direction where a region has one, much the same in most of it; else 0."""
+    found = found[found > 0] if np.count_nonzero(found) > 0.4 * len(found) else found[:0]
+    if len(found) == 0:
+        return 0.0
+    low, middle, high = np.percentile(found, (25, 50, 75))
+    return middle if high - low <= 0.15 * middle + 0.5 else 0.0
 
 
 def _parallel_pairs(inside, period):
@@ -224,26 +351,25 @@ def _parallel_pairs(inside, period):
     the periods along two neighbouring directions follows the wave, from it the number.
     """
     lengths = np.hypot(*AXES.T)
-    frequency = np.zeros(len(AXES))  # per pixel of the small picture
-    for axis, found in enumerate(period):
-        found = found[found > 0]
-        if len(found) > 0.4 * period.shape[1]:
-            low, middle, high = np.percentile(found, (25, 50, 75))
-            if high - low <= 0.15 * middle + 0.5:
-                frequency[axis] = 1 / (middle * lengths[axis])
+    seen = period > 0
+    frequency = np.where(seen, 1 / (np.where(seen, period, 1) * lengths), 0)  # per pixel
     first, second = sorted(np.argsort(frequency)[-2:])
-    if frequency[first] == 0 or (second - first) % 2 == 0:
+    if frequency[first] == 0 or frequency[second] == 0 or (second - first) % 2 == 0:
         return 0.0
     turn = -1 if (first, second) == (0, 3) else 1  # the neighbour of 135 degrees is 180
     units = AXES / lengths[:, None] * [[turn], [1], [1], [1]]
     wave = np.linalg.solve(units[[first, second]], frequency[[first, second]])
     expected = np.abs(units @ wave)
-    seen = frequency > 0
     if (np.abs(expected - frequency)[seen] > 0.2 * frequency.max()).any():
         return 0.0
+    if np.abs(wave).min() < 0.1 * np.abs(wave).max():
+        return 0.0  # upright or level: rows or columns see them all
     y, x = np.nonzero(inside)
     along = CELL * (x * wave[0] + y * wave[1])
-    return np.ptp(along) + CELL * np.abs(wave).sum()
+    # Where cells are few there is a frayed border, or the last corner.
+    parts = np.bincount(((along - along.min()) * 16).astype(int))
+    filled = np.flatnonzero(parts >= 0.1 * np.median(parts))
+    return (filled[-1] - filled[0] + 1) / 16
 
 
 @functools.lru_cache(maxsize=8)
@@ -311,15 +437,16 @@ def _circles(height, width):
 
 def small(frame, step, curve=None):
     """Luminance of a frame, float32, made `step` times smaller: means of codes, then light."""
-    planes = [_reduced(plane, frame.planes[0].shape, step) for plane in frame.planes]
-    colour = frame.colour
-    table = _table(colour, curve)
-    if colour.kind == "gray":
-        return table[_rounded(planes[0], len(table))]
+    colour, shape = frame.colour, frame.planes[0].shape
     if colour.kind == "ycbcr":
-        planes = _unmixed(planes, colour)
-    weights = light.weights(colour.primaries).astype(np.float32)
-    total = sum(w * table[_rounded(plane, len(table))] for w, plane in zip(weights, planes))
+        planes = _unmixed(frame, step)
+    else:
+        planes = [_means(plane, shape, step) for plane in frame.planes]
+    table = _table(colour, curve)
+    light_of = [table.take(plane.astype(np.int32), mode="clip") for plane in planes]
+    if len(light_of) == 1:
+        return light_of[0]
+    total = sum(np.multiply(p, w, out=p) for w, p in zip(_weights(colour.primaries), light_of))
     scale, exponent = light.system(colour)
     return total if exponent == 1 else np.float32(scale) * total ** np.float32(exponent)
 
@@ -329,43 +456,70 @@ def _table(colour, curve):
     return light.light(colour, curve).astype(np.float32)
 
 
-def _rounded(plane, size):
-    return np.clip(plane + np.float32(0.5), 0, size - 1).astype(np.int32)
+def _weights(primaries):
+    return light.weights(primaries).astype(np.float32)
 
 
-def _unmixed(planes, colour):
-    """R', G' and B' on the 12-bit grid, of float32 means."""
-    m = light.matrix(colour)
+def _unmixed(frame, step):
+    """R', G' and B' on the 12-bit grid, float32 with the half that rounds."""
+    shape = frame.planes[0].shape
+    m = light.matrix(frame.colour)
     unit = np.float32(2.0**-m.shift)
-    y = (planes[0] - m.y0) * (m.y * unit) + light.BLACK
-    cb, cr = planes[1] - m.c0, planes[2] - m.c0
-    return y + m.rv * unit * cr, y + m.gu * unit * cb + m.gv * unit * cr, y + m.bu * unit * cb
+    red = _means(frame.planes[0], shape, step)
+    red -= np.float32(m.y0 + 0.5)
+    red *= m.y * unit
+    red += np.float32(light.BLACK + 0.5)
+    cb, cr = (_nearest(plane, shape, step) - np.float32(m.c0) for plane in frame.planes[1:])
+    blue = red + m.bu * unit * cb
+    green = red + m.gu * unit * cb
+    green += m.gv * unit * cr
+    cr *= m.rv * unit
+    red += cr
+    return red, green, blue
 
 
-def _reduced(plane, shape, step):
-    """Means of the middle 2 x 2 codes of every `step` x `step` pixels of the frame, float32.
+def _means(plane, shape, step):
+    """Means of the middle 2 x 2 codes of every `step` x `step`, and a half; float32.
 
     Two by two is enough to make flat what is too fine to be seen, such as single lines.
     """
-    height, width = shape[0] // step, shape[1] // step
-    down, across = (-(-n // m) for n, m in zip(shape, plane.shape))
     if step == 1:
-        whole = plane.repeat(down, 0).repeat(across, 1) if down + across > 2 else plane
-        return whole[:height, :width].astype(np.float32)
-    y, x = (np.arange(n) * step + step // 2 for n in (height, width))
-    total = np.zeros((height, width), np.float32)
-    for dy in (-1, 0):
-        rows = slice((step // 2 + dy) // down, None, None)
-        for dx in (-1, 0):
-            total += plane[((y + dy) // down)[:, None], (x + dx) // across]
-    return total * np.float32(0.25)
+        return plane.astype(np.float32) + np.float32(0.5)
+    height, width = shape[0] // step, shape[1] // step
+    at = step // 2 - 1, step // 2
+    parts = [plane[y::step, x::step][:height, :width] for y in at for x in at]
+    upper, lower = (np.add(a, b, dtype=np.uint32) for a, b in (parts[:2], parts[2:]))
+    total = np.add(upper, lower, dtype=np.float32)
+    total *= np.float32(0.25)
+    total += np.float32(0.5)
+    return total
+
+
+def _nearest(plane, shape, step):
+    """The chroma of each pixel of :func:`_means`, float32."""
+    height, width = shape[0] // step, shape[1] // step
+    down, across = (-(-whole // size) for whole, size in zip(shape, plane.shape))
+    if step % down == 0 and step % across == 0:
+        down, across = step // down, step // across
+        return plane[down // 2 :: down, across // 2 :: across][:height, :width].astype(np.float32)
+    y = (np.arange(height) * step + step // 2) // down
+    x = (np.arange(width) * step + step // 2) // across
+    return plane[y[:, None], x].astype(np.float32)
 
 
 def _signature(frame):
-    """Some 600 values of signal, 0 to 1, that tell whether the picture changed."""
+    """A thousand values of signal, 0 to 1, that tell whether the picture changed."""
     plane = frame.planes[1 if frame.colour.kind == "rgb" else 0]
-    down, across = (max(1, n // 24) for n in plane.shape)
-    return plane[down // 2 :: down, across // 2 :: across] / np.float32((1 << frame.colour.bits) - 1)
+    y, x = _scattered(plane.shape)
+    return plane[y, x] / np.float32((1 << frame.colour.bits) - 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _scattered(shape):
+    """Places all over a picture, at no fixed distance: stripes must not hide between them."""
+    i = np.arange(SIGNATURE)
+    y, x = (i + 0.5) / SIGNATURE, (i * 0.6180339887498949 + 0.5) % 1
+    return (y * shape[0]).astype(int), (x * shape[1]).astype(int)
 
 
 def _mask_of(mask, shape):

@@ -25,6 +25,36 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
+class Stripes:
+    """Regular patterns that are too large, bright and long: Ofcom annex 1, BT.1702-3 annex 1.
+
+    Attributes
+    ----------
+    pairs : int
+        More than so many pairs of a light and a dark bar. Both: 5.
+    still_area, moving_area : float
+        Over more than this share of the screen, at rest, and where the bars drift, oscillate,
+        flash or change places. Both: 40 % and 25 %.
+    seconds : float
+        For longer than this. Both: 0.5 s.
+    bright : float
+        The light bars are above this, 1.0 being 200 cd/m2. Both: 50 cd/m2.
+    step : float
+        What makes a bar: of no standard, which say "clearly discernible"; a flash's 20 cd/m2.
+    clause : str
+        What a report quotes.
+    """
+
+    clause: str
+    pairs: int = 5
+    still_area: float = 0.40
+    moving_area: float = 0.25
+    seconds: float = 0.5
+    bright: float = 0.25
+    step: float = 0.10
+
+
+@dataclass(frozen=True)
 class Profile:
     """Thresholds of one standard. The clauses named are those of the built-in profiles.
 
@@ -78,6 +108,8 @@ class Profile:
         warning. BT.1702-3, Ofcom: 5 s. 0 for none.
     relaxation : Relaxation or None
         NAB-J alone.
+    stripes : Stripes or None
+        Regular patterns. BT.1702-3, Ofcom, NAB-J.
     luminance_clause, red_clause, extended_clause, ramp_clause : str
         What a report quotes.
     """
@@ -104,6 +136,7 @@ class Profile:
     screen_is_least: bool = True
     extended: float = 0.0
     relaxation: Relaxation | None = None
+    stripes: Stripes | None = None
     extended_clause: str = ""
     ramp_clause: str = "slower than 66 ms, so not a flash by the letter, but flashing to the eye"
 
@@ -153,8 +186,13 @@ PROFILES = {
     for profile in (
         _profile("wcag22", "WCAG 2.2", WCAG, "2.2"),
         _profile("wcag20", "WCAG 2.0", {**WCAG, "red": "legacy"}, "2.0"),
-        _profile("bt1702", "ITU-R BT.1702-3", BROADCAST),
-        _profile("ofcom", "Ofcom Guidance, section 2, annex 1", BROADCAST, "Ofcom annex 1"),
+        _profile("bt1702", "ITU-R BT.1702-3", {**BROADCAST, "stripes": Stripes("ITU-R BT.1702-3")}),
+        _profile(
+            "ofcom",
+            "Ofcom Guidance, section 2, annex 1",
+            {**BROADCAST, "stripes": Stripes("Ofcom annex 1")},
+            "Ofcom annex 1",
+        ),
         _profile("iso9241", "ISO 9241-391", BROADCAST),
         Profile(
             "trace24",
@@ -176,6 +214,7 @@ PROFILES = {
             contrast=0.0,
             dark=1.0,
             relaxation=Relaxation(),
+            stripes=Stripes("NAB-J 3"),
         ),
         Profile(
             "carreira",

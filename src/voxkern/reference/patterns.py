@@ -1,13 +1,15 @@
 """Bars along lines and regions of them, as :mod:`voxkern.pse.patterns` asks for them."""
 
+import itertools
+
 import numpy as np
 
 
-def bars(picture, places, cells, starts, ends, step, bright, few, *, bars, period):
+def bars(picture, places, cells, starts, ends, upright, step, bright, few, *, bars, period):
     """Paint the lines of one direction; line i has samples starts[i] to starts[i + 1]."""
-    for begin, end in zip(starts[:-1], starts[1:]):
+    for begin, end in itertools.pairwise(starts):
         values = picture[places[begin:end]]
-        for count, length, first, last in runs(values, ends, step, bright):
+        for count, length, first, last in runs(values, ends, upright, step, bright):
             if count >= few:
                 for cell in cells[begin:end][first : last + 1]:
                     if cell >= 0 and count > bars[cell]:
@@ -32,7 +34,7 @@ def turns(values, step):
 def edges(values, at):
     """Where the line crosses half the height between one extreme and the next."""
     found = []
-    for a, b in zip(at[:-1], at[1:]):
+    for a, b in itertools.pairwise(at):
         half = np.float32(0.5) * (values[a] + values[b])
         up = values[b] > values[a]
         i = next(i for i in range(a + 1, b + 1) if (values[i] >= half) == up or values[i] == half)
@@ -40,7 +42,7 @@ def edges(values, at):
     return np.array(found, np.float32)
 
 
-def runs(values, ends, step, bright):
+def runs(values, ends, upright, step, bright):
     """Bars in a row: how many, their period, and the samples of the first and the last."""
     at = turns(values, step)
     height, edge = values[at], edges(values, at)
@@ -50,30 +52,33 @@ def runs(values, ends, step, bright):
 
     def goes_on(start, j):
         swing, before = abs(height[j + 1] - height[j]), abs(height[j] - height[j - 1])
-        if max(swing, before) > 2.5 * min(swing, before) or not visible(j):
+        if max(swing, before) > 2.2 * min(swing, before) or not visible(j):
             return False
         if j - start < 3:
             return True
         now, last = edge[j] - edge[j - 2], edge[j - 1] - edge[j - 3]
-        return abs(now - last) <= 0.4 * min(now, last) + 0.75
+        return abs(now - last) <= 0.25 * min(now, last) + 0.75
 
-    def outer(bar, way, at_end, room, like):
+    def outer(at, way, at_end, room):
+        bar = at if way < 0 else at + 1
+        inner, like, twin = (abs(edge[at - n * way] - edge[at - (n + 1) * way]) for n in range(3))
+        if inner < 0.8 * twin:
+            return 0, 0
         if at_end and room <= 1.3 * like + 0.75 and visible(bar):
             return min(1, room / like), room
         level = abs(height[bar] - height[bar - 2 * way])
         same = level <= 0.25 * abs(height[bar] - height[bar - way])
-        return 0, 0.5 * like if same else 0
+        return 0, 0.5 * like if upright and same else 0
 
     found, first = [], 0
     while first < len(edge) - 1:
         last = first
         while last + 1 < len(edge) and goes_on(first, last + 1):
             last += 1
-        if last - first >= 2:
-            like = edge[first + 2] - edge[first + 1], edge[last - 1] - edge[last - 2]
-            room = edge[first] + 0.5, len(values) - 0.5 - edge[last]
-            more, before = outer(first, -1, ends and first == 0, room[0], like[0])
-            most, after = outer(last + 1, 1, ends and last == len(edge) - 1, room[1], like[1])
+        if last - first >= 3:
+            more, before = outer(first, -1, ends and first == 0, edge[first] + 0.5)
+            at_end = ends and last == len(edge) - 1
+            most, after = outer(last, 1, at_end, len(values) - 0.5 - edge[last])
             begin = max(0, int(np.ceil(edge[first] - before)))
             end = min(len(values) - 1, int(np.floor(edge[last] + after)))
             length = 2 * (edge[last] - edge[first]) / (last - first)
@@ -88,7 +93,7 @@ def regions(period, *, out):
 
     def joined(a, b):
         p, q = period[:, *a], period[:, *b]
-        return bool(((p > 0) & (q > 0) & (p <= 1.5 * q) & (q <= 1.5 * p)).any())
+        return bool(((p > 0) & (q > 0) & (p <= 1.25 * q) & (q <= 1.25 * p)).any())
 
     for seed in np.ndindex(height, width):
         if out[seed] or not joined(seed, seed):
