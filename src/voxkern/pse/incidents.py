@@ -122,11 +122,17 @@ def _still(frame, mask):
 
 
 class Kind:
-    """Luminance or red of a profile: its level of flashing, frame by frame."""
+    """Luminance or red of a profile: its level of flashing, frame by frame.
+
+    Pixels flash together if their transitions complete within 20 ms. Where a camera moves, pixels
+    along edges change as often as those of a flash, but each in its own time.
+    """
 
     def __init__(self, watch, lane, area, limit):
         self.watch, self.lane, self.area, self.limit = watch, lane, area, limit
         self.level = 0  # transitions in the last second that a hazardous area made
+        self.share = 0.0
+        self.seen = {}  # when an area last made its n-th transition together, by n
 
     def see(self):
         """Take the state after a frame; the mask of too many and its share of the area."""
@@ -142,17 +148,27 @@ class Kind:
         if self.watch.live[self.lane] < too_many:
             return None, 0.0
         mask, total = self.watch.at_least(self.lane, too_many)
-        return mask, self.area.share(self.watch, mask, total)
+        if self.watch.changed(self.lane, mask):
+            mask, total = self.watch.together(self.lane, mask)
+            self.share = self.area.share(self.watch, mask, total)
+        return mask, self.share if total else 0.0
 
     def holds(self, count):
-        """Whether too large an area made so many transitions in the last second.
+        """Whether too large an area made so many transitions in the last second, and together.
 
         Exactly, where that is too many; fewer are for the curve, and windows rough.
         """
         if self.watch.live[self.lane] <= count * self.area.limit:  # too few to fill it
             return False
         mask, total = self.watch.at_least(self.lane, count)
-        return self.area.exceeded(self.watch, mask, total, rough=count <= self.limit)
+        large = self.area.exceeded(self.watch, mask, total, rough=count <= self.limit)
+        if not large or count <= self.limit:
+            return large
+        if self.watch.changed(self.lane, mask) and self.area.exceeded(
+            self.watch, *self.watch.together(self.lane, mask)
+        ):
+            self.seen[count] = self.watch.time
+        return self.watch.time - self.seen.get(count, -math.inf) <= 1
 
     @property
     def over(self):

@@ -10,6 +10,7 @@ from voxkern.pse import colour as colours
 from voxkern.pse.light import light, luminance_lane, red_lane
 
 STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
+TOGETHER = 0.0205  # s: TRACE24 sums regions that change within 20 ms; times are rounded
 SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
 WORD = 64
 SLOTS = 32  # frames of a second to begin with
@@ -136,6 +137,14 @@ class Watch:
     def changed(self, lane, mask):
         """Whether a pixel of the mask made a transition in the last frame."""
         return bool((self._ring[lane][self._recent[0][1]] & mask).any())
+
+    def together(self, lane, mask):
+        """The pixels of a mask that made a transition in the last frame or within 20 ms of it."""
+        planes = [
+            self._ring[lane][slot] for time, slot in self._recent if self.time - time <= TOGETHER
+        ]
+        both = mask & np.bitwise_or.reduce(planes)
+        return both, int(np.bitwise_count(both).sum())
 
     def since(self, lane, mask):
         """Time of the first transition within the last second of the pixels of a mask."""
