@@ -39,10 +39,10 @@ STRETCHES = 1500
 ROWS = 40  # of a table of values
 STILLS = 40  # of a page, worst incidents first: a still is 50 to 150 kB
 # White comes out as code 89, a tenth of its light: the stripes of a pattern stay under the
-# 50 cd/m2 that a harmful one needs on any screen up to 500 cd/m2.
+# 50 cd/m2 that a harmful one needs on any screen of up to 500 cd/m2.
 DIMMED = 0.35
 VEIL, VEILED = np.array([64, 96, 104]), 0.8  # the colour laid over what flashes, and its share
-OUTLINE = np.array([150, 190, 196])
+OUTLINE = np.array([68, 90, 92])
 
 
 def page(report):
@@ -401,7 +401,7 @@ def masked(still, mask):
         image = np.where(inside, image * (1 - VEILED) + DIMMED * VEIL * VEILED, image)
         core = np.pad(mask, 2)
         core = core[2:-2, :-4] & core[2:-2, 4:] & core[:-4, 2:-2] & core[4:, 2:-2]
-        image[mask & ~core] = DIMMED * OUTLINE * 1.5
+        image[mask & ~core] = OUTLINE
     # Steps of 4 halve the file and are not seen at this brightness.
     return (np.rint(image).astype(np.uint8) >> 2) << 2
 
