@@ -31,16 +31,19 @@ def contents(width, height, count, video=None):
 
 
 def natural(width, height, count):
-    """A textured scene (power as 1/f) that pans by 3 pixels a frame, with sensor noise."""
+    """A textured scene (amplitudes as 1/f) that pans by 3 pixels a frame, with sensor noise."""
     rng = np.random.default_rng(7)
     rows, columns = height, width + 3 * count
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
     frequency[0, 0] = 1
-    scene = np.empty((rows, columns, 3))
-    for channel in range(3):
-        waves = np.fft.rfft2(rng.standard_normal((rows, columns))) / frequency
-        texture = np.fft.irfft2(waves, (rows, columns))
-        scene[:, :, channel] = 128 + 45 * texture / texture.std()
+
+    def texture():
+        waves = np.fft.rfft2(rng.standard_normal((rows, columns))) / frequency**1.2
+        waves = np.fft.irfft2(waves, (rows, columns))
+        return waves / waves.std()
+
+    gray = texture()
+    scene = 110 + np.stack([40 * gray + 10 * texture() for _ in range(3)], axis=2)
     noise = rng.normal(0, 1.5, (4, height, width, 3))
     clip = np.empty((count, height, width, 3), np.uint8)
     for i in range(count):

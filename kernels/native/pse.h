@@ -349,12 +349,11 @@ FORCE_INLINE void recount(const Lane *lane, ptrdiff_t words, ptrdiff_t at, uint6
     }
 }
 
-/* Take the steps of a word into its pixels' states; transitions that came, less those that go. */
+/* Take the steps of a word into its pixels' states; how many transitions these are. */
 static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t rises,
                        uint64_t falls) {
     const uint64_t up = rises & ~lane->up[at], down = falls & ~lane->down[at] & ~up;
     const uint64_t done = up | down;
-    int more = ones(done);
     if (done) {
         lane->up[at] = (lane->up[at] & ~down) | up;
         lane->down[at] = (lane->down[at] & ~up) | down;
@@ -363,12 +362,11 @@ static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t 
     for (ptrdiff_t e = 0; e < s->expired_count; e++) {
         const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
         if (gone | added) recount(lane, s->words, at, added, gone);
-        more -= ones(gone);
         added = 0;
     }
     if (added) recount(lane, s->words, at, added, 0);
     lane->ring[s->slot * s->words + at] = done;
-    return more;
+    return ones(done);
 }
 
 static inline void load_pixels(const Scene *s, const Picture *p, ptrdiff_t y, ptrdiff_t x,
@@ -433,8 +431,8 @@ static inline int row_changes(const Scene *s, const Lane *lane, ptrdiff_t y) {
     return found;
 }
 
-/* `live` has the transitions of the last second of each lane. */
-static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *live) {
+/* `done` has the transitions of each lane. */
+static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *done) {
     static const Steps none;
     Steps steps;
     for (ptrdiff_t y = begin; y < end; y++) {
@@ -451,7 +449,7 @@ static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *l
                 const uint64_t up = these->rises[j], down = these->falls[j];
                 if (!(changes[j] || up | down)) continue;
                 if (up | down) s->lanes[j].marks[s->slot * s->height + y] = 1;
-                live[j] += turn(s, s->lanes + j, y * s->row_words + x / WORD, up, down);
+                done[j] += turn(s, s->lanes + j, y * s->row_words + x / WORD, up, down);
             }
         }
     }
@@ -459,9 +457,10 @@ static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *l
 
 /* --- counts and areas ------------------------------------------------------------------------- */
 
-/* Bits of the words from begin to end whose count is at least n, into mask; how many there are. */
+/* Bits of the words from begin to end that are in `within` and whose count is at least n, into mask;
+   how many there are. */
 static int64_t at_least_count(const uint64_t *count, int levels, ptrdiff_t words, ptrdiff_t begin,
-                              ptrdiff_t end, int n, uint64_t *mask) {
+                              ptrdiff_t end, int n, const uint64_t *within, uint64_t *mask) {
     enum { SOME = 64 };
     int64_t total = 0;
     for (ptrdiff_t i = begin; i < end; i += SOME) {
@@ -475,7 +474,7 @@ static int64_t at_least_count(const uint64_t *count, int levels, ptrdiff_t words
                 equal[j] &= ~(plane[j] ^ set);
             }
         }
-        for (ptrdiff_t j = 0; j < some; j++) mask[i + j] = more[j] | equal[j];
+        for (ptrdiff_t j = 0; j < some; j++) mask[i + j] = within[i + j] & (more[j] | equal[j]);
         for (ptrdiff_t j = 0; j < some; j++) total += ones(mask[i + j]);
     }
     return total;

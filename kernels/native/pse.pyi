@@ -12,13 +12,15 @@ class Watch:
         recent: np.ndarray,
         expired: np.ndarray,
         slot: int,
-        live: np.ndarray,
+        done: np.ndarray,
     ) -> None: ...
     def luminance(
         self, picture: np.ndarray, light: int, rows: np.ndarray, threads: int
     ) -> None: ...
 
-def at_least(count: np.ndarray, n: int, mask: np.ndarray, threads: int) -> int: ...
+def at_least(
+    count: np.ndarray, n: int, within: np.ndarray, mask: np.ndarray, threads: int
+) -> int: ...
 def window(
     mask: np.ndarray,
     width: int,

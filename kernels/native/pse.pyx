@@ -51,9 +51,10 @@ cdef extern from "pse.h" nogil:
         const int64_t *recent
         const int64_t *expired
         Py_ssize_t expired_count, slot
-    void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end, int64_t *live)
+    void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end, int64_t *done)
     int64_t at_least_count(const uint64_t *count, int levels, Py_ssize_t words, Py_ssize_t begin,
-                           Py_ssize_t end, int n, uint64_t *mask)
+                           Py_ssize_t end, int n, const uint64_t *within,
+                           uint64_t *mask)
     double row_luminance(const Scene *s, const Light *l, Py_ssize_t y)
     ctypedef struct Windows:
         const uint64_t *mask
@@ -149,28 +150,28 @@ cdef class Watch:
         self.kept = [*self.kept[:2], states]
 
     def step(self, const int64_t[:, :, ::1] pictures, const int64_t[::1] recent,
-             const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, ::1] live):
+             const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, ::1] done):
         """Take a frame: rows of `pictures` are it and those before it, the last one first.
 
         A plane is its address, bytes to the next row and sample, and shifts across and down. `recent`
         has slots of the ring, from the last frame backwards; `expired` those that leave; the new one
-        goes to `slot`. Each part of the rows has a thread and a row of `live`, whose sum is the
-        transitions that each lane had in the last second.
+        goes to `slot`. Each part of the rows has a thread and a row of `done`, whose sum is the
+        transitions of each lane.
         """
         cdef Scene *s = &self.scene
         cdef Py_ssize_t part, height = s.height
-        cdef int parts = <int>live.shape[0]
+        cdef int parts = <int>done.shape[0]
         cdef bytearray room = bytearray(pictures.shape[0] * sizeof(Picture))
         cdef Picture *all_pictures = <Picture *> <void *> <char *> room
         require(0 <= slot < self.slots and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
-        require(live.shape[1] == s.lane_count, "live has another number of lanes")
+        require(done.shape[1] == s.lane_count, "done has another number of lanes")
         self._describe(pictures, all_pictures)
         s.now, s.before, s.befores = all_pictures, all_pictures + 1, pictures.shape[0] - 1
         s.recent = &recent[0] if recent.shape[0] else NULL
         s.expired = &expired[0] if expired.shape[0] else NULL
         s.expired_count, s.slot = expired.shape[0], slot
         for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
-            step_rows(s, height * part // parts, height * (part + 1) // parts, &live[part, 0])
+            step_rows(s, height * part // parts, height * (part + 1) // parts, &done[part, 0])
 
     cdef _describe(self, const int64_t[:, :, ::1] pictures, Picture *out):
         cdef Py_ssize_t i, p
@@ -194,18 +195,19 @@ cdef class Watch:
             rows[i] = row_luminance(s, &self.lights[light], 8 * i)
 
 
-def at_least(const uint64_t[:, ::1] count, int n, uint64_t[::1] mask, int threads):
-    """Bits of the pixels whose count is at least n; how many there are."""
+def at_least(const uint64_t[:, ::1] count, int n, const uint64_t[::1] within, uint64_t[::1] mask,
+             int threads):
+    """Bits of the pixels within a mask whose count is at least n; how many there are."""
     cdef Py_ssize_t words = mask.shape[0], part
     cdef int64_t total = 0
     cdef int parts = threads
-    require(count.shape[1] == words, "mask and count differ in length")
+    require(count.shape[1] == within.shape[0] == words, "mask and count differ in length")
     if n >> count.shape[0]:
         mask[:] = 0
         return 0
     for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
         total += at_least_count(&count[0, 0], count.shape[0], words, words * part // parts,
-                                words * (part + 1) // parts, n, &mask[0])
+                                words * (part + 1) // parts, n, &within[0], &mask[0])
     return total
 
 

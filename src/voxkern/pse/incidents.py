@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections import deque
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from voxkern.pse.patterns import Patterns
 from voxkern.pse.report import VERDICTS, Incident, Result
 
 APART = 1.0  # s: what breaks a clause again within this time is one incident
+SECOND = 1 - 1e-6  # s
+ROUNDING = 5e-4  # s, of times in a container that counts milliseconds
 STILLS = 24  # incidents of a kind that keep a still: each has up to 0.5 MB
 GROWN = 1.1  # a still is taken again when the area has grown so much
 COLUMNS = "time", "luminance", "flashes", "area", "red_flashes", "red_area"
@@ -122,58 +125,68 @@ def _still(frame, mask):
 
 
 class Kind:
-    """Luminance or red of a profile: its level of flashing, frame by frame.
+    """Luminance or red of a profile: how much of it there is, frame by frame.
 
-    Pixels flash together if their transitions complete within 20 ms. Where a camera moves, pixels
-    along edges change as often as those of a flash, but each in its own time.
+    Attributes
+    ----------
+    event : int
+        How many transitions in the last second the pixels made that now make one together, over
+        too large an area; 0 where the area is not too large.
+    level, share : int, float
+        The largest event of the last second, and the largest share of the tested area that made too
+        many transitions together.
     """
 
-    def __init__(self, watch, lane, area, limit):
-        self.watch, self.lane, self.area, self.limit = watch, lane, area, limit
-        self.level = 0  # transitions in the last second that a hazardous area made
-        self.share = 0.0
-        self.seen = {}  # when an area last made its n-th transition together, by n
+    def __init__(self, watch, lane, area, profile):
+        self.watch, self.lane, self.area = watch, lane, area
+        self.limit, self.together = profile.transitions, profile.together + ROUNDING
+        self.event = self.level = 0
+        self.share, self.mask = 0.0, None
+        self.events = deque()  # (time, event, share) of the last second
 
-    def see(self):
-        """Take the state after a frame; the mask of too many and its share of the area."""
-        too_many = self.limit + 1
-        if self.holds(too_many):
-            self.level = max(self.level, too_many)
+    def see(self, time):
+        """Take the state after a frame."""
+        while self.events and time - self.events[0][0] > SECOND:
+            self.events.popleft()
+        self.event, share = 0, 0.0
+        done = self.watch.done(self.lane, self.together)
+        if done > self.area.limit:
+            self._search()
+        if done:
+            mask, total = self.watch.at_least(self.lane, self.limit + 1, self.together)
+            share = self.area.share(self.watch, mask, total)
+            self.mask = mask
+        if self.event or share:
+            self.events.append((time, self.event, share))
+        self.level = max((event for _, event, _ in self.events), default=0)
+        self.share = max((share for _, _, share in self.events), default=0.0)
+
+    def _search(self):
+        """The event, from the level before, which it seldom leaves by more than one."""
+        if self.holds(self.limit + 1):
+            self.event = max(self.level, self.limit + 1)
         else:
-            self.level = min(self.level, self.limit)
-        while self.level != self.limit and self.holds(self.level + 1):
-            self.level += 1
-        while self.level > 0 and self.level != too_many and not self.holds(self.level):
-            self.level -= 1
-        if self.watch.live[self.lane] < too_many:
-            return None, 0.0
-        mask, total = self.watch.at_least(self.lane, too_many)
-        if self.watch.changed(self.lane, mask):
-            mask, total = self.watch.together(self.lane, mask)
-            self.share = self.area.share(self.watch, mask, total)
-        return mask, self.share if total else 0.0
+            self.event = min(max(self.level, 1), self.limit)
+        least = self.limit + 1 if self.event > self.limit else 0
+        while self.event > least and not self.holds(self.event):
+            self.event -= 1
+        while self.event != self.limit and self.holds(self.event + 1):
+            self.event += 1
 
     def holds(self, count):
-        """Whether too large an area made so many transitions in the last second, and together.
+        """Whether too large an area made so many transitions, the last ones together.
 
         Exactly, where that is too many; fewer are for the curve, and windows rough.
         """
-        if self.watch.live[self.lane] <= count * self.area.limit:  # too few to fill it
+        if self.watch.done(self.lane, self.together) <= self.area.limit:
             return False
-        mask, total = self.watch.at_least(self.lane, count)
-        large = self.area.exceeded(self.watch, mask, total, rough=count <= self.limit)
-        if not large or count <= self.limit:
-            return large
-        if self.watch.changed(self.lane, mask) and self.area.exceeded(
-            self.watch, *self.watch.together(self.lane, mask)
-        ):
-            self.seen[count] = self.watch.time
-        return self.watch.time - self.seen.get(count, -math.inf) <= 1
+        mask, total = self.watch.at_least(self.lane, count, self.together)
+        return self.area.exceeded(self.watch, mask, total, rough=count <= self.limit)
 
     @property
     def over(self):
         """Whether the clause is broken."""
-        return self.level > self.limit
+        return self.event > self.limit
 
 
 class Judge:
@@ -184,7 +197,7 @@ class Judge:
         self.columns = {name: array("d") for name in COLUMNS}
         self.area = Area(profile, watch.width, watch.height, scale)
         self.light = watch.light(profile)
-        self.older = Older(profile, watch) if profile.name == "carreira" else None
+        self.older = Older(profile) if profile.name == "carreira" else None
         self.patterns = Patterns(profile, watch.width, watch.height) if profile.stripes else None
         self.kinds, self.tracks = {}, {}
         if not self.older:
@@ -192,15 +205,15 @@ class Judge:
         if profile.red != "none":
             self._kind("red", watch.lane(profile, "red"), profile.red_clause)
         self.tracks["extended"] = Track("extended", "warning", profile.extended_clause)
-        self.run = None  # start and end of flashing that may become extended
+        self.run = None  # when flashing began that may become extended
         self.weak = None  # when flashing began that the relaxation still allows
         if profile.relaxation:
             change = profile.relaxation.change * (1 + 1e-6)
             lane = watch.lane(profile, "luminance", change)
-            self.strong = Kind(watch, lane, self.area, profile.transitions)
+            self.strong = Kind(watch, lane, self.area, profile)
 
     def _kind(self, name, lane, clause):
-        self.kinds[name] = Kind(self.watch, lane, self.area, self.profile.transitions)
+        self.kinds[name] = Kind(self.watch, lane, self.area, self.profile)
         self.tracks[name] = Track(name, "fail", clause)
 
     def see(self, frame):
@@ -208,59 +221,63 @@ class Judge:
         row = {"time": frame.time, "luminance": min(1.0, self.watch.mean(self.light))}
         if self.patterns:
             self.patterns.see(frame)
+        if self.patterns:
+            self.patterns.see(frame)
+        if self.profile.relaxation:
+            self.strong.see(frame.time)
         if self.older:
             row["flashes"], row["area"] = self._see_older(frame)
         for name, kind in self.kinds.items():
-            mask, share = kind.see()
+            kind.see(frame.time)
             prefix = "red_" if name == "red" else ""
-            row[prefix + "flashes"], row[prefix + "area"] = kind.level / 2, share
+            row[prefix + "flashes"], row[prefix + "area"] = kind.level / 2, kind.share
             if kind.over:
-                self._break(name, kind, mask, share, frame)
+                self._break(name, kind, frame)
         if self.profile.extended:
             self._extend(frame)
-        if self.profile.relaxation and not self.kinds["luminance"].over:
+        if self.profile.relaxation and self.kinds["luminance"].level <= self.profile.transitions:
             self.weak = None
         for name in COLUMNS:
             self.columns[name].append(row.get(name, 0.0))
 
-    def _break(self, name, kind, mask, share, frame):
+    def _break(self, name, kind, frame):
         """Too many flashes over too large an area: an incident, unless it may be for a while."""
-        start = self.watch.since(kind.lane, mask)
+        start = self.watch.since(kind.lane, kind.mask)
         if name == "luminance" and self.profile.relaxation:
             self.weak = start if self.weak is None else self.weak
             if self._allowed(kind, frame.time):
                 return
             start = self.weak
-        flashes = kind.level / 2
-        if kind.watch.changed(kind.lane, mask) or not self.tracks[name].now:
-            self.tracks[name].see(start, frame.time, flashes, share, self.watch, mask, frame)
+        self.tracks[name].see(
+            start, frame.time, kind.event / 2, kind.share, self.watch, kind.mask, frame
+        )
 
     def _allowed(self, kind, time):
         """Whether the relaxation allows the flashing so far."""
         rule = self.profile.relaxation
-        self.strong.see()
         red = self.kinds.get("red")
         return (
             kind.level <= rule.transitions
-            and not self.strong.over
-            and not (red and red.holds(1))
+            and not self.strong.level > self.profile.transitions
+            and not (red and red.level)
             and time - self.weak <= rule.seconds
         )
 
     def _extend(self, frame):
         """Flashing at half the limit or more, for how long."""
-        kinds = [k for k in self.kinds.values() if 2 * k.level > self.profile.transitions]
-        if not kinds:
+        enough = self.profile.transitions // 2 + 1
+        kind = max(self.kinds.values(), key=lambda kind: kind.event)
+        if max(kind.level for kind in self.kinds.values()) < enough:
             self.run = None
+        if kind.event < enough:
             return
-        kind = max(kinds, key=lambda kind: kind.level)
-        mask, total = self.watch.at_least(kind.lane, self.profile.transitions // 2 + 1)
+        mask, total = self.watch.at_least(kind.lane, enough, kind.together)
         if self.run is None:
             self.run = self.watch.since(kind.lane, mask)
-        if frame.time - self.run > self.profile.extended and self.watch.changed(kind.lane, mask):
+        if frame.time - self.run > self.profile.extended:
             share = self.area.share(self.watch, mask, total)
             see = self.tracks["extended"].see
-            see(self.run, frame.time, kind.level / 2, share, self.watch, mask, frame)
+            see(self.run, frame.time, kind.event / 2, share, self.watch, mask, frame)
 
     def _see_older(self, frame):
         flashes, start = self.older.see(frame)

@@ -151,7 +151,7 @@ def _red_still(table, primaries, profile, lowest):
     """A step of codes, in every channel, that is too small to move far from a saturated red.
 
     From a colour, the farthest in a box of codes is a corner of the box, for straight lines stay
-    straight in u'v'. The darkest red moves most; a tenth is taken off for those between the samples.
+    straight in u'v'. The darkest red moves most; a tenth is taken off for what lies between.
     """
     reds = np.unique(np.geomspace(max(1, lowest), len(table) - 1, 12).astype(int))
     shares = np.linspace(0, 1, 9)

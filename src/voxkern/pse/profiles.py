@@ -91,6 +91,10 @@ class Profile:
         More than this in a second are too many: 3 flashes (WCAG 2.2 SC 2.3.1; BT.1702-3; Ofcom).
         Leading edges 334 or 360 ms apart, which BT.1702-3 and Ofcom (9 frames) accept, cannot
         come to more: seven transitions have four edges of one direction within a second.
+    together : float
+        Seconds within which pixels complete a transition together. TRACE24: regions within 20 ms
+        are summed. Others: WCAG 2.2 says "concurrently"; we take what a transition itself may last,
+        less the 0.5 ms of rounded times.
     area : float
         Share of the tested area that flashes together. All: 25 %.
     area_inclusive : bool
@@ -129,6 +133,7 @@ class Profile:
     red_change: float = 20.0
     red_floor: float = 0.01
     transitions: int = 6
+    together: float = 0.065
     area: float = 0.25
     area_inclusive: bool = False
     window: tuple | None = None
@@ -201,6 +206,7 @@ PROFILES = {
             "TRACE24: more than six red transitions in one second",
             curve="srgb",
             contrast_in_sdr=True,
+            together=0.020,
             area_inclusive=True,
             window=(416, 416),
             screen=(1920, 1080),

@@ -10,7 +10,6 @@ from voxkern.pse import colour as colours
 from voxkern.pse.light import light, luminance_lane, red_lane
 
 STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
-TOGETHER = 0.0205  # s: TRACE24 sums regions that change within 20 ms; times are rounded
 SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
 WORD = 64
 SLOTS = 32  # frames of a second to begin with
@@ -26,10 +25,11 @@ class Watch:
         self.height, self.width = frame.planes[0].shape
         self.colour = frame.colour
         self.time = None
-        self._masks, self._means = {}, {}  # of the last frame, by lane and count, by light
-        self.live = []  # transitions in the last second, of each lane
+        self._masks, self._means = {}, {}  # of the last frame, by lane, by light
         self._lights, self._lanes = {}, {}
-        self._recent = deque()  # (time, slot) of the frames of the last second, the newest first
+        self._recent = (
+            deque()
+        )  # (time, slot, transitions of each lane) of the last second, newest first
         self._before = deque()  # (time, description, frame) of those of the last 66 ms
         self._kernel = None
 
@@ -75,7 +75,7 @@ class Watch:
         self._free = []
         self._grow(SLOTS)
         self._threads = min(self.height, host.useful_threads(self.width * self.height))
-        self._live = np.zeros((self._threads, len(lanes)), np.int64)
+        self._done = np.zeros((self._threads, len(lanes)), np.int64)
         self._rows = np.empty(-(-self.height // 8))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
 
@@ -100,10 +100,10 @@ class Watch:
         slot = self._free.pop()
         description = _description(frame)
         pictures = np.array([description, *(item[1] for item in self._before)], np.int64)
-        recent = np.array([number for _, number in self._recent], np.int64)
-        self._watch.step(pictures, recent, np.array(expired, np.int64), slot, self._live)
-        self.live = self._live.sum(axis=0).tolist()
-        self._recent.appendleft((frame.time, slot))
+        recent = np.array([item[1] for item in self._recent], np.int64)
+        self._done[...] = 0
+        self._watch.step(pictures, recent, np.array(expired, np.int64), slot, self._done)
+        self._recent.appendleft((frame.time, slot, self._done.sum(axis=0).tolist()))
         self._before.appendleft((frame.time, description, frame))
         self.time = frame.time
         self._masks.clear()
@@ -117,13 +117,33 @@ class Watch:
             self._means[index] = self._rows.sum() / (len(self._rows) * -(-self.width // 8))
         return self._means[index]
 
-    def at_least(self, lane, count):
-        """Bits of the pixels that made so many transitions within the last second; their number."""
-        if (lane, count) not in self._masks:
+    def done(self, lane, seconds):
+        """Transitions of a lane that were completed within the last so many `seconds`."""
+        return sum(item[2][lane] for item in self._within(seconds))
+
+    def _within(self, seconds):
+        now = self._recent[0][0]
+        return [item for item in self._recent if now - item[0] <= seconds]
+
+    def at_least(self, lane, count, seconds):
+        """Bits of the pixels that made so many transitions in the last second; their number.
+
+        Only of those that made the last of them within so many `seconds`, together.
+        """
+        if (lane, count, seconds) not in self._masks:
             mask = np.empty(self._words, np.uint64)
-            total = self._kernel.at_least(self.count[lane], count, mask, self._threads)
-            self._masks[lane, count] = mask, total
-        return self._masks[lane, count]
+            within = self._together(lane, seconds)
+            total = self._kernel.at_least(self.count[lane], count, within, mask, self._threads)
+            self._masks[lane, count, seconds] = mask, total
+        return self._masks[lane, count, seconds]
+
+    def _together(self, lane, seconds):
+        if (lane, seconds) not in self._masks:
+            rows = [self._ring[lane][item[1]] for item in self._within(seconds)]
+            self._masks[lane, seconds] = (
+                rows[0] if len(rows) == 1 else np.bitwise_or.reduce(rows, axis=0)
+            )
+        return self._masks[lane, seconds]
 
     def window(self, mask, width, height, floor, rough=False):
         """Most bits of a mask in any window of that size, or `floor` if it is not more.
@@ -134,21 +154,9 @@ class Watch:
         size = self.width, self.height, width, height
         return self._kernel.window(mask, *size, floor, self._scratch, rough)[0]
 
-    def changed(self, lane, mask):
-        """Whether a pixel of the mask made a transition in the last frame."""
-        return bool((self._ring[lane][self._recent[0][1]] & mask).any())
-
-    def together(self, lane, mask):
-        """The pixels of a mask that made a transition in the last frame or within 20 ms of it."""
-        planes = [
-            self._ring[lane][slot] for time, slot in self._recent if self.time - time <= TOGETHER
-        ]
-        both = mask & np.bitwise_or.reduce(planes)
-        return both, int(np.bitwise_count(both).sum())
-
     def since(self, lane, mask):
         """Time of the first transition within the last second of the pixels of a mask."""
-        for time, slot in reversed(self._recent):
+        for time, slot, _ in reversed(self._recent):
             if (self._ring[lane][slot] & mask).any():
                 return time
         return self.time
