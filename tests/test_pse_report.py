@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import pathlib
 import re
 
@@ -165,3 +166,12 @@ def test_files_are_what_is_returned(tmp_path, kind):
     report = pse_reports.report(source=pse_reports.HOSTILE)
     text = getattr(report, f"to_{kind}")(tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "webvtt", "html"])
+def test_names_that_are_no_text_can_be_written(tmp_path, kind):
+    if kind == "html":
+        pytest.importorskip("plotly", reason="plotly is not installed")
+    report = pse_reports.report(source=os.fsdecode(b"a\xff.mp4"), complete=False)
+    report.problem = os.fsdecode(b"\xfe is broken")
+    getattr(report, f"to_{kind}")(tmp_path / "file").encode()

@@ -41,7 +41,7 @@ STILLS = 40  # of a page, worst incidents first: a still is 50 to 150 kB
 # White comes out as code 89, a tenth of its light: the stripes of a pattern stay under the
 # 50 cd/m2 that a harmful one needs on any screen of up to 500 cd/m2.
 DIMMED = 0.35
-VEIL, VEILED = np.array([64, 96, 104]), 0.8  # the colour laid over what flashes, and its share
+VEIL, VEILED = np.array([64, 96, 104]), 0.92  # the colour laid over what flashes, and its share
 OUTLINE = np.array([68, 90, 92])
 
 
@@ -370,7 +370,7 @@ def _still(incident, kind, span):
     address = "data:image/png;base64," + base64.b64encode(png(image)).decode()
     return (
         "<details><summary>Show a dimmed still with the flashing part covered</summary><figure>"
-        f'<img src="{address}" width="{width}" height="{height}" loading="lazy" '
+        f'<img src="{address}" width="{width}" height="{height}" '
         f'alt="A dimmed frame of the incident; the covered part is {_where(incident)}.">'
         f"<figcaption>{kind}, {span}: dimmed; covered and outlined is what flashes or forms a "
         "pattern.</figcaption></figure></details>"
@@ -432,13 +432,16 @@ def _data(report):
 
 
 def _curves(result):
-    keep = _kept(result.timeline)
+    timeline = {**result.timeline}
+    for name in ("area", "red_area"):
+        timeline[name] = _lately(timeline["time"], timeline[name])
+    keep = _kept(timeline)
     profile = PROFILES.get(result.profile)
     curves = {
         "name": name_of(result.profile),
         "verdict": result.verdict,
         "limits": _limits(profile),
-        "time": np.round(result.timeline["time"][keep], 4).tolist(),
+        "time": np.round(timeline["time"][keep], 4).tolist(),
         "incidents": [
             {
                 "start": float(incident.start),
@@ -450,13 +453,25 @@ def _curves(result):
         ],
     }
     for name in SERIES:
-        curves[name] = np.round(result.timeline[name][keep].astype(np.float64), 4).tolist()
+        curves[name] = np.round(timeline[name][keep].astype(np.float64), 4).tolist()
     return curves
 
 
 def _limits(profile):
     """What the curves may reach; nothing for a profile of the user's own."""
     return {"flashes": profile.transitions / 2, "area": profile.area} if profile else {}
+
+
+def _lately(time, values):
+    """The most of the last quarter of a second.
+
+    An area flashes at its turns and rests between: drawn as it is, a strobe's would be stripes.
+    """
+    if len(time) < 2:
+        return values
+    frames = min(len(time), max(1, round(0.25 / max(1e-3, float(np.median(np.diff(time)))))))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, (frames - 1, 0)), frames)
+    return windows.max(axis=1)
 
 
 def _kept(timeline):

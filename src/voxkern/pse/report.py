@@ -221,7 +221,11 @@ SEVERITIES = {"fail": "Hazard", "warning": "Caution"}
 
 
 def _written(text, path):
-    """`text`, which is written to `path` if there is one."""
+    """`text`, which is written to `path` if there is one.
+
+    A file's name may have bytes that are no text; they become question marks.
+    """
+    text = text.encode(errors="replace").decode()
     if path is not None:
         with open(path, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
