@@ -124,19 +124,21 @@ static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdi
     }
 }
 
-/* Y'CbCr in place to the grid of R'G'B'. */
-static inline void to_grid(const Format *f, uint16_t code[3][WORD]) {
-    const int32_t half = 1 << (f->shift - 1);
+FORCE_INLINE int32_t clip(int32_t x, int32_t top) { return x < 0 ? 0 : x < top ? x : top; }
+
+/* Y'CbCr in place to the grid of R'G'B'. Not inlined, so that compilers heed `restrict`. */
+NO_INLINE void to_grid(const Format *f, uint16_t *RESTRICT red, uint16_t *RESTRICT green,
+                       uint16_t *RESTRICT blue) {
+    const Format m = *f;
+    const int32_t base = (1 << (m.shift - 1)) - m.y * m.y0;
     for (int i = 0; i < WORD; i++) {
-        const int32_t y = f->y * (code[0][i] - f->y0) + half;
-        const int32_t cb = code[1][i] - f->c0, cr = code[2][i] - f->c0;
-        int32_t r = ((y + f->rv * cr) >> f->shift) + f->black;
-        int32_t g = ((y + f->gu * cb + f->gv * cr) >> f->shift) + f->black;
-        int32_t b = ((y + f->bu * cb) >> f->shift) + f->black;
-        r = r < 0 ? 0 : r, g = g < 0 ? 0 : g, b = b < 0 ? 0 : b;
-        code[0][i] = (uint16_t)(r < f->top ? r : f->top);
-        code[1][i] = (uint16_t)(g < f->top ? g : f->top);
-        code[2][i] = (uint16_t)(b < f->top ? b : f->top);
+        const int32_t y = m.y * red[i] + base, cb = green[i] - m.c0, cr = blue[i] - m.c0;
+        const int32_t r = (y + m.rv * cr) >> m.shift;
+        const int32_t g = (y + m.gu * cb + m.gv * cr) >> m.shift;
+        const int32_t b = (y + m.bu * cb) >> m.shift;
+        red[i] = (uint16_t)clip(r + m.black, m.top);
+        green[i] = (uint16_t)clip(g + m.black, m.top);
+        blue[i] = (uint16_t)clip(b + m.black, m.top);
     }
 }
 
@@ -154,7 +156,7 @@ static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, pt
     for (int c = 0; c < f->planes; c++) load_line(f, p->plane + c, y, x, n, code[c]);
     if (f->planes == 1)
         EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
-    if (f->shift) to_grid(f, code);
+    if (f->shift) to_grid(f, code[0], code[1], code[2]);
 }
 
 /* --- how far codes moved ---------------------------------------------------------------------- */
@@ -395,7 +397,7 @@ static inline int step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *ste
         const int32_t step = moved(s->format, s->before + k, s->now, y, x, n);
         if (step < s->still) continue;
         if (!loaded) {
-            memset(steps, 0, sizeof *steps);
+            for (int j = 0; j < s->lane_count; j++) steps->rises[j] = steps->falls[j] = 0;
             load_pixels(s, s->now, y, x, n, &now);
             loaded = 1;
         }
@@ -491,7 +493,7 @@ static double row_luminance(const Scene *s, const Light *l, ptrdiff_t y) {
                 code[c][i] = code_at(s->format, s->now->plane + c, y, x + 8 * i);
         if (s->format->planes == 1)
             EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
-        if (s->format->shift) to_grid(s->format, code);
+        if (s->format->shift) to_grid(s->format, code[0], code[1], code[2]);
         for (ptrdiff_t i = 0; i < n; i++) sum += luminance(l, code, (int)i);
     }
     return sum;

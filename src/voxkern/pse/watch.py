@@ -64,7 +64,7 @@ class Watch:
         lanes = [lane for _, lane in self._lanes.values()]
         self.row_words = -(-self.width // WORD)
         self._words = self.row_words * self.height
-        self._kernel = _dispatch.kernel("pse")
+        self._kernel = _dispatch.module("native", _dispatch.cpu_level, "pse")
         self._watch = self._kernel.Watch(
             self.width, self.height, _format(self.colour), lights, lanes
         )
