@@ -163,7 +163,8 @@ cdef class Watch:
         cdef int parts = <int>done.shape[0]
         cdef bytearray room = bytearray(pictures.shape[0] * sizeof(Picture))
         cdef Picture *all_pictures = <Picture *> <void *> <char *> room
-        require(0 <= slot < self.slots and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
+        require((s.lane_count == 0 or 0 <= slot < self.slots)
+                and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
         require(done.shape[1] == s.lane_count, "done has another number of lanes")
         self._describe(pictures, all_pictures)
         s.now, s.before, s.befores = all_pictures, all_pictures + 1, pictures.shape[0] - 1

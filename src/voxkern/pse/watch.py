@@ -72,7 +72,7 @@ class Watch:
         self._ring = [np.zeros((0, self._words), np.uint64) for _ in lanes]
         self.count = [np.zeros((0, self._words), np.uint64) for _ in lanes]
         self._marks = [np.zeros((0, self.height), np.uint8) for _ in lanes]
-        self._free = []
+        self._free, self._slots = [], 0
         self._grow(SLOTS)
         self._threads = min(self.height, host.useful_threads(self.width * self.height))
         self._done = np.zeros((self._threads, len(lanes)), np.int64)
@@ -81,7 +81,8 @@ class Watch:
 
     def _grow(self, slots):
         """More frames in a second: a longer ring, and counts that reach as far."""
-        self._free += range(len(self._ring[0]) if self._ring else 0, slots)
+        self._free += range(self._slots, slots)
+        self._slots = slots
         self._ring = [_taller(ring, slots) for ring in self._ring]
         self.count = [_taller(count, slots.bit_length()) for count in self.count]
         self._marks = [_taller(marks, slots) for marks in self._marks]
@@ -96,7 +97,7 @@ class Watch:
             self._before.pop()
         self._free += expired
         if not self._free:
-            self._grow(2 * len(self._ring[0]))
+            self._grow(2 * self._slots)
         slot = self._free.pop()
         description = _description(frame)
         pictures = np.array([description, *(item[1] for item in self._before)], np.int64)
