@@ -27,6 +27,7 @@ EVERY = 0.25  # seconds from one look to the next where nothing changes at once
 PAUSE, REST = 0.2, 0.5  # seconds: shorter interruptions do not end a pattern, or its motion
 MOVED = 0.05  # part of a pattern's contrast by which it changes when it moves
 CUT, CUT_SHARE = 32 / 255, 0.2  # a change of signal, in this share of the picture: look at once
+SAME = 0.25  # of the change half a period on: less than that is the same a period on
 STILLS = 24  # incidents that keep one
 SIGNATURE = 1024  # pixels of every frame that are compared with the frame before
 AXES = np.array([(1, 0), (1, 1), (0, 1), (-1, 1)])  # directions of straight lines, x and y
@@ -237,7 +238,9 @@ def find(luminance, rule):
     enough = rule.moving_area * mask.size
     if np.count_nonzero(period.any(axis=0)) <= enough:
         return mask
-    period[:, ~_periodic(luminance, period)] = 0
+    period[~_periodic(luminance, period)] = 0
+    painted = period.any(axis=0).reshape(rows, columns)
+    period[:, _around(painted.astype(np.int8), 1).ravel() < 5] = 0  # single cells, thin lines
     if np.count_nonzero(period.any(axis=0)) <= enough:
         return mask
     labels = np.zeros((rows, columns), np.int32)
@@ -273,28 +276,29 @@ def _painted(luminance, rule):
 
 
 def _periodic(luminance, period):
-    """Cells about which the picture is itself again a period on, and another half a period on.
+    """For every direction the cells in which the picture repeats itself.
 
-    In noise and texture some bars are of one width by chance, but the neighbouring lines are not
-    the same. Single cells and thin lines of them go, too.
+    A period on it is itself again, half a period on it is not. In noise, texture and lines of
+    text some bars are of one width by chance, but what is beside them is not the same.
     """
     rows, columns = (-(-n // CELL) for n in luminance.shape)
     y, x = (CELL * n.ravel() + CELL // 2 for n in np.indices((rows, columns)))
     y, x = np.minimum(y, luminance.shape[0] - 1), np.minimum(x, luminance.shape[1] - 1)
-    same, other = np.zeros((2, rows * columns), np.float32)
+    found = np.zeros(period.shape, bool)
     for direction, length in enumerate(period):
         cells = np.flatnonzero(length)
         here = luminance[y[cells], x[cells]]
 
         def change(turns, direction=direction, cells=cells, length=length, here=here):
-            v, u = _moved_on(y[cells], x[cells], turns * length[cells], direction, luminance.shape)
-            return np.abs(luminance[v, u] - here)
+            place = _moved_on(y[cells], x[cells], turns * length[cells], direction, luminance.shape)
+            return np.abs(_between(luminance, *place) - here)
 
-        same[cells] += np.minimum(change(-1), change(1))  # one may lie outside of the pattern
-        other[cells] += 0.5 * (change(-0.5) + change(0.5))
-    same, other = (_around(n.reshape(rows, columns), 2) for n in (same, other))
-    painted = period.any(axis=0).reshape(rows, columns)
-    return ((same < 0.4 * other) & (_around(painted.astype(np.int8), 1) >= 5)).ravel()
+        same, other = np.zeros((2, rows * columns), np.float32)
+        same[cells] = np.minimum(change(-1), change(1))  # one may lie outside of the pattern
+        other[cells] = 0.5 * (change(-0.5) + change(0.5))
+        same, other = (_around(n.reshape(rows, columns), 2).ravel() for n in (same, other))
+        found[direction] = same < SAME * other
+    return found
 
 
 def _moved_on(y, x, length, direction, shape):
@@ -306,8 +310,16 @@ def _moved_on(y, x, length, direction, shape):
         angle = 2 * np.pi / kernel.LONGEST_LINE * length
         dx = right * (np.cos(angle) - 1) - down * np.sin(angle)
         dy = right * np.sin(angle) + down * (np.cos(angle) - 1)
-    moved = np.rint(y + dy).astype(int), np.rint(x + dx).astype(int)
-    return tuple(np.clip(n, 0, most - 1) for n, most in zip(moved, shape))
+    return np.clip(y + dy, 0, shape[0] - 1), np.clip(x + dx, 0, shape[1] - 1)
+
+
+def _between(picture, y, x):
+    """Values of a picture at places between its pixels."""
+    v, u = y.astype(np.int32), x.astype(np.int32)
+    y, x = (y - v).astype(np.float32), (x - u).astype(np.float32)
+    below, right = np.minimum(v + 1, picture.shape[0] - 1), np.minimum(u + 1, picture.shape[1] - 1)
+    upper = picture[v, u] * (1 - x) + picture[v, right] * x
+    return upper * (1 - y) + (picture[below, u] * (1 - x) + picture[below, right] * x) * y
 
 
 def _around(values, reach):
