@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from voxkern.kernels.native import patterns as kernel
-from voxkern.pse import patterns
+from voxkern.pse import analyze, patterns
 from voxkern.pse.frames import Colour, Frame, clip
 from voxkern.pse.profiles import PROFILES
 from voxkern.reference import patterns as oracle
@@ -145,6 +145,14 @@ def test_irregular_bars_and_noise_are_no_pattern(seed):
     assert area(rng.random((HEIGHT, WIDTH), np.float32)) < 0.25
 
 
+def test_a_page_of_text_is_no_pattern():
+    rng = np.random.default_rng(5)
+    lines = np.where(Y % 9 < 6, rng.random((HEIGHT, WIDTH)) < 0.45, 0)
+    ends = rng.integers(220, 320, 30).repeat(9)[:HEIGHT, None]
+    picture = (0.9 - 0.85 * (lines * (ends > X))).astype(np.float32)
+    assert area(picture) < 0.25
+
+
 # --- the kernel and its oracle ------------------------------------------------------------------
 
 
@@ -173,6 +181,20 @@ def test_lines_agree_with_the_oracle(seed):
         for kind in itertools.product((True, False), repeat=2):
             for ours, theirs in zip(painted(kernel, line, *kind), painted(oracle, line, *kind)):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("shape", [(37, 53), (5, 90), (1, 1)])
+def test_repetition_agrees_with_the_oracle(seed, shape):
+    rng = np.random.default_rng(seed)
+    picture = rng.random(shape).astype(np.float32)
+    cells = -(-shape[0] // 4) * -(-shape[1] // 4)
+    period = np.where(rng.random((5, cells)) < 0.3, 0, rng.uniform(2, 90, (5, cells)))
+    period = period.astype(np.float32)
+    ours, theirs = np.ones_like(period), np.ones_like(period)
+    kernel.repetition(picture, patterns.STEPS, period, 4, 0.3, out=ours)
+    oracle.repetition(picture, patterns.STEPS, period, 4, 0.3, out=theirs)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -362,6 +384,29 @@ def test_frames_of_odd_sizes_pass(shape):
         plane = np.full(shape, 255 * (index % 2), np.uint8)
         watch.see(Frame(index / 5, (plane,), Colour("gray")))
     assert watch.incidents() == []
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (640, 360)])
+def test_stripes_survive_a_codec(tmp_path, size):
+    av = pytest.importorskip("av")
+    width, height = size
+    path = tmp_path / "stripes.mp4"
+    bars = np.arange(width) * 24 // width % 2 * 219 + 16
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index in range(50):
+            noise = rng.normal(0, 6, (height, width))
+            shown = np.clip((bars if 10 <= index < 30 else 90) + noise, 16, 235).astype(np.uint8)
+            picture = av.VideoFrame.from_ndarray(shown, "gray").reformat(format="yuv420p")
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode())
+    report = analyze(path, profile=["bt1702", "wcag22"])
+    (found,) = report.results[0].incidents
+    assert (found.kind, report.verdict, report.results[1].verdict) == ("pattern", "fail", "pass")
+    assert (found.start, found.end) == (pytest.approx(0.4), pytest.approx(1.2))
+    assert found.area > 0.95
 
 
 def test_natural_video_has_no_pattern():

@@ -13,6 +13,8 @@ typedef struct {
     int upright;  // lines are rows or columns
 } Bars;
 
+/* --- lines ------------------------------------------------------------------------------------ */
+
 /* A line's extremes: places where it turns by `step`. Edges lie between them, at half height. */
 typedef struct {
     int count;
@@ -128,6 +130,56 @@ static void paint_line(const float *picture, const int *places, const int *cells
         paint_run(&t, rule, n, first, last, cells, bars, period);
     }
 }
+
+/* --- repetition ------------------------------------------------------------------------------- */
+
+typedef struct {
+    const float *value;
+    int height, width;
+} Image;
+
+/* The value between pixels; beyond the border it is that of the border. */
+static float between(const Image *p, float y, float x) {
+    y = fminf(fmaxf(y, 0), (float)(p->height - 1));
+    x = fminf(fmaxf(x, 0), (float)(p->width - 1));
+    const int v = (int)y, u = (int)x;
+    const int below = v + 1 < p->height ? p->width : 0, right = u + 1 < p->width ? 1 : 0;
+    const float *at = p->value + (ptrdiff_t)v * p->width + u;
+    const float upper = at[0] + (at[right] - at[0]) * (x - (float)u);
+    const float lower = at[below] + (at[below + right] - at[below]) * (x - (float)u);
+    return upper + (lower - upper) * (y - (float)v);
+}
+
+/* How much the picture changes from (y, x) to a place `length` samples on along its line. */
+static float change(const Image *p, float y, float x, const float step[2], float length) {
+    float down = step[0] * length, across = step[1] * length;
+    if (step[0] == 0 && step[1] == 0) { // along the circle about the middle
+        const float angle = 6.2831853f / LONGEST * length, c = cosf(angle) - 1, s = sinf(angle);
+        const float dy = y - 0.5f * (float)p->height, dx = x - 0.5f * (float)p->width;
+        down = dx * s + dy * c;
+        across = dx * c - dy * s;
+    }
+    return fabsf(between(p, y + down, x + across) - between(p, y, x));
+}
+
+/* By how much the change a period on is less than `part` of that half a period on; 0 where no
+   bars are. Of the two ways along the line one may leave the pattern: the better counts. */
+static void measure_repetition(const Image *p, const float step[2], const float *period, int cell,
+                               float part, float *out) {
+    const int rows = (p->height + cell - 1) / cell, columns = (p->width + cell - 1) / cell;
+    for (int i = 0; i < rows * columns; i++) {
+        const float length = period[i], half = 0.5f * length;
+        const float y = fminf((float)(i / columns * cell + cell / 2), (float)(p->height - 1));
+        const float x = fminf((float)(i % columns * cell + cell / 2), (float)(p->width - 1));
+        out[i] = 0;
+        if (!(length > 0)) continue;
+        const float same = fminf(change(p, y, x, step, -length), change(p, y, x, step, length));
+        const float other = change(p, y, x, step, -half) + change(p, y, x, step, half);
+        out[i] = 0.5f * part * other - same;
+    }
+}
+
+/* --- regions ---------------------------------------------------------------------------------- */
 
 /* Whether cells a and b share a direction in which both have bars of about one period. */
 static int joined(const float *period, ptrdiff_t cells, int directions, int a, int b) {

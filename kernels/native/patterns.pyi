@@ -16,4 +16,13 @@ def bars(
     bars: np.ndarray,
     period: np.ndarray,
 ) -> None: ...
+def repetition(
+    picture: np.ndarray,
+    steps: np.ndarray,
+    period: np.ndarray,
+    cell: int,
+    part: float,
+    *,
+    out: np.ndarray,
+) -> None: ...
 def regions(period: np.ndarray, *, out: np.ndarray) -> int: ...

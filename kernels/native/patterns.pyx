@@ -12,6 +12,12 @@ cdef extern from "patterns.h" nogil:
         int upright
     void paint_line(const float *picture, const int *places, const int *cells, int n,
                     const Bars *rule, float *bars, float *period)
+    ctypedef struct Image:
+        const float *value
+        int height
+        int width
+    void measure_repetition(const Image *p, const float *step, const float *period, int cell,
+                            float part, float *out)
     int label_cells(const float *period, int directions, int height, int width, int *labels,
                     int *stack)
 
@@ -30,6 +36,17 @@ def bars(const float[::1] picture, const int[::1] places, const int[::1] cells,
         for line in range(lines):
             paint_line(&picture[0], &places[starts[line]], &cells[starts[line]],
                        starts[line + 1] - starts[line], &rule, &bars[0], &period[0])
+
+
+def repetition(const float[:, ::1] picture, const float[:, ::1] steps, const float[:, ::1] period,
+               int cell, float part, *, float[:, ::1] out):
+    """For each direction (steps 0 and 0: circles) and cell how far the picture repeats itself."""
+    cdef Image image = Image(&picture[0, 0], picture.shape[0], picture.shape[1])
+    cdef Py_ssize_t direction
+    with nogil:
+        for direction in range(steps.shape[0]):
+            measure_repetition(&image, &steps[direction, 0], &period[direction, 0], cell, part,
+                               &out[direction, 0])
 
 
 def regions(const float[:, :, ::1] period, *, int[:, ::1] out):

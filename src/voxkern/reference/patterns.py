@@ -87,6 +87,37 @@ def runs(values, ends, upright, step, bright):
     return found
 
 
+def repetition(picture, steps, period, cell, part, *, out):
+    """For each direction (steps 0 and 0: circles) and cell how far the picture repeats itself."""
+    height, width = picture.shape
+    rows, columns = -(-height // cell), -(-width // cell)
+    y, x = (cell * n.ravel() + cell // 2 for n in np.indices((rows, columns)))
+    y, x = np.minimum(y, height - 1.0), np.minimum(x, width - 1.0)
+
+    def change(step, length):
+        down, across = step[0] * length, step[1] * length
+        if not step.any():
+            angle, dy, dx = 2 * np.pi / 1024 * length, y - height / 2, x - width / 2
+            down = dx * np.sin(angle) + dy * (np.cos(angle) - 1)
+            across = dx * (np.cos(angle) - 1) - dy * np.sin(angle)
+        return np.abs(between(picture, y + down, x + across) - between(picture, y, x))
+
+    for step, length, row in zip(steps, period, out):
+        same = np.minimum(change(step, -length), change(step, length))
+        other = change(step, -length / 2) + change(step, length / 2)
+        row[...] = np.where(length > 0, 0.5 * part * other - same, 0)
+
+
+def between(picture, y, x):
+    """Values of a picture at places between its pixels; beyond the border those of the border."""
+    y, x = (np.clip(n, 0, most - 1) for n, most in zip((y, x), picture.shape))
+    v, u = y.astype(int), x.astype(int)
+    below, right = (np.minimum(n + 1, most - 1) for n, most in zip((v, u), picture.shape))
+    upper = picture[v, u] * (1 - x + u) + picture[v, right] * (x - u)
+    lower = picture[below, u] * (1 - x + u) + picture[below, right] * (x - u)
+    return upper * (1 - y + v) + lower * (y - v)
+
+
 def regions(period, *, out):
     """Number the regions of joined cells in `out`, which is 0; how many there are."""
     count, (height, width) = 0, out.shape
