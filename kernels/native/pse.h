@@ -42,7 +42,8 @@ typedef struct {
     uint16_t black, spread, linear[3], square[3], cube[3], less[3];
 } Light;
 
-enum { LUMINANCE, RED, LEGACY_RED };
+enum { LUMINANCE, RED, LEGACY_RED, RAMP };
+enum { UNTURNED, ROSE, FELL, RAMP_ROWS = 4 /* slow changes are watched in every fourth row */ };
 
 /* One kind of transition with its thresholds, and the state of every pixel. */
 typedef struct {
@@ -56,13 +57,14 @@ typedef struct {
     uint16_t black, ratio, red_floor; /* codes that may be saturated: see may_be_red */
     uint64_t *up, *down, *count, *ring;
     uint8_t *marks; /* of each slot and row: whether the ring has bits there */
+    uint16_t *extreme, *direction; /* of the pixels of every fourth row, of ramps alone */
 } Lane;
 
 typedef struct {
     ptrdiff_t width, height, row_words, words;
     const Format *format;
     const Picture *now, *before; /* the frames before, the last one first */
-    int befores, lane_count, light_count;
+    int befores, lane_count, light_count, ramps;
     Lane *lanes;
     const Light *lights;
     int32_t still;
@@ -315,12 +317,21 @@ static inline Hue hue(const Lane *lane, const uint16_t code[3][WORD], int i) {
     return h;
 }
 
-/* Pixels that go to saturated red, and those that leave it. */
+static inline int same_codes(const uint16_t code[3][WORD], int i, int j) {
+    return code[0][i] == code[0][j] && code[1][i] == code[1][j] && code[2][i] == code[2][j];
+}
+
+/* Pixels that go to saturated red, and those that leave it; neighbours are often equal. */
 static inline void reddened(const Lane *lane, const Pixels *before, const Pixels *now,
                             uint64_t *rises, uint64_t *falls) {
     uint64_t open = may_be_red(lane, before->code) | may_be_red(lane, now->code);
-    for (; open; open &= open - 1) {
+    for (int last = -1; open; open &= open - 1) {
         const int i = lowest_of_word(open);
+        if (last >= 0 && same_codes(before->code, last, i) && same_codes(now->code, last, i)) {
+            *rises |= (*rises >> last & 1) << i, *falls |= (*falls >> last & 1) << i;
+            continue;
+        }
+        last = i;
         if (before->code[0][i] == now->code[0][i] && before->code[1][i] == now->code[1][i] &&
             before->code[2][i] == now->code[2][i])
             continue;
@@ -425,6 +436,45 @@ static inline int step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *ste
     return any != 0;
 }
 
+/* Turns of a word's luminance from its last extreme by `least`, however long they take. */
+static inline void turn_ramps(const Lane *lane, const uint16_t *light, ptrdiff_t at, int first,
+                              uint64_t *rises, uint64_t *falls) {
+    uint16_t *RESTRICT extreme = lane->extreme + at, *RESTRICT direction = lane->direction + at;
+    uint16_t rise[WORD], fall[WORD];
+    const int32_t least = lane->least, dark = lane->sure_dark;
+    for (int i = 0; i < WORD; i++) {
+        const int32_t l = light[i], d = direction[i], old = first ? l : extreme[i];
+        const int32_t most = old > l ? old : l, lowest = old < l ? old : l;
+        const int32_t e = d == ROSE ? most : d == FELL ? lowest : old;
+        const int up = d != ROSE && l - e >= least && e < dark;
+        const int down = d != FELL && e - l >= least && l < dark;
+        rise[i] = (uint16_t)up, fall[i] = (uint16_t)down;
+        extreme[i] = (uint16_t)(up | down ? l : e);
+        direction[i] = (uint16_t)(up ? ROSE : down ? FELL : d);
+    }
+    *rises = reaches(rise, 1), *falls = reaches(fall, 1);
+}
+
+/* As step_word, for lanes of ramps; `steps` has those of the others if there are any. */
+static inline int ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps, int stepped) {
+    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
+    const int first = s->befores == 0;
+    uint64_t any = 0;
+    Pixels now;
+    if (!first && !moved(s->format, s->before, s->now, y, x, n)) return stepped;
+    load_pixels(s, s->now, y, x, n, &now);
+    for (int j = 0; j < s->lane_count; j++) {
+        const Lane *lane = s->lanes + j;
+        if (!stepped) steps->rises[j] = steps->falls[j] = 0;
+        if (lane->kind != RAMP) continue;
+        light_up(s, &now, lane->light);
+        turn_ramps(lane, now.coarse[lane->light], (y / RAMP_ROWS * s->row_words * WORD) + x, first,
+                   steps->rises + j, steps->falls + j);
+        any |= steps->rises[j] | steps->falls[j];
+    }
+    return stepped || any;
+}
+
 /* Whether a lane has bits of this row in the slots that leave or are taken again. */
 static inline int row_changes(const Scene *s, const Lane *lane, ptrdiff_t y) {
     int found = lane->marks[s->slot * s->height + y];
@@ -444,7 +494,8 @@ static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *d
             s->lanes[j].marks[s->slot * s->height + y] = 0;
         }
         for (ptrdiff_t x = 0; x < s->width; x += WORD) {
-            const int stepped = step_word(s, y, x, &steps);
+            int stepped = step_word(s, y, x, &steps);
+            if (s->ramps && y % RAMP_ROWS == 0) stepped = ramp_word(s, y, x, &steps, stepped);
             if (!(stepped | all)) continue;
             const Steps *these = stepped ? &steps : &none;
             for (int j = 0; j < s->lane_count; j++) {

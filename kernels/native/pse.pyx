@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
 cdef extern from "pse.h" nogil:
     enum:
-        WORD, MOST_LANES, MOST_LIGHTS, LUMINANCE
+        WORD, MOST_LANES, MOST_LIGHTS, LUMINANCE, RAMP, RAMP_ROWS
     ctypedef struct Plane:
         const uint8_t *start
         Py_ssize_t row, step
@@ -39,12 +39,14 @@ cdef extern from "pse.h" nogil:
         uint64_t *count
         uint64_t *ring
         uint8_t *marks
+        uint16_t *extreme
+        uint16_t *direction
     ctypedef struct Scene:
         Py_ssize_t width, height, row_words, words
         const Format *format
         const Picture *now
         const Picture *before
-        int befores, lane_count, light_count
+        int befores, lane_count, light_count, ramps
         Lane *lanes
         const Light *lights
         int32_t still
@@ -99,11 +101,12 @@ cdef class Watch:
         cdef int i
         for i in range(s.light_count):
             self._set_light(&self.lights[i], lights[i][0], lights[i][1], lights[i][2], lights[i][3])
-        s.still = 1 << 30
+        s.still, s.ramps = 1 << 30, 0
         for i in range(s.lane_count):
             self._set_lane(&self.lanes[i], lanes[i][0], lanes[i][1], lanes[i][2], lanes[i][3],
                            lanes[i][4])
             s.still = min(s.still, self.lanes[i].still)
+            s.ramps |= self.lanes[i].kind == RAMP
 
     cdef _set_light(self, Light *light, const double[::1] table, const uint16_t[::1] coarse,
                     const double[::1] numbers, const int64_t[::1] integers):
@@ -120,7 +123,7 @@ cdef class Watch:
                    const double[::1] numbers, const int64_t[::1] integers):
         lane.kind, lane.light, lane.table, lane.still = kind, light, &table[0], integers[0]
         cdef int i
-        if kind == LUMINANCE:
+        if kind in (LUMINANCE, RAMP):
             lane.change, lane.dark, lane.factor = numbers[0], numbers[1], numbers[2]
             lane.least, lane.sure = integers[1], integers[2]
             lane.sure_dark, lane.exempt = integers[3], integers[4]
@@ -135,11 +138,18 @@ cdef class Watch:
         """Use the arrays (direction, count, ring, marks) of each lane as its state.
 
         direction is (2, words), count (levels, words) and ring (slots, words), all of uint64; marks
-        is (slots, height) of uint8.
+        is (slots, height) of uint8. A lane of ramps has a fifth, (2, pixels of every fourth row in
+        whole words) of uint16.
         """
+        cdef uint16_t[:, ::1] turns
         cdef uint64_t[:, ::1] direction, count, ring
         cdef uint8_t[:, ::1] marks
-        for i, (direction, count, ring, marks) in enumerate(states):
+        for i, (direction, count, ring, marks, *more) in enumerate(states):
+            if self.lanes[i].kind == RAMP:
+                turns = more[0]
+                require(turns.shape[1] >= (self.scene.height + RAMP_ROWS - 1) // RAMP_ROWS
+                        * self.scene.row_words * WORD, "a state has another size")
+                self.lanes[i].extreme, self.lanes[i].direction = &turns[0, 0], &turns[1, 0]
             require(direction.shape[1] == count.shape[1] == ring.shape[1] == self.scene.words
                     and marks.shape[0] == ring.shape[0] and marks.shape[1] == self.scene.height,
                     "a state has another size")

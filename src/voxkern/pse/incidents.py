@@ -1,5 +1,6 @@
 """From counts of transitions to incidents: areas, stretches of time, verdicts."""
 
+import copy
 import math
 from array import array
 from collections import deque
@@ -10,6 +11,7 @@ from voxkern.pse import colour as colours
 from voxkern.pse.carreira import Older
 from voxkern.pse.patterns import Patterns
 from voxkern.pse.report import VERDICTS, Incident, Result
+from voxkern.pse.watch import RAMP_ROWS
 
 APART = 1.0  # s: what breaks a clause again within this time is one incident
 SECOND = 1 - 1e-6  # s
@@ -204,6 +206,12 @@ class Judge:
             self._kind("luminance", watch.lane(profile, "luminance"), profile.luminance_clause)
         if profile.red != "none":
             self._kind("red", watch.lane(profile, "red"), profile.red_clause)
+        self.ramp = None
+        if not self.older and colours.system(watch.colour)[1] == 1:
+            thinned = copy.copy(self.area)
+            thinned.limit, thinned.whole = thinned.limit / RAMP_ROWS, thinned.whole / RAMP_ROWS
+            self.ramp = Kind(watch, watch.lane(profile, "ramp"), thinned, profile)
+            self.tracks["ramp"] = Track("ramp", "warning", profile.ramp_clause)
         self.tracks["extended"] = Track("extended", "warning", profile.extended_clause)
         self.run = None  # when flashing began that may become extended
         self.weak = None  # when flashing began that the relaxation still allows
@@ -235,6 +243,8 @@ class Judge:
                 self._break(name, kind, frame)
         if self.profile.extended:
             self._extend(frame)
+        if self.ramp:
+            self._see_ramps(frame)
         if self.profile.relaxation and self.kinds["luminance"].level <= self.profile.transitions:
             self.weak = None
         for name in COLUMNS:
@@ -262,6 +272,15 @@ class Judge:
             and not (red and red.level)
             and time - self.weak <= rule.seconds
         )
+
+    def _see_ramps(self, frame):
+        """Changes too slow for a flash that come as often: a warning where there are no flashes."""
+        self.ramp.see(frame.time)
+        if self.ramp.over and self.kinds["luminance"].level <= self.profile.transitions:
+            start = self.watch.since(self.ramp.lane, self.ramp.mask)
+            flashes, share = self.ramp.event / 2, self.ramp.share
+            see = self.tracks["ramp"].see
+            see(start, frame.time, flashes, share, self.watch, self.ramp.mask, frame)
 
     def _extend(self, frame):
         """Flashing at half the limit or more, for how long."""

@@ -9,7 +9,7 @@ from voxkern.pse import colour as colours
 
 FULL = 1 << 16
 CLOSE = 0.004  # error of a cubic that serves, of the whole range
-LUMINANCE, RED, LEGACY_RED = range(3)
+LUMINANCE, RED, LEGACY_RED, RAMP = range(4)
 TIE = 1e-9  # a change that is just the threshold is one, however its parts were rounded
 
 
@@ -109,6 +109,14 @@ def luminance_lane(colour, light_index, source, change, dark, contrast):
         exempt = 0 if contrast else _exempt(source, dark)
     integers = [_still(source.table, smallest / slope), least, sure, sure_dark, exempt]
     return LUMINANCE, light_index, source.table, numbers, np.array(integers, np.int64)
+
+
+def ramp_lane(light_index, source, change, dark):
+    """Arguments of a lane of slow changes, which 16 bits decide: to 0.3 % of the range."""
+    numbers = np.array([change, dark, np.inf], np.float64)
+    least, below = round(source.unit * change), min(FULL - 1, round(source.unit * dark))
+    integers = np.array([1 << 30, max(1, least), 0, below, 0], np.int64)
+    return RAMP, light_index, source.table, numbers, integers
 
 
 def _exempt(source, dark):

@@ -7,11 +7,12 @@ import numpy as np
 from voxkern import _dispatch
 from voxkern.kernels.native import host
 from voxkern.pse import colour as colours
-from voxkern.pse.light import light, luminance_lane, red_lane
+from voxkern.pse.light import RAMP, light, luminance_lane, ramp_lane, red_lane
 
 STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
 SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
 WORD = 64
+RAMP_ROWS = 4  # slow changes are watched in every fourth row
 SLOTS = 32  # frames of a second to begin with
 
 
@@ -34,13 +35,21 @@ class Watch:
         self._kernel = None
 
     def lane(self, profile, kind, change=None):
-        """Number of the lane of a profile's ``"luminance"`` or ``"red"``; equal ones are one."""
+        """Number of the lane of a profile's ``"luminance"``, ``"ramp"`` or ``"red"``.
+
+        Equal ones are one.
+        """
         name = colours.curve_of(self.colour, profile.curve)
         source = light(self.colour, profile.curve)
         if kind == "red":
             limits = profile.red, profile.red_share, profile.red_floor
             key = kind, name, *limits, profile.red_distance, profile.red_change
             make = lambda: red_lane(self.colour, source, profile)  # noqa: E731
+        elif kind == "ramp":
+            limits = profile.change, profile.dark
+            key = kind, name, *limits
+            index = self.light(profile)
+            make = lambda: ramp_lane(index, source, *limits)  # noqa: E731
         else:
             hdr = self.colour.transfer in ("pq", "hlg")
             contrast = profile.contrast if hdr or profile.contrast_in_sdr else 0.0
@@ -68,6 +77,9 @@ class Watch:
         self._watch = self._kernel.Watch(
             self.width, self.height, _format(self.colour), lights, lanes
         )
+        rows = -(-self.height // RAMP_ROWS)
+        turns = lambda: [np.zeros((2, rows * self.row_words * WORD), np.uint16)]  # noqa: E731
+        self._turns = [turns() if lane[0] == RAMP else [] for lane in lanes]
         self._direction = [np.zeros((2, self._words), np.uint64) for _ in lanes]
         self._ring = [np.zeros((0, self._words), np.uint64) for _ in lanes]
         self.count = [np.zeros((0, self._words), np.uint64) for _ in lanes]
@@ -86,7 +98,8 @@ class Watch:
         self._ring = [_taller(ring, slots) for ring in self._ring]
         self.count = [_taller(count, slots.bit_length()) for count in self.count]
         self._marks = [_taller(marks, slots) for marks in self._marks]
-        self._watch.hold(list(zip(self._direction, self.count, self._ring, self._marks)))
+        states = zip(self._direction, self.count, self._ring, self._marks, self._turns)
+        self._watch.hold([(*arrays, *turns) for *arrays, turns in states])
 
     def push(self, frame):
         """Take the next frame."""
