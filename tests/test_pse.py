@@ -30,6 +30,7 @@ STANDARDS = {
 }
 LUMINANCE = ("wcag22", "bt1702", "trace24", "nabj")
 RED = ("wcag22", "wcag20", "bt1702")
+SRGB = light(Colour("gray"), "srgb").table
 
 
 # --- every pixel against the oracle -------------------------------------------------------------
@@ -166,6 +167,27 @@ def test_codes_out_of_their_depth_are_the_largest():
     planes = tuple(np.full((2, 3), 65535, np.uint16) for _ in range(3))
     frames = [Frame(i / 30, planes, Colour("ycbcr", 10, full_range=False)) for i in range(3)]
     assert analyze(frames).verdict == "pass"
+
+
+@pytest.mark.parametrize("level", host.levels())
+@pytest.mark.parametrize("size", [(1, 1), (9, 70), (6, 193)])
+def test_slow_turns_are_the_oracles(rng, size, level):
+    """In every fourth row; luminances are 0.04 apart, so that no sum of them is near 0.1."""
+    codes = np.searchsorted(SRGB, np.arange(25) * 0.04 + 0.01)
+    walk = np.clip(rng.integers(-2, 3, (40, *size)).cumsum(0) + 12, 0, 24)
+    frames = list(clip(codes[walk].astype(np.uint8), 30))
+    with _dispatch.force(None, level):
+        watch = Watch(frames[0])
+        lane = watch.lane(PROFILES["wcag22"], "ramp")
+        watch.start()
+        done = reference.turns(SRGB[codes[walk]], 0.1, 0.8)
+        expected = reference.counts(done, [frame.time for frame in frames])
+        for frame, counts in zip(frames, expected):
+            watch.push(frame)
+            planes = enumerate(watch.count[lane])
+            found = sum(watch.unpack(plane).astype(int) << i for i, plane in planes)
+            np.testing.assert_array_equal(found[::4], counts[::4])
+            assert not found[np.arange(size[0]) % 4 > 0].any()
 
 
 @pytest.mark.parametrize("layout", ["strided", "transposed", "reversed", "read-only", "swapped"])
@@ -380,7 +402,6 @@ def test_noise_alone_is_no_flash(rng):
 
 # --- every threshold, just below and just above -------------------------------------------------
 
-SRGB = light(Colour("gray"), "srgb").table
 SCREEN = ("bt1702", "ofcom", "iso9241")
 WINDOWED = ("wcag22", "wcag20", "trace24")
 # How large frames of 96 x 72 are shown: the windows are 32 x 24 and 39 x 39 pixels of them.
@@ -493,6 +514,19 @@ def test_variable_rate(name):
         times = np.sort(np.concatenate([at, rng.uniform(0, 2, 40)]))
         values = turning(at, times)
         assert verdict_of(list(zip(times.tolist(), grays(values))), None, name) == expected
+
+
+@pytest.mark.parametrize("name", ["wcag22", "bt1702", "trace24", "nabj"])
+@pytest.mark.parametrize("fps", [30, 60])
+def test_slow_changes_are_a_warning(name, fps):
+    """Four swings a second of 0.10 and more, 100 ms each way; smaller or fewer are nothing."""
+    for change, rate, expected in ((0.105, 4, "warning"), (0.095, 4, "pass"), (0.105, 2.9, "pass")):
+        phase = np.arange(3 * fps) / fps * rate % 1
+        swing = 0.3 + change * np.clip(5 * np.abs(phase - 0.5) - 0.75, 0, 1)
+        frames = grays(np.searchsorted(SRGB, swing), (24, 36))
+        report = analyze(frames, fps, name, size=(1024, 768))
+        assert report.verdict == expected
+        assert all(i.kind == "ramp" for i in report.results[0].incidents)
 
 
 def masked(name, pixels, codes=(30, 200), size=(72, 96)):

@@ -56,7 +56,7 @@ typedef struct {
     double white_u, white_v;
     uint16_t black, ratio, red_floor; /* codes that may be saturated: see may_be_red */
     uint64_t *up, *down, *count, *ring;
-    uint8_t *marks; /* of each slot and row: whether the ring has bits there */
+    uint8_t *marks;                /* of each slot and row: whether the ring has bits there */
     uint16_t *extreme, *direction; /* of the pixels of every fourth row, of ramps alone */
 } Lane;
 

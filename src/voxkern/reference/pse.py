@@ -119,3 +119,22 @@ def largest_area(mask, window=None):
     total[1:, 1:] = mask.cumsum(0).cumsum(1)
     top, bottom = total[:-height], total[height:]
     return int((bottom[:, width:] - bottom[:, :-width] - top[:, width:] + top[:, :-width]).max())
+
+
+def turns(light, change, limit):
+    """Where luminance has turned back by `change` since its last extreme, however slowly.
+
+    The first frame counts as an extreme until the first turn. ``(F, H, W)`` bool.
+    """
+    done = np.zeros(light.shape, bool)
+    extreme, direction = light[0].copy(), np.zeros(light.shape[1:], int)
+    for now in range(1, len(light)):
+        here = light[now]
+        extreme = np.where(direction > 0, np.maximum(extreme, here), extreme)
+        extreme = np.where(direction < 0, np.minimum(extreme, here), extreme)
+        up = (direction < 1) & (here - extreme >= change) & (extreme < limit)
+        down = (direction > -1) & (extreme - here >= change) & (here < limit)
+        done[now] = up | down
+        direction = np.where(up, 1, np.where(down, -1, direction))
+        extreme = np.where(done[now], here, extreme)
+    return done
