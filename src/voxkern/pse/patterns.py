@@ -17,13 +17,13 @@ from voxkern.kernels.native import patterns as kernel
 from voxkern.pse import colour as light
 from voxkern.pse.report import Incident
 
-WIDTH, HEIGHT = 480, 270  # a picture is made at most this large: bars from 8 px of 1080p on
-CELL = 4  # pixels of the small picture
+WIDTH, HEIGHT = 320, 180  # a picture is made at most this large: bars of 6 px of 1080p and more
+CELL = 3  # pixels of the small picture
 FEW = 5.0  # bars that make a line part of a region
 # Ends of stripes are cut by the screen's edge or lie on ground of their own level: an allowance
 # of a quarter of a pair is half way between the 5 that are allowed and 6.
 ALLOWANCE = 0.25
-EVERY = 0.25  # seconds from one look to the next where nothing changes at once
+EVERY, SOON = 0.25, 0.125  # seconds from one look to the next, and where much changes
 PAUSE, REST = 0.2, 0.5  # seconds: shorter interruptions do not end a pattern, or its motion
 MOVED = 0.05  # part of a pattern's contrast by which it changes when it moves
 CUT, CUT_SHARE = 32 / 255, 0.2  # a change of signal, in this share of the picture: look at once
@@ -60,7 +60,7 @@ class Patterns:
         self._last = 0.0  # how long the last frame was shown
         self._signature = self._pushed_signature = None
         self._change = 0.0, 0.0  # the largest from frame to frame since the last look, and when
-        self._jumped = False
+        self._jumped, self._count = False, 0
         self._looks = deque()  # not older than needed to see motion
         self._held = None  # the latest
         self._stretch = None
@@ -76,15 +76,18 @@ class Patterns:
         change = np.inf if before is None else float(np.mean(np.abs(signature - before)))
         if change > self._change[0]:
             self._change = change, frame.time
-        if frame.time - self._pushed >= EVERY - 1e-6 or self._look_now(signature, before):
+        since = frame.time - self._pushed
+        if since >= EVERY - 1e-6 or self._look_now(signature, before, since):
             picture = functools.partial(light.preview, frame)
             self.push(frame.time, small(frame, self._step, self._profile.curve), picture)
             self._pushed_signature = signature
 
-    def _look_now(self, signature, before):
+    def _look_now(self, signature, before, since):
         """Whether the picture is another, or the pattern that was seen has moved or gone."""
         if self._held is None or self._held.area <= self._rule.moving_area:
-            return np.mean(np.abs(signature - before) > CUT) > CUT_SHARE
+            # Not in step with anything: what comes and goes must not be missed each time.
+            soon = SOON * (0.6 + 0.8 * (self._count * 0.618 % 1))
+            return since >= soon and np.mean(np.abs(signature - before) > CUT) > CUT_SHARE
         y, x = _scattered(self._held.mask.shape)
         inside = self._held.mask[y, x]
         # A jump began with the frame before; what moves slowly did so since the last look.
@@ -99,7 +102,7 @@ class Patterns:
         time : float
             In seconds; rising from push to push.
         luminance : ndarray
-            2-D, at most 1024 in each axis, the same from push to push; 480 x 270 is fast.
+            2-D, at most 1024 in each axis, the same from push to push; 320 x 180 is fast.
         picture : callable, optional
             Gives the still of an incident.
         """
@@ -123,6 +126,7 @@ class Patterns:
         while time - self._looks[0].time > 3 * EVERY:
             self._looks.popleft()
         self._pushed, self._change, self._jumped = time, (0.0, time), False
+        self._count += 1
 
     def incidents(self):
         """The incidents so far, as if the video ended here."""
