@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
+import weakref
 
 import numpy as np
 import pytest
@@ -330,6 +331,29 @@ def test_each_pattern_is_an_incident_with_its_place():
     assert one.still.shape[:2] == one.mask.shape
     assert one.mask.mean() == pytest.approx(one.area, abs=0.02)
     assert one.flashes == 0
+
+
+def test_no_frame_is_kept():
+    watch = patterns.Patterns(PROFILE, WIDTH, HEIGHT)
+    alive = []
+    for index in range(40):
+        plane = codes(stripes(12, phase=index / 10))
+        alive.append(weakref.ref(plane))
+        watch.see(Frame(index / 30, (plane,), Colour("gray", 8, "bt709", full_range=False)))
+        del plane
+        assert not [ref for ref in alive if ref() is not None]
+    assert watch.incidents()[0].still is not None
+
+
+def test_a_buffer_that_is_used_again_changes_no_still():
+    watch = patterns.Patterns(PROFILE, WIDTH, HEIGHT)
+    plane = codes(stripes(12))
+    for index in range(30):
+        watch.see(Frame(index / 30, (plane,), Colour("gray", 8, "bt709", full_range=False)))
+        if index == 24:
+            plane[...] = 16
+    (found,) = watch.incidents()
+    assert np.ptp(found.still.astype(int)) > 100
 
 
 def test_only_standards_with_the_rule_have_it():

@@ -28,7 +28,7 @@ PAUSE, REST = 0.2, 0.5  # seconds: shorter interruptions do not end a pattern, o
 MOVED = 0.05  # part of a pattern's contrast by which it changes when it moves
 CUT, CUT_SHARE = 32 / 255, 0.2  # a change of signal, in this share of the picture: look at once
 SAME = 0.25  # of the change half a period on: less than that is the same a period on
-STILLS = 24  # incidents that keep one
+STILLS, WORSE = 24, 1.1  # incidents that keep one; taken again where the area grows so much
 SIGNATURE = 1024  # pixels of every frame that are compared with the frame before
 AXES = np.array([(1, 0), (1, 1), (0, 1), (-1, 1)])  # directions of straight lines, x and y
 STEPS = np.float32([*AXES[:, ::-1], (0, 0)])  # of samples, y and x; 0 stands for circles
@@ -46,30 +46,30 @@ class Patterns:
 
     Notes
     -----
-    Memory does not grow with the video. A frame costs some 30 us, and 1.5 ms where it is looked at
-    (1080p; 4 ms where a pattern fills it): four times a second, at cuts, and frame by frame where a
-    pattern moves fast.
+    Memory does not grow with the video, and no frame is kept. A frame costs some 30 us, and 1 ms
+    where it is looked at (1080p; 4 ms where a pattern fills it): four times a second, some eight
+    times where much changes, and frame by frame where a pattern moves fast.
     """
 
     def __init__(self, profile, width, height):
         self._profile, self._rule = profile, profile.stripes
         self._size = width, height
         self._step = max(1, math.ceil(max(width / WIDTH, height / HEIGHT)))
-        self._seen = min(width, height) >= 8 * self._step  # a mere line has no pattern
+        self._large = min(width, height) >= 8 * self._step  # a mere line has no pattern
         self._now = self._pushed = -math.inf
         self._last = 0.0  # how long the last frame was shown
         self._signature = self._pushed_signature = None
         self._change = 0.0, 0.0  # the largest from frame to frame since the last look, and when
         self._jumped, self._count = False, 0
-        self._looks = deque()  # not older than needed to see motion
-        self._held = None  # the latest
+        self._seen_lately = deque()  # times of looks that saw a pattern
+        self._held = None  # the latest look
         self._stretch = None
         self._incidents = []
 
     def see(self, frame):
         """Take the next frame; most are not looked at closely."""
         self._tick(frame.time)
-        if not self._seen:
+        if not self._large:
             return
         signature = _signature(frame)
         before, self._signature = self._signature, signature
@@ -120,11 +120,16 @@ class Patterns:
         was, is_now = self._held is not None and self._held.area > most, area > most
         began = self._change[1] if was != is_now and self._change[0] else time
         self._settle(began)
-        since = self._moving(luminance, mask) if is_now else None
-        self._held = Look(began, luminance, area, mask, since, picture)
-        self._looks.append(self._held)
-        while time - self._looks[0].time > 3 * EVERY:
-            self._looks.popleft()
+        since = self._moving(luminance, mask, was) if is_now else None
+        look = Look(began, luminance, area, mask, since, None)
+        # The frame may be gone later, so a still is taken now or never.
+        if picture is not None and self._worse(look):
+            look = look._replace(still=picture())
+        self._held = look
+        if is_now:
+            self._seen_lately.append(began)
+        while self._seen_lately and time - self._seen_lately[0] > 3 * EVERY:
+            self._seen_lately.popleft()
         self._pushed, self._change, self._jumped = time, (0.0, time), False
         self._count += 1
 
@@ -140,35 +145,44 @@ class Patterns:
             self._last = time - self._now if self._now > -math.inf else 0.0
             self._now = time
 
-    def _moving(self, luminance, mask):
+    def _moving(self, luminance, mask, was):
         """Since when the pattern that is seen now moves or flashes; None where it rests."""
-        most = self._rule.moving_area
-        if not self._looks:
-            return None
-        if self._looks[-1].area <= most:  # it has just come, perhaps back
-            return max((look.time for look in self._looks if look.area > most), default=None)
+        if not was:  # it has just come, perhaps back
+            return self._seen_lately[-1] if self._seen_lately else None
         inside = np.kron(mask, np.ones((CELL, CELL), bool))
         inside = inside[: luminance.shape[0], : luminance.shape[1]]
-        if not _moved(self._looks[-1].luminance[inside], luminance[inside]):
+        if not _moved(self._held.luminance[inside], luminance[inside]):
             return None
-        return self._now - self._last if self._jumped else self._looks[-1].time
+        return self._now - self._last if self._jumped else self._held.time
+
+    def _span(self, look, until):
+        """From when to when a look breaks the rule, and how long a pause may be; or None."""
+        if look.area > self._rule.still_area:
+            return look.time, until, PAUSE
+        if look.since is not None:
+            return look.since, min(until, look.time + self._last), REST
+        return None
+
+    def _worse(self, look):
+        """Whether a look begins a stretch or is the worst of it by far."""
+        span = self._span(look, look.time)
+        if span is None:
+            return False
+        start, _, pause = span
+        stretch = self._stretch
+        return stretch is None or start > stretch.end + pause or look.area > WORSE * stretch.area
 
     def _settle(self, until):
         """Enter what was seen at the latest look and held until now."""
-        look = self._held
-        if look is None:
+        span = self._span(self._held, until) if self._held else None
+        if span is None:
             return
-        if look.area > self._rule.still_area:
-            start, end, pause = look.time, until, PAUSE
-        elif look.since is not None:
-            start, end, pause = look.since, min(until, look.time + self._last), REST
-        else:
-            return
+        start, end, pause = span
         if self._stretch is not None and start > self._stretch.end + pause:
             self._close()
         if self._stretch is None:
             self._stretch = Stretch(start)
-        self._stretch.add(end, look)
+        self._stretch.add(end, self._held)
 
     def _close(self):
         stretch, self._stretch = self._stretch, None
@@ -209,7 +223,7 @@ class Look(NamedTuple):
     area: float
     mask: np.ndarray
     since: float | None
-    picture: object
+    still: np.ndarray | None
 
 
 class Stretch:
@@ -222,8 +236,8 @@ class Stretch:
     def add(self, end, look):
         """Go on to `end` with what is seen."""
         self.end, self.moving = end, self.moving or look.since is not None
-        if look.area > 1.1 * self.area:  # a still of a little more is not worth the making
-            self.mask, self.still = look.mask, look.picture() if look.picture else None
+        if self.mask is None or look.area > WORSE * self.area:
+            self.mask, self.still = look.mask, look.still
         self.area = max(self.area, look.area)
 
 
