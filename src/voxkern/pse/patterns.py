@@ -373,43 +373,39 @@ def _parallel_pairs(inside, period):
 
 @functools.lru_cache(maxsize=8)
 def _lines(height, width):
-    """For every direction: places of samples, their cells, and where lines start.
+    """For every direction: places of samples, their cells (or -1), and where lines start.
 
-    Lines are a cell apart; a sample in the middle of a cell stands for it.
+    Lines are a cell apart; on straight ones a sample in the middle of a cell stands for it.
     """
     columns = -(-width // CELL)
-
-    def pack(lines):
-        lines = [line for line in lines if len(line[0]) > 4]
-        starts = np.cumsum([0, *(len(y) for y, _ in lines)]).astype(np.int32)
-        y = np.concatenate([line[0] for line in lines] or [np.zeros(0, int)])
-        x = np.concatenate([line[1] for line in lines] or [np.zeros(0, int)])
-        return (y * width + x).astype(np.int32), y, x, starts
-
-    def straight(axis):
-        dx, dy = AXES[axis]
-        middle = CELL // 2
-        if dy == 0:
-            return [(np.full(width, y), np.arange(width)) for y in range(middle, height, CELL)]
-        if dx == 0:
-            return [(np.arange(height), np.full(height, x)) for x in range(middle, width, CELL)]
-        slants = []
-        for start in range(-height + CELL, width + height, CELL):
-            y = np.arange(height)
-            x = start + dx * y
-            inside = (x >= 0) & (x < width)
-            slants.append((y[inside], x[inside]))
-        return slants
-
     found = []
-    for axis in range(len(AXES)):
-        places, y, x, starts = pack(straight(axis))
-        central = x % CELL == CELL // 2 if AXES[axis][0] else y % CELL == CELL // 2
-        cells = np.where(central, y // CELL * columns + x // CELL, -1).astype(np.int32)
-        found.append((places, cells, starts))
-    places, y, x, starts = pack(_circles(height, width))
-    found.append((places, (y // CELL * columns + x // CELL).astype(np.int32), starts))
+    for direction in range(len(STEPS)):
+        straight = direction < len(AXES)
+        lines = _straight(height, width, *AXES[direction]) if straight else _circles(height, width)
+        lines = [line for line in lines if len(line[0]) >= FEW]
+        y, x = (np.concatenate([[], *(line[i] for line in lines)]).astype(np.int32) for i in (0, 1))
+        starts = np.cumsum([0, *(len(line[0]) for line in lines)], dtype=np.int32)
+        cells = y // CELL * columns + x // CELL
+        if straight:
+            along = x if AXES[direction][0] else y
+            cells = np.where(along % CELL == CELL // 2, cells, -1)
+        found.append((y * width + x, cells.astype(np.int32), starts))
     return found
+
+
+def _straight(height, width, dx, dy):
+    """y and x of the samples of parallel lines."""
+    middle = CELL // 2
+    if dy == 0:
+        return [(np.full(width, y), np.arange(width)) for y in range(middle, height, CELL)]
+    if dx == 0:
+        return [(np.arange(height), np.full(height, x)) for x in range(middle, width, CELL)]
+    y, lines = np.arange(height), []
+    for start in range(-height + CELL, width + height, CELL):
+        x = start + dx * y
+        inside = (x >= 0) & (x < width)
+        lines.append((y[inside], x[inside]))
+    return lines
 
 
 def _circles(height, width):
