@@ -1,4 +1,4 @@
-"""The command line: scan, flash, demo, bench, info. Its libraries are the extras `cli` and `video`."""
+"""The command line: scan, flash, demo, bench, info; for the extras `cli`, `video`, `report`."""
 
 import contextlib
 import csv
@@ -68,7 +68,7 @@ def naming(argument=None):
         fail(f"{argument}: {error}" if argument else str(error))
 
 
-def need(module):
+def need(module, code=1):
     """Import a module that an extra provides."""
     try:
         return importlib.import_module(module)
@@ -76,7 +76,8 @@ def need(module):
         package = error.name.partition(".")[0]
         if package == "voxkern":
             raise
-        fail(f'{package} is missing: pip install "voxkern[cli,video]"', code=1)
+        extras = "cli,report,video" if package == "plotly" else "cli,video"
+        fail(f'{package} is missing: pip install "voxkern[{extras}]"', code)
 
 
 @app.command()
@@ -312,7 +313,7 @@ def scan(
     if not videos:
         fail("VIDEO is missing: a file, a folder or a glob pattern")
     for module in ("av", *(["plotly"] if html else [])):
-        need(module)
+        need(module, code=2)
     scans = need("voxkern.scan")
     with naming("VIDEO"):
         paths = scans.find(videos)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 import voxkern
 from voxkern import pse
+from voxkern.scan_stream import plain
 
 SUFFIXES = frozenset(
     "." + name
@@ -153,15 +154,6 @@ def examine(path, profiles, files, write, progress):
     if not report.complete and report.verdict != "fail":
         outcome["verdict"] = "incomplete"
     return outcome
-
-
-def plain(incident):
-    """An incident as JSON has it."""
-    names = "kind", "severity", "clause"
-    numbers = "start", "end", "flashes", "area"
-    return {n: getattr(incident, n) for n in names} | {
-        n: float(getattr(incident, n)) for n in numbers
-    }
 
 
 class Stopped(Exception):

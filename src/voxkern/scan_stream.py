@@ -6,8 +6,10 @@ import time
 
 import numpy as np
 
-from voxkern import pse
 from voxkern.pse.frames import Colour, Frame
+from voxkern.pse.incidents import Judge
+from voxkern.pse.profiles import PROFILES
+from voxkern.pse.watch import Watch
 
 PACKED = {  # where red, green and blue are, and the bytes of a pixel
     "rgb24": (0, 1, 2, 3),
@@ -66,3 +68,56 @@ def _frames(stream, width, height, pixels, fps):
             planes, colour = tuple(whole[..., channel] for channel in order), Colour("rgb")
         yield Frame(index / fps if fps else time.monotonic() - begin, planes, colour)
         index += 1
+
+
+def watch(frames, profiles, out):
+    """Write a line of JSON to `out` for each frame and one at the end; gives the exit code.
+
+    A frame's line says for each profile what the timeline of a report says, and in ``"hazard"``
+    which kinds of flash were too many within the last second. The last line has the verdicts and
+    all incidents, among them those that only time shows: extended flashing, patterns.
+    """
+    judges, state, count, last = [], None, 0, -1.0
+    for count, frame in enumerate(frames, 1):
+        if state is None:
+            state = Watch(frame)
+            judges = [Judge(PROFILES[name], state, 1.0) for name in profiles]
+            state.start()
+        frame = frame._replace(time=max(frame.time, last + 1e-6))  # a clock may stand still
+        last = frame.time
+        state.push(frame)
+        for judge in judges:
+            judge.see(frame)
+        shown = {"frame": count - 1, "time": round(frame.time, 6)}
+        print(json.dumps(shown | {"profiles": dict(map(now, judges))}), file=out, flush=True)
+    if not count:
+        raise ValueError("stdin has no frame")
+    results = [judge.result() for judge in judges]
+    end = {
+        "frames": count,
+        "verdicts": {result.profile: result.verdict for result in results},
+        "incidents": [{"profile": r.profile} | plain(i) for r in results for i in r.incidents],
+    }
+    print(json.dumps(end), file=out, flush=True)
+    return int("fail" in end["verdicts"].values())
+
+
+def now(judge):
+    """A profile's name and its values after the last frame, which alone are kept."""
+    values = {name: round(column[-1], 6) for name, column in judge.columns.items()}
+    del values["time"]
+    for column in judge.columns.values():
+        del column[:-1]
+    hazards = [name for name, kind in judge.kinds.items() if kind.level > kind.limit]
+    if judge.older and values["area"]:
+        hazards.append("luminance")
+    return judge.profile.name, values | {"hazard": hazards}
+
+
+def plain(incident):
+    """An incident as JSON has it."""
+    names = "kind", "severity", "clause"
+    numbers = "start", "end", "flashes", "area"
+    return {n: getattr(incident, n) for n in names} | {
+        n: float(getattr(incident, n)) for n in numbers
+    }

@@ -229,8 +229,6 @@ class Judge:
         row = {"time": frame.time, "luminance": min(1.0, self.watch.mean(self.light))}
         if self.patterns:
             self.patterns.see(frame)
-        if self.patterns:
-            self.patterns.see(frame)
         if self.profile.relaxation:
             self.strong.see(frame.time)
         if self.older:
