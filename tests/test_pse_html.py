@@ -410,6 +410,25 @@ def test_light_and_dark(opened, scheme):
     assert (int(ink[1:3], 16) < 128) == (scheme == "light")
 
 
+def test_the_chart_fits_on_paper(opened):
+    browser = opened(pse_reports.report(), prefers_color_scheme="dark")
+    browser.execute_script("""
+        addEventListener("beforeprint", () => {
+            const chart = document.getElementById("chart");
+            const wide = chart.querySelector(".main-svg").clientWidth;
+            window.printed = [wide, chart.layout.font.color];
+        });
+    """)
+    wide = "return document.querySelector('#chart .main-svg').clientWidth"
+    before = browser.execute_script(wide)
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    settles(browser, lambda: browser.execute_script("return window.printed"))
+    width, ink = browser.execute_script("return window.printed")
+    assert width <= 680 < before
+    assert int(ink[1:3], 16) < 128  # on paper all is light
+    settles(browser, lambda: browser.execute_script(wide) == before)
+
+
 @pytest.mark.parametrize("width", [320, 768, 1400])
 def test_the_page_fits_its_window(opened, browser, width):
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}

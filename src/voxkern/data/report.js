@@ -7,6 +7,7 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const worst = ["fail", "warning", "pass"];
   const last = Math.max(data.duration, 0.001);
+  const PAPER = 670; // px of a chart on A4 or letter, which is not known before it is printed
   let shown = 0; // index of the result in the chart
   let range = [0, last]; // seconds
   let printing = false;
@@ -73,7 +74,7 @@
   }
 
   function layout(result, colours) {
-    const narrow = chart.clientWidth < 520;
+    const narrow = !printing && chart.clientWidth < 520;
     const highest = (keys, least) =>
       1.12 * keys.reduce((most, key) => result[key].reduce((a, b) => Math.max(a, b), most), least);
     const axis = (domain, top, tickformat) => ({
@@ -88,6 +89,7 @@
     return {
       font: { family: "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif",
         color: colours.ink, size: 13 },
+      autosize: !printing, width: printing ? PAPER : undefined,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       margin: { l: 44, r: 12, t: narrow ? 64 : 32, b: 44 },
       hovermode: "x unified", hoversubplots: "axis", dragmode: narrow ? false : "zoom",

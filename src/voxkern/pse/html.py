@@ -265,7 +265,7 @@ the keyboard, <kbd>+</kbd> and <kbd>&minus;</kbd> zoom, <kbd>←</kbd> and <kbd>
 </div>
 <div id="frame" tabindex="0" role="group" aria-roledescription="chart"
  aria-label="Flashes, area and luminance over time" aria-describedby="chart-help">
-<div id="chart"></div>
+<div id="chart" aria-hidden="true"></div>
 <noscript><p>The chart needs JavaScript; the tables below have its values.</p></noscript>
 </div>
 <p id="range" class="hint" role="status" aria-live="polite"></p>
