@@ -88,11 +88,11 @@ class _Pass:
         self.profiles, self.scale, self.progress = profiles, scale, progress
         self.first = self.watch = self.last = None
         self.judges, self.count, self.offset = [], 0, 0.0
-        self.round_end = None
+        self.round_end = self.threads = None
 
     def take(self, clip):
         """Analyse a round of the source."""
-        begin = None
+        begin, self.threads = None, clip.threads
         for frame in clip:
             if begin is None:
                 begin = frame.time
@@ -126,7 +126,7 @@ class _Pass:
         self.first = frame
         self.watch = Watch(frame)
         self.judges = [Judge(profile, self.watch, self.scale) for profile in self.profiles]
-        self.watch.start()
+        self.watch.start(self.threads)
 
     def _step(self):
         """Mean seconds of a frame."""

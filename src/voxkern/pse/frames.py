@@ -89,7 +89,11 @@ class Clip:
         Why it is not complete, else empty.
     end : float
         When the last frame ceases to be shown, in seconds; 0 where that is not known.
+    threads : int or None
+        Most threads that the analysis may use, where making the frames needs some as well.
     """
+
+    threads = None
 
     def __init__(self, frames, name="", expected=0, end=0.0):
         self.frames, self.name, self.expected, self.end = frames, name, expected, end

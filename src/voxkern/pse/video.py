@@ -60,6 +60,8 @@ class Video:
         Why not, else empty.
     end : float
         When the last frame ceases to be shown, in seconds, known at the end.
+    threads : int
+        Most threads that the analysis may use beside the decoder.
 
     Raises
     ------
@@ -92,6 +94,9 @@ class Video:
 
     def _begin(self):
         self.complete, self.problem, self.end = True, "", 0.0
+        # The decoder has as many as the analysis could: where both ask for all cores, threads of
+        # the one wait for those of the other at every barrier: four times as long on two cores.
+        self.threads = max(1, _threads.get_num_threads() // 2)
         self._faults, self._decoded = [], 0
 
     def close(self):

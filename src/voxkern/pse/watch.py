@@ -67,8 +67,8 @@ class Watch:
         source = light(self.colour, profile.curve)
         return self._lights.setdefault(name, (len(self._lights), source))[0]
 
-    def start(self):
-        """Make the state, once all lanes are known."""
+    def start(self, threads=None):
+        """Make the state, once all lanes are known; `threads` is the most to use."""
         lights = [source[:4] for _, source in self._lights.values()]
         lanes = [lane for _, lane in self._lanes.values()]
         self.row_words = -(-self.width // WORD)
@@ -87,6 +87,7 @@ class Watch:
         self._free, self._slots = [], 0
         self._grow(SLOTS)
         self._threads = min(self.height, host.useful_threads(self.width * self.height))
+        self._threads = min(self._threads, threads or self._threads)
         self._done = np.zeros((self._threads, len(lanes)), np.int64)
         self._rows = np.empty(-(-self.height // 8))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
