@@ -2,8 +2,10 @@
 
 import os
 import random
+import struct
 import threading
 import time as clock
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -419,6 +421,20 @@ def test_a_picture_too_large_is_an_error(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mkv", solid([(60, 128, 128)], shape=(32, 34)))
     with pytest.raises(ValueError, match="34x32; a frame may have 1024 pixels at most"):
         video.clip(path)
+
+
+def test_16384_by_16384_is_an_error(tmp_path):
+    def chunk(name, data):
+        check = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + check
+
+    size = struct.pack(">IIBBBBB", 16384, 16384, 8, 0, 0, 0, 0)
+    packer = zlib.compressobj(1)
+    lines = b"".join(packer.compress(bytes(16385)) for _ in range(16384)) + packer.flush()
+    data = chunk(b"IHDR", size) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    with pytest.raises(ValueError, match="too large"):
+        read(tmp_path / "huge.png")
 
 
 @pytest.mark.parametrize(("name", "share"), [("mp4", 0.6), ("mkv", 0.5), ("avi", 0.5), ("ts", 0.5)])

@@ -132,9 +132,10 @@ class Video:
             self.end = frame.time + duration
             yield frame
         if form is None:
-            expected = f", of about {self.expected}," if self.expected else ""
-            why = f"{expected} that can be decoded" if self._faults else ""
-            raise ValueError(f"{self._path or self.name} has no video frames{why}")
+            why = ": all are damaged, too large or in a coding that this PyAV lacks"
+            raise ValueError(
+                f"{self._path or self.name} has no video frames{why if self._faults else ''}"
+            )
         self._conclude()
 
     def _pictures(self):
