@@ -362,22 +362,31 @@ FORCE_INLINE void recount(const Lane *lane, ptrdiff_t words, ptrdiff_t at, uint6
     }
 }
 
-/* Take the steps of a word into its pixels' states; how many transitions these are. */
+/* Pixels that made a transition within the last second. */
+FORCE_INLINE uint64_t counted(const Lane *lane, ptrdiff_t words, ptrdiff_t at) {
+    uint64_t some = 0;
+    for (int p = 0; p < lane->levels; p++) some |= lane->count[p * words + at];
+    return some;
+}
+
+/* Take the steps of a word into its pixels' states; how many transitions these are. A step in the
+   direction of the last transition is one with it, unless that was more than a second ago. */
 static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t rises,
                        uint64_t falls) {
-    const uint64_t up = rises & ~lane->up[at], down = falls & ~lane->down[at] & ~up;
+    for (ptrdiff_t e = 0; e < s->expired_count; e++) {
+        const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
+        if (gone) recount(lane, s->words, at, 0, gone);
+    }
+    uint64_t same = (rises & lane->up[at]) | (falls & lane->down[at]);
+    if (same) same &= counted(lane, s->words, at);
+    const uint64_t up = rises & ~(same & lane->up[at]);
+    const uint64_t down = falls & ~(same & lane->down[at]) & ~up;
     const uint64_t done = up | down;
     if (done) {
         lane->up[at] = (lane->up[at] & ~down) | up;
         lane->down[at] = (lane->down[at] & ~up) | down;
+        recount(lane, s->words, at, done, 0);
     }
-    uint64_t added = done;
-    for (ptrdiff_t e = 0; e < s->expired_count; e++) {
-        const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
-        if (gone | added) recount(lane, s->words, at, added, gone);
-        added = 0;
-    }
-    if (added) recount(lane, s->words, at, added, 0);
     lane->ring[s->slot * s->words + at] = done;
     return ones(done);
 }

@@ -17,6 +17,7 @@ APART = 1.0  # s: what breaks a clause again within this time is one incident
 SECOND = 1 - 1e-6  # s
 ROUNDING = 5e-4  # s, of times in a container that counts milliseconds
 STILLS = 24  # incidents of a kind that keep a still: each has up to 0.5 MB
+TINY = 1e-9  # of areas and sizes in pixels, for their rounding
 GROWN = 1.1  # a still is taken again when the area has grown so much
 COLUMNS = "time", "luminance", "flashes", "area", "red_flashes", "red_area"
 
@@ -27,7 +28,9 @@ class Area:
     Attributes
     ----------
     window : (int, int) or None
-        Width and height in pixels of the video.
+        Width and height in pixels of the video that hold it; `inner` are whole pixels of it.
+    size : (float, float)
+        Its width and height in pixels of the video.
     limit : float
         Pixels that flash together above this are too many.
     whole : float
@@ -35,12 +38,15 @@ class Area:
     """
 
     def __init__(self, profile, width, height, scale):
+        self.profile = profile
         self.window, self.whole = None, float(width * height)
         if profile.window:
             across, down = _css(profile, width, height, scale)
             wide, high = profile.window
             self.whole = wide * high / (across * down)
-            self.window = min(width, _ceil(wide / across)), min(height, _ceil(high / down))
+            self.size = min(width, wide / across), min(height, high / down)
+            self.window = tuple(math.ceil(n - TINY) for n in self.size)
+            self.inner = tuple(max(1, math.floor(n + TINY)) for n in self.size)
         self.limit = profile.area * self.whole
         if profile.area_inclusive:
             self.limit = math.ceil(self.limit * (1 - 1e-9)) - 1
@@ -50,7 +56,18 @@ class Area:
         """Whether too many pixels of a mask are together."""
         if total <= self.limit or not self.window:
             return total > self.limit
-        return watch.window(mask, *self.window, math.floor(self.limit), rough) > self.limit
+        least = math.floor(self.limit)
+        if watch.window(mask, *self.window, least, rough) <= self.limit:
+            return False
+        if rough or self.window == self.inner:
+            return True
+        if min(self.size) >= 1 and watch.window(mask, *self.inner, least) > self.limit:
+            return True
+        covered = largest_cover(watch.unpack(mask), *self.size)
+        least = self.profile.area * self.whole
+        return covered > least * (1 + TINY) or (
+            self.profile.area_inclusive and covered >= least * (1 - TINY)
+        )
 
     def share(self, watch, mask, total):
         """Largest share of the tested area that a mask fills."""
@@ -76,8 +93,29 @@ def _css(profile, width, height, scale):
     return fit, fit
 
 
-def _ceil(size):
-    return max(1, math.ceil(size - 1e-9))
+def largest_cover(mask, width, height):
+    """How much of a mask a window of so many pixels, whole or not, covers at most.
+
+    Moving a window changes what it covers linearly until an edge of it meets one of a pixel, so
+    the most is covered where its left or right edge does, and its upper or lower one.
+    """
+    sums = mask.astype(np.float64)
+    for size in height, width:
+        sums = _slide(sums, size).T
+    return sums.max()
+
+
+def _slide(rows, size):
+    """Sums of so many successive rows, the part of one being the first or the last of them."""
+    whole = math.floor(size + TINY)
+    part = max(0.0, size - whole)
+    total = np.concatenate([np.zeros_like(rows[:1]), rows.cumsum(axis=0)])
+    sums = total[whole:] - total[: len(total) - whole]
+    if part <= TINY:
+        return sums
+    return np.concatenate(
+        [sums[:-1] + part * rows[whole:], sums[1:] + part * rows[: len(rows) - whole]]
+    )
 
 
 class Track:

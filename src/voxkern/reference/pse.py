@@ -79,7 +79,8 @@ def transitions(steps, times, shape):
     """Where a transition completes, ``(F, H, W)`` bool.
 
     A frame steps from the one before it, and from those of the last 66 ms that are not older than
-    the pixel's last transition. Successive steps in one direction are one transition.
+    the pixel's last transition. Successive steps in one direction are one transition, if not a
+    second lies between: no second depends on what was before it.
     """
     done = np.zeros((len(times), *shape), bool)
     direction = np.zeros(shape, int)
@@ -92,6 +93,8 @@ def transitions(steps, times, shape):
             rises, falls = steps(before, now)
             up |= rises & (last <= before)
             down |= falls & (last <= before)
+        old = times[now] - np.array(times)[last] > 1 - ROUNDING
+        direction = np.where(old, 0, direction)
         turn = np.where(up & (direction < 1), 1, np.where(down & (direction > -1), -1, 0))
         done[now] = turn != 0
         direction = np.where(turn, turn, direction)
