@@ -32,14 +32,14 @@ typedef struct {
 } Format;
 
 /* Luminance of codes: weights of a float64 table; and in 16 bits, `unit` to 1.0, either
-   t * (linear + t * (square + t * cube)) - t * less with t = (code - black) * spread, a coefficient
-   being a fraction of 2**16, or where spread is 0 a table for each channel. */
+   t * (linear + t * (square + t * cube)) - t * less with t = (code - black) * spread for codes up to
+   `white`, a coefficient being a fraction of 2**16, or where spread is 0 a table for each channel. */
 typedef struct {
     const double *table;
     const uint16_t *coarse;
     ptrdiff_t size;
     double weight[3], scale, exponent;
-    uint16_t black, spread, linear[3], square[3], cube[3], less[3];
+    uint16_t black, white, spread, linear[3], square[3], cube[3], less[3];
 } Light;
 
 enum { LUMINANCE, RED, LEGACY_RED, RAMP };
@@ -227,8 +227,8 @@ static inline void coarse_luminance(const Light *l, const uint16_t code[3][WORD]
     for (int i = 0; i < WORD; i += LANES) {
         words sum = all_words(0);
         EACH(c, 3) {
-            const words t =
-                product(excess(load_words(code[c] + i), all_words(l->black)), all_words(l->spread));
+            const words own = smaller_words(load_words(code[c] + i), all_words(l->white));
+            const words t = product(excess(own, all_words(l->black)), all_words(l->spread));
             words h = add_words(all_words(l->square[c]), upper(t, all_words(l->cube[c])));
             h = upper(t, add_words(all_words(l->linear[c]), upper(t, h)));
             sum = add_words(sum, excess(h, upper(t, all_words(l->less[c]))));

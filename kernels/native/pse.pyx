@@ -20,7 +20,7 @@ cdef extern from "pse.h" nogil:
         Py_ssize_t size
         double weight[3]
         double scale, exponent
-        uint16_t black, spread
+        uint16_t black, white, spread
         uint16_t linear[3]
         uint16_t square[3]
         uint16_t cube[3]
@@ -112,12 +112,12 @@ cdef class Watch:
                     const double[::1] numbers, const int64_t[::1] integers):
         light.table, light.coarse, light.size = &table[0], &coarse[0], table.shape[0]
         light.scale, light.exponent = numbers[3], numbers[4]
-        light.black, light.spread = integers[0], integers[1]
+        light.black, light.white, light.spread = integers[0], integers[1], integers[2]
         cdef int c
         for c in range(3):
             light.weight[c] = numbers[c]
-            light.linear[c], light.square[c] = integers[2 + c], integers[5 + c]
-            light.cube[c], light.less[c] = integers[8 + c], integers[11 + c]
+            light.linear[c], light.square[c] = integers[3 + c], integers[6 + c]
+            light.cube[c], light.less[c] = integers[9 + c], integers[12 + c]
 
     cdef _set_lane(self, Lane *lane, int kind, int light, const double[::1] table,
                    const double[::1] numbers, const int64_t[::1] integers):

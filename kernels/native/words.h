@@ -22,6 +22,7 @@ FORCE_INLINE words product(words a, words b) { return _mm512_mullo_epi16(a, b); 
 FORCE_INLINE words upper(words a, words b) { return _mm512_mulhi_epu16(a, b); }
 FORCE_INLINE words excess(words a, words b) { return _mm512_subs_epu16(a, b); }
 FORCE_INLINE words larger_words(words a, words b) { return _mm512_max_epu16(a, b); }
+FORCE_INLINE words smaller_words(words a, words b) { return _mm512_min_epu16(a, b); }
 FORCE_INLINE uint32_t at_least(words a, words b) { return _mm512_cmpge_epu16_mask(a, b); }
 FORCE_INLINE words bytes(const uint8_t *p) {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
@@ -70,6 +71,7 @@ FORCE_INLINE words product(words a, words b) { return _mm256_mullo_epi16(a, b); 
 FORCE_INLINE words upper(words a, words b) { return _mm256_mulhi_epu16(a, b); }
 FORCE_INLINE words excess(words a, words b) { return _mm256_subs_epu16(a, b); }
 FORCE_INLINE words larger_words(words a, words b) { return _mm256_max_epu16(a, b); }
+FORCE_INLINE words smaller_words(words a, words b) { return _mm256_min_epu16(a, b); }
 FORCE_INLINE uint32_t at_least(words a, words b) {
     __m256i yes = _mm256_cmpeq_epi16(_mm256_max_epu16(a, b), a);
     return (uint32_t)_mm_movemask_epi8(
@@ -124,6 +126,7 @@ FORCE_INLINE words upper(words a, words b) {
 }
 FORCE_INLINE words excess(words a, words b) { return vqsubq_u16(a, b); }
 FORCE_INLINE words larger_words(words a, words b) { return vmaxq_u16(a, b); }
+FORCE_INLINE words smaller_words(words a, words b) { return vminq_u16(a, b); }
 FORCE_INLINE uint32_t at_least(words a, words b) {
     static const uint16_t bits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
     return vaddvq_u16(vandq_u16(vcgeq_u16(a, b), vld1q_u16(bits)));
@@ -149,6 +152,7 @@ FORCE_INLINE words product(words a, words b) { return _mm_mullo_epi16(a, b); }
 FORCE_INLINE words upper(words a, words b) { return _mm_mulhi_epu16(a, b); }
 FORCE_INLINE words excess(words a, words b) { return _mm_subs_epu16(a, b); }
 FORCE_INLINE words larger_words(words a, words b) { return _mm_add_epi16(excess(a, b), b); }
+FORCE_INLINE words smaller_words(words a, words b) { return _mm_sub_epi16(a, excess(a, b)); }
 FORCE_INLINE uint32_t at_least(words a, words b) {
     const __m128i zero = _mm_setzero_si128();
     return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_cmpeq_epi16(excess(b, a), zero), zero));
@@ -179,6 +183,7 @@ FORCE_INLINE words product(words a, words b) { return (words)((uint32_t)a * b); 
 FORCE_INLINE words upper(words a, words b) { return (words)((uint32_t)a * b >> 16); }
 FORCE_INLINE words excess(words a, words b) { return (words)(a > b ? a - b : 0); }
 FORCE_INLINE words larger_words(words a, words b) { return a > b ? a : b; }
+FORCE_INLINE words smaller_words(words a, words b) { return a < b ? a : b; }
 FORCE_INLINE uint32_t at_least(words a, words b) { return a >= b; }
 FORCE_INLINE words bytes(const uint8_t *p) { return *p; }
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) { return (words)(rgb[0] + rgb[1] + rgb[2]); }

@@ -16,6 +16,7 @@ from voxkern.pse.watch import RAMP_ROWS
 APART = 1.0  # s: what breaks a clause again within this time is one incident
 SECOND = 1 - 1e-6  # s
 ROUNDING = 5e-4  # s, of times in a container that counts milliseconds
+RAMPS_TOGETHER = 0.0205  # s: of a panning texture, more pixels turn within a few frames
 STILLS = 24  # incidents of a kind that keep a still: each has up to 0.5 MB
 TINY = 1e-9  # of areas and sizes in pixels, for their rounding
 GROWN = 1.1  # a still is taken again when the area has grown so much
@@ -249,6 +250,7 @@ class Judge:
             thinned = copy.copy(self.area)
             thinned.limit, thinned.whole = thinned.limit / RAMP_ROWS, thinned.whole / RAMP_ROWS
             self.ramp = Kind(watch, watch.lane(profile, "ramp"), thinned, profile)
+            self.ramp.together = RAMPS_TOGETHER
             self.tracks["ramp"] = Track("ramp", "warning", profile.ramp_clause)
         self.tracks["extended"] = Track("extended", "warning", profile.extended_clause)
         self.run = None  # when flashing began that may become extended

@@ -25,7 +25,7 @@ class Light(NamedTuple):
     numbers : ndarray
         Three weights, scale and exponent.
     integers : ndarray
-        Black, spread and four coefficients for each channel: see Light in pse.h.
+        Black, white, spread and four coefficients for each channel: see Light in pse.h.
     unit : float
         What 1.0 is in 16 bits.
     low, high : float
@@ -52,7 +52,7 @@ def light(colour, curve):
     exact = unit * weights[:, None] * table
     integers, coarse = _cubic(table, exact, _black(colour))
     if integers is None:
-        integers, coarse = np.zeros(14, np.int64), np.rint(exact).astype(np.uint16)
+        integers, coarse = np.zeros(15, np.int64), np.rint(exact).astype(np.uint16)
     error = coarse - exact
     low, high = error.min(axis=1).sum(), error.max(axis=1).sum()
     return Light(table, coarse.astype(np.uint16).ravel(), numbers, integers, unit, low, high)
@@ -68,8 +68,9 @@ def _black(colour):
 def _cubic(table, exact, black):
     """Coefficients close to `exact` and what they make of every code; None where none is close."""
     codes = np.arange(len(table))
-    spread = (FULL - 1) // max(1, len(table) - 1 - black)
-    t = np.maximum(codes - black, 0) * spread
+    white = int(np.searchsorted(table, table[-1]))  # the first code that is not surpassed
+    spread = (FULL - 1) // max(1, white - black)
+    t = np.maximum(np.minimum(codes, white) - black, 0) * spread
     powers = (t / FULL)[:, None] ** [1, 2, 3]
     weight = np.ones(len(table))
     for _ in range(60):  # Lawson's algorithm, which goes to the least largest error
@@ -89,7 +90,7 @@ def _cubic(table, exact, black):
     coarse = np.maximum((t * inner >> 16) - (t * less >> 16), 0)
     if inner.max() >= FULL or coarse.max(axis=1).sum() >= FULL:
         return None, None
-    return np.array([black, spread, *rows.ravel()], np.int64), coarse
+    return np.array([black, white, spread, *rows.ravel()], np.int64), coarse
 
 
 def luminance_lane(colour, light_index, source, change, dark, contrast):
