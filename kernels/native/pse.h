@@ -55,9 +55,10 @@ typedef struct {
     double rows[6][3], share, floor, far;    /* see red_steps in the oracle */
     double white_u, white_v;
     uint16_t black, ratio, red_floor; /* codes that may be saturated: see may_be_red */
-    uint64_t *up, *down, *count, *ring;
-    uint8_t *marks;                /* of each slot and row: whether the ring has bits there */
-    uint16_t *extreme, *direction; /* of the pixels of every fourth row, of ramps alone */
+    uint64_t *state, *ring;           /* of a word: who rose last, who fell, bits of the counts */
+    ptrdiff_t stride;                 /* from the state of a word to that of the next */
+    uint8_t *marks;                   /* of each slot and row: whether the ring has bits there */
+    uint16_t *extreme, *direction;    /* of the pixels of every fourth row, of ramps alone */
 } Lane;
 
 typedef struct {
@@ -118,7 +119,9 @@ static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdi
     if (f->most < 256 && !p->across && p->step == 1 && n == WORD) {
         EACH(i, WORD) out[i] = from[x + i];
     } else if (f->most < 256 && p->across && p->step == 1 && n == WORD) {
-        for (int i = 0; i < WORD / 2; i++) out[2 * i] = out[2 * i + 1] = from[x / 2 + i];
+        uint32_t pairs[WORD / 2]; /* quicker than to store each code twice */
+        for (int i = 0; i < WORD / 2; i++) pairs[i] = from[x / 2 + i] * 0x10001u;
+        memcpy(out, pairs, sizeof pairs);
     } else if (f->most > 255) {
         for (ptrdiff_t i = 0; i < n; i++) out[i] = code_at(f, p, y, x + i);
     } else {
@@ -350,42 +353,34 @@ static inline void reddened(const Lane *lane, const Pixels *before, const Pixels
 /* --- state ------------------------------------------------------------------------------------ */
 
 /* Count up the pixels of `done`, down those of `gone`: bit planes of a binary number. */
-FORCE_INLINE void recount(const Lane *lane, ptrdiff_t words, ptrdiff_t at, uint64_t done,
-                          uint64_t gone) {
+FORCE_INLINE void recount(uint64_t *count, int levels, uint64_t done, uint64_t gone) {
     uint64_t carry = done & ~gone, borrow = gone & ~done;
-    for (int p = 0; p < lane->levels && (carry | borrow); p++) {
-        uint64_t *plane = lane->count + p * words + at;
-        const uint64_t before = *plane;
-        *plane = before ^ carry ^ borrow;
+    for (int p = 0; p < levels && (carry | borrow); p++) {
+        const uint64_t before = count[p];
+        count[p] = before ^ carry ^ borrow;
         carry &= before;
         borrow &= ~before;
     }
-}
-
-/* Pixels that made a transition within the last second. */
-FORCE_INLINE uint64_t counted(const Lane *lane, ptrdiff_t words, ptrdiff_t at) {
-    uint64_t some = 0;
-    for (int p = 0; p < lane->levels; p++) some |= lane->count[p * words + at];
-    return some;
 }
 
 /* Take the steps of a word into its pixels' states; how many transitions these are. A step in the
    direction of the last transition is one with it, unless that was more than a second ago. */
 static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t rises,
                        uint64_t falls) {
+    uint64_t *rose = lane->state + at * lane->stride, *fell = rose + 1, *count = rose + 2;
     for (ptrdiff_t e = 0; e < s->expired_count; e++) {
         const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
-        if (gone) recount(lane, s->words, at, 0, gone);
+        if (gone) recount(count, lane->levels, 0, gone);
     }
-    uint64_t same = (rises & lane->up[at]) | (falls & lane->down[at]);
-    if (same) same &= counted(lane, s->words, at);
-    const uint64_t up = rises & ~(same & lane->up[at]);
-    const uint64_t down = falls & ~(same & lane->down[at]) & ~up;
+    uint64_t same = (rises & *rose) | (falls & *fell), counted = 0;
+    for (int p = 0; same && p < lane->levels; p++) counted |= count[p];
+    same &= counted;
+    const uint64_t up = rises & ~(same & *rose), down = falls & ~(same & *fell) & ~up;
     const uint64_t done = up | down;
     if (done) {
-        lane->up[at] = (lane->up[at] & ~down) | up;
-        lane->down[at] = (lane->down[at] & ~up) | down;
-        recount(lane, s->words, at, done, 0);
+        *rose = (*rose & ~down) | up;
+        *fell = (*fell & ~up) | down;
+        recount(count, lane->levels, done, 0);
     }
     lane->ring[s->slot * s->words + at] = done;
     return ones(done);
@@ -403,85 +398,95 @@ static inline void light_up(const Scene *s, Pixels *pixels, int light) {
     pixels->lit |= 1 << light;
 }
 
+/* What a word does in a frame: its steps where there are `any`; how far its codes moved from the
+   frame before, and its pixels where they were `loaded`. */
 typedef struct {
     uint64_t rises[MOST_LANES], falls[MOST_LANES];
+    Pixels now;
+    int32_t moved;
+    int loaded, any;
 } Steps;
 
-/* Steps of a word from the frames before to this one; 0 where there are none. */
-static inline int step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
+/* The pixels of a word and no steps, to begin with. */
+static inline void begin_steps(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
+                               Steps *steps) {
+    if (steps->loaded) return;
+    for (int j = 0; j < s->lane_count; j++) steps->rises[j] = steps->falls[j] = 0;
+    load_pixels(s, s->now, y, x, n, &steps->now);
+    steps->loaded = 1;
+}
+
+/* Steps of a word from the frames before to this one. */
+static inline void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
     const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
-    uint64_t any = 0;
-    Pixels now, before;
-    int loaded = 0;
+    Pixels before;
+    steps->loaded = steps->any = 0;
+    steps->moved = s->befores ? 0 : INT32_MAX;
     for (int k = 0; k < s->befores; k++) {
         const int32_t step = moved(s->format, s->before + k, s->now, y, x, n);
+        if (k == 0) steps->moved = step;
         if (step < s->still) continue;
-        if (!loaded) {
-            for (int j = 0; j < s->lane_count; j++) steps->rises[j] = steps->falls[j] = 0;
-            load_pixels(s, s->now, y, x, n, &now);
-            loaded = 1;
-        }
+        begin_steps(s, y, x, n, steps);
         load_pixels(s, s->before + k, y, x, n, &before);
         for (int j = 0; j < s->lane_count; j++) {
             const Lane *lane = s->lanes + j;
             uint64_t up = 0, down = 0, since = 0;
             if (step < lane->still) continue;
             if (lane->kind == LUMINANCE) {
-                light_up(s, &now, lane->light);
+                light_up(s, &steps->now, lane->light);
                 light_up(s, &before, lane->light);
-                up = brightened(lane, s->lights + lane->light, &before, &now);
-                down = brightened(lane, s->lights + lane->light, &now, &before);
+                up = brightened(lane, s->lights + lane->light, &before, &steps->now);
+                down = brightened(lane, s->lights + lane->light, &steps->now, &before);
             } else {
-                reddened(lane, &before, &now, &up, &down);
+                reddened(lane, &before, &steps->now, &up, &down);
             }
             if (!(up | down)) continue;
             for (int i = 0; i < k; i++)
                 since |= lane->ring[s->recent[i] * s->words + y * s->row_words + x / WORD];
             steps->rises[j] |= up & ~since;
             steps->falls[j] |= down & ~since;
-            any |= (up | down) & ~since;
+            steps->any |= ((up | down) & ~since) != 0;
         }
     }
-    return any != 0;
 }
 
-/* Turns of a word's luminance from its last extreme by `least`, however long they take. */
-static inline void turn_ramps(const Lane *lane, const uint16_t *light, ptrdiff_t at, int first,
-                              uint64_t *rises, uint64_t *falls) {
-    uint16_t *RESTRICT extreme = lane->extreme + at, *RESTRICT direction = lane->direction + at;
-    uint16_t rise[WORD], fall[WORD];
-    const int32_t least = lane->least, dark = lane->sure_dark;
+/* Turns of a word's luminance from its last extreme by `least`, however long they take. All in 16
+   bits and without branches, which compilers make vectors of. */
+NO_INLINE void turn_ramps(const uint16_t *RESTRICT light, uint16_t *RESTRICT extreme,
+                          uint16_t *RESTRICT direction, uint16_t least, uint16_t dark,
+                          uint16_t *RESTRICT rise, uint16_t *RESTRICT fall) {
     for (int i = 0; i < WORD; i++) {
-        const int32_t l = light[i], d = direction[i], old = first ? l : extreme[i];
-        const int32_t most = old > l ? old : l, lowest = old < l ? old : l;
-        const int32_t e = d == ROSE ? most : d == FELL ? lowest : old;
-        const int up = d != ROSE && l - e >= least && e < dark;
-        const int down = d != FELL && e - l >= least && l < dark;
-        rise[i] = (uint16_t)up, fall[i] = (uint16_t)down;
-        extreme[i] = (uint16_t)(up | down ? l : e);
-        direction[i] = (uint16_t)(up ? ROSE : down ? FELL : d);
+        const uint16_t l = light[i], d = direction[i], old = extreme[i];
+        const uint16_t most = old > l ? old : l, lowest = old < l ? old : l;
+        const uint16_t e = d == ROSE ? most : d == FELL ? lowest : old;
+        const uint16_t risen = (uint16_t)(l > e ? l - e : 0),
+                       fallen = (uint16_t)(e > l ? e - l : 0);
+        const uint16_t up = (d != ROSE) & (risen >= least) & (e < dark);
+        const uint16_t down = (d != FELL) & (fallen >= least) & (l < dark);
+        rise[i] = up, fall[i] = down;
+        extreme[i] = up | down ? l : e;
+        direction[i] = up ? ROSE : down ? FELL : d;
     }
-    *rises = reaches(rise, 1), *falls = reaches(fall, 1);
 }
 
-/* As step_word, for lanes of ramps; `steps` has those of the others if there are any. */
-static inline int ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps, int stepped) {
+/* After step_word, for lanes of ramps. */
+static inline void ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
     const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
-    const int first = s->befores == 0;
-    uint64_t any = 0;
-    Pixels now;
-    if (!first && !moved(s->format, s->before, s->now, y, x, n)) return stepped;
-    load_pixels(s, s->now, y, x, n, &now);
+    const ptrdiff_t at = y / RAMP_ROWS * s->row_words * WORD + x;
+    uint16_t rise[WORD], fall[WORD];
+    if (!steps->moved) return;
+    begin_steps(s, y, x, n, steps);
     for (int j = 0; j < s->lane_count; j++) {
         const Lane *lane = s->lanes + j;
-        if (!stepped) steps->rises[j] = steps->falls[j] = 0;
         if (lane->kind != RAMP) continue;
-        light_up(s, &now, lane->light);
-        turn_ramps(lane, now.coarse[lane->light], (y / RAMP_ROWS * s->row_words * WORD) + x, first,
-                   steps->rises + j, steps->falls + j);
-        any |= steps->rises[j] | steps->falls[j];
+        light_up(s, &steps->now, lane->light);
+        const uint16_t *light = steps->now.coarse[lane->light];
+        if (!s->befores) memcpy(lane->extreme + at, light, sizeof rise);
+        turn_ramps(light, lane->extreme + at, lane->direction + at, lane->least, lane->sure_dark,
+                   rise, fall);
+        steps->rises[j] = reaches(rise, 1), steps->falls[j] = reaches(fall, 1);
+        steps->any |= (steps->rises[j] | steps->falls[j]) != 0;
     }
-    return stepped || any;
 }
 
 /* Whether a lane has bits of this row in the slots that leave or are taken again. */
@@ -503,10 +508,10 @@ static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *d
             s->lanes[j].marks[s->slot * s->height + y] = 0;
         }
         for (ptrdiff_t x = 0; x < s->width; x += WORD) {
-            int stepped = step_word(s, y, x, &steps);
-            if (s->ramps && y % RAMP_ROWS == 0) stepped = ramp_word(s, y, x, &steps, stepped);
-            if (!(stepped | all)) continue;
-            const Steps *these = stepped ? &steps : &none;
+            step_word(s, y, x, &steps);
+            if (s->ramps && y % RAMP_ROWS == 0) ramp_word(s, y, x, &steps);
+            if (!(steps.any | all)) continue;
+            const Steps *these = steps.any ? &steps : &none;
             for (int j = 0; j < s->lane_count; j++) {
                 const uint64_t up = these->rises[j], down = these->falls[j];
                 if (!(changes[j] || up | down)) continue;
@@ -521,23 +526,19 @@ static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *d
 
 /* Bits of the words from begin to end that are in `within` and whose count is at least n, into mask;
    how many there are. */
-static int64_t at_least_count(const uint64_t *count, int levels, ptrdiff_t words, ptrdiff_t begin,
+static int64_t at_least_count(const uint64_t *states, ptrdiff_t stride, ptrdiff_t begin,
                               ptrdiff_t end, int n, const uint64_t *within, uint64_t *mask) {
-    enum { SOME = 64 };
     int64_t total = 0;
-    for (ptrdiff_t i = begin; i < end; i += SOME) {
-        const ptrdiff_t some = end - i < SOME ? end - i : SOME;
-        uint64_t more[SOME] = {0}, equal[SOME];
-        memset(equal, 255, sizeof equal);
-        for (int p = levels - 1; p >= 0; p--) {
-            const uint64_t *plane = count + p * words + i, set = n >> p & 1 ? ~(uint64_t)0 : 0;
-            for (ptrdiff_t j = 0; j < some; j++) {
-                more[j] |= equal[j] & plane[j] & ~set;
-                equal[j] &= ~(plane[j] ^ set);
-            }
+    for (ptrdiff_t i = begin; i < end; i++) {
+        const uint64_t *count = states + i * stride + 2;
+        uint64_t more = 0, equal = within[i];
+        for (ptrdiff_t p = stride - 3; p >= 0 && equal; p--) {
+            const uint64_t set = n >> p & 1 ? ~(uint64_t)0 : 0;
+            more |= equal & count[p] & ~set;
+            equal &= ~(count[p] ^ set);
         }
-        for (ptrdiff_t j = 0; j < some; j++) mask[i + j] = within[i + j] & (more[j] | equal[j]);
-        for (ptrdiff_t j = 0; j < some; j++) total += ones(mask[i + j]);
+        mask[i] = more | equal;
+        total += ones(mask[i]);
     }
     return total;
 }

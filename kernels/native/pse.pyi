@@ -19,7 +19,7 @@ class Watch:
     ) -> None: ...
 
 def at_least(
-    count: np.ndarray, n: int, within: np.ndarray, mask: np.ndarray, threads: int
+    states: np.ndarray, n: int, within: np.ndarray, mask: np.ndarray, threads: int
 ) -> int: ...
 def window(
     mask: np.ndarray,

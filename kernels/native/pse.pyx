@@ -34,10 +34,9 @@ cdef extern from "pse.h" nogil:
         double rows[6][3]
         double share, floor, far, white_u, white_v
         uint16_t black, ratio, red_floor
-        uint64_t *up
-        uint64_t *down
-        uint64_t *count
+        uint64_t *state
         uint64_t *ring
+        Py_ssize_t stride
         uint8_t *marks
         uint16_t *extreme
         uint16_t *direction
@@ -54,9 +53,8 @@ cdef extern from "pse.h" nogil:
         const int64_t *expired
         Py_ssize_t expired_count, slot
     void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end, int64_t *done)
-    int64_t at_least_count(const uint64_t *count, int levels, Py_ssize_t words, Py_ssize_t begin,
-                           Py_ssize_t end, int n, const uint64_t *within,
-                           uint64_t *mask)
+    int64_t at_least_count(const uint64_t *states, Py_ssize_t stride, Py_ssize_t begin,
+                           Py_ssize_t end, int n, const uint64_t *within, uint64_t *mask)
     double row_luminance(const Scene *s, const Light *l, Py_ssize_t y)
     ctypedef struct Windows:
         const uint64_t *mask
@@ -135,27 +133,27 @@ cdef class Watch:
             lane.rows[i // 3][i % 3] = numbers[5 + i]
 
     def hold(self, list states):
-        """Use the arrays (direction, count, ring, marks) of each lane as its state.
+        """Use the arrays (state, ring, marks) of each lane.
 
-        direction is (2, words), count (levels, words) and ring (slots, words), all of uint64; marks
-        is (slots, height) of uint8. A lane of ramps has a fifth, (2, pixels of every fourth row in
+        state is (words, 2 + bits of a count) and ring (slots, words), both of uint64; marks is
+        (slots, height) of uint8. A lane of ramps has a fourth, (2, pixels of every fourth row in
         whole words) of uint16.
         """
         cdef uint16_t[:, ::1] turns
-        cdef uint64_t[:, ::1] direction, count, ring
+        cdef uint64_t[:, ::1] state, ring
         cdef uint8_t[:, ::1] marks
-        for i, (direction, count, ring, marks, *more) in enumerate(states):
+        for i, (state, ring, marks, *more) in enumerate(states):
             if self.lanes[i].kind == RAMP:
                 turns = more[0]
                 require(turns.shape[1] >= (self.scene.height + RAMP_ROWS - 1) // RAMP_ROWS
                         * self.scene.row_words * WORD, "a state has another size")
                 self.lanes[i].extreme, self.lanes[i].direction = &turns[0, 0], &turns[1, 0]
-            require(direction.shape[1] == count.shape[1] == ring.shape[1] == self.scene.words
+            require(state.shape[0] == ring.shape[1] == self.scene.words and state.shape[1] > 2
                     and marks.shape[0] == ring.shape[0] and marks.shape[1] == self.scene.height,
                     "a state has another size")
             self.lanes[i].marks = &marks[0, 0]
-            self.lanes[i].up, self.lanes[i].down = &direction[0, 0], &direction[1, 0]
-            self.lanes[i].count, self.lanes[i].levels = &count[0, 0], count.shape[0]
+            self.lanes[i].state, self.lanes[i].stride = &state[0, 0], state.shape[1]
+            self.lanes[i].levels = <int>state.shape[1] - 2
             self.lanes[i].ring, self.slots = &ring[0, 0], ring.shape[0]
         self.kept = [*self.kept[:2], states]
 
@@ -206,18 +204,18 @@ cdef class Watch:
             rows[i] = row_luminance(s, &self.lights[light], 8 * i)
 
 
-def at_least(const uint64_t[:, ::1] count, int n, const uint64_t[::1] within, uint64_t[::1] mask,
+def at_least(const uint64_t[:, ::1] states, int n, const uint64_t[::1] within, uint64_t[::1] mask,
              int threads):
     """Bits of the pixels within a mask whose count is at least n; how many there are."""
     cdef Py_ssize_t words = mask.shape[0], part
     cdef int64_t total = 0
     cdef int parts = threads
-    require(count.shape[1] == within.shape[0] == words, "mask and count differ in length")
-    if n >> count.shape[0]:
+    require(states.shape[0] == within.shape[0] == words, "mask and states differ in length")
+    if n >> (states.shape[1] - 2):
         mask[:] = 0
         return 0
     for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
-        total += at_least_count(&count[0, 0], count.shape[0], words, words * part // parts,
+        total += at_least_count(&states[0, 0], states.shape[1], words * part // parts,
                                 words * (part + 1) // parts, n, &within[0], &mask[0])
     return total
 

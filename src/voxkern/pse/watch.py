@@ -47,9 +47,10 @@ class Watch:
             make = lambda: red_lane(self.colour, source, profile)  # noqa: E731
         elif kind == "ramp":
             limits = profile.change, profile.dark
-            key = kind, name, *limits
-            index = self.light(profile)
-            make = lambda: ramp_lane(index, source, *limits)  # noqa: E731
+            key = kind, *limits
+            own = light(self.colour, None)  # warnings need no curve for each standard
+            index = self._light(colours.curve_of(self.colour), own)
+            make = lambda: ramp_lane(index, own, *limits)  # noqa: E731
         else:
             hdr = self.colour.transfer in ("pq", "hlg")
             contrast = profile.contrast if hdr or profile.contrast_in_sdr else 0.0
@@ -65,6 +66,9 @@ class Watch:
         """Number of the light of a profile, for :meth:`mean`."""
         name = colours.curve_of(self.colour, profile.curve)
         source = light(self.colour, profile.curve)
+        return self._light(name, source)
+
+    def _light(self, name, source):
         return self._lights.setdefault(name, (len(self._lights), source))[0]
 
     def start(self, threads=None):
@@ -80,9 +84,8 @@ class Watch:
         rows = -(-self.height // RAMP_ROWS)
         turns = lambda: [np.zeros((2, rows * self.row_words * WORD), np.uint16)]  # noqa: E731
         self._turns = [turns() if lane[0] == RAMP else [] for lane in lanes]
-        self._direction = [np.zeros((2, self._words), np.uint64) for _ in lanes]
         self._ring = [np.zeros((0, self._words), np.uint64) for _ in lanes]
-        self.count = [np.zeros((0, self._words), np.uint64) for _ in lanes]
+        self._states = [np.zeros((self._words, 2), np.uint64) for _ in lanes]
         self._marks = [np.zeros((0, self.height), np.uint8) for _ in lanes]
         self._free, self._slots = [], 0
         self._grow(SLOTS)
@@ -97,9 +100,9 @@ class Watch:
         self._free += range(self._slots, slots)
         self._slots = slots
         self._ring = [_taller(ring, slots) for ring in self._ring]
-        self.count = [_taller(count, slots.bit_length()) for count in self.count]
+        self._states = [_wider(state, 2 + slots.bit_length()) for state in self._states]
         self._marks = [_taller(marks, slots) for marks in self._marks]
-        states = zip(self._direction, self.count, self._ring, self._marks, self._turns)
+        states = zip(self._states, self._ring, self._marks, self._turns)
         self._watch.hold([(*arrays, *turns) for *arrays, turns in states])
 
     def push(self, frame):
@@ -148,7 +151,7 @@ class Watch:
         if (lane, count, seconds) not in self._masks:
             mask = np.empty(self._words, np.uint64)
             within = self._together(lane, seconds)
-            total = self._kernel.at_least(self.count[lane], count, within, mask, self._threads)
+            total = self._kernel.at_least(self._states[lane], count, within, mask, self._threads)
             self._masks[lane, count, seconds] = mask, total
         return self._masks[lane, count, seconds]
 
@@ -176,6 +179,11 @@ class Watch:
                 return time
         return self.time
 
+    def counts(self, lane):
+        """Transitions of every pixel within the last second, ``(H, W)`` int."""
+        planes = np.ascontiguousarray(self._states[lane][:, 2:].T)
+        return sum(self.unpack(plane).astype(int) << i for i, plane in enumerate(planes))
+
     def unpack(self, mask):
         """A mask as ``(H, W)`` bool."""
         rows = mask.astype("<u8", copy=False).view(np.uint8).reshape(self.height, -1)
@@ -187,6 +195,10 @@ def _taller(array, rows):
     result = np.zeros((rows, array.shape[1]), array.dtype)
     result[: len(array)] = array
     return result
+
+
+def _wider(array, columns):
+    return np.ascontiguousarray(_taller(array.T, columns).T)
 
 
 def _format(colour):
