@@ -11,7 +11,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
-OPERATIONS = ["conv", "conv_winograd", "im2col", "pool", "batchnorm", "groupnorm", "flash"]
+OPERATIONS = ["conv", "conv_winograd", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
+ONE_LEVEL = ["host", "patterns"]  # facts, and steps that follow one another: nothing for vectors
 # The target's name, not the host's; a universal2 build for macOS is none of the two and gets one
 # level. ARCHFLAGS is how macOS builds for the other architecture.
 TARGET = os.environ.get("ARCHFLAGS", "").replace("-arch ", "") or sysconfig.get_platform()
@@ -92,7 +93,7 @@ def extensions():
             include_dirs=["kernels/native"],
             depends=depends,
         )
-        for name in ["host", *OPERATIONS]
+        for name in [*ONE_LEVEL, *OPERATIONS]
     ]
     base = cythonize(
         base,
@@ -117,14 +118,15 @@ def extensions():
         )
         for level in (["v3", "v4"] if X86 else [])
         for ext in base
-        if not ext.name.endswith(".host")
+        if ext.name.split(".")[-1] not in ONE_LEVEL
     ]
     return base + levels
 
 
 KERNELS = ["", ".native", ".native.v3", ".native.v4", ".jit", ".cuda"]
 setup(
-    packages=["voxkern", "voxkern.reference"] + [f"voxkern.kernels{name}" for name in KERNELS],
+    packages=["voxkern", "voxkern.pse", "voxkern.reference"]
+    + [f"voxkern.kernels{name}" for name in KERNELS],
     package_dir={"": "src", "voxkern.kernels": "kernels"},
     package_data={
         "voxkern": ["py.typed", "data/*"],

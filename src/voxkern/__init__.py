@@ -4,6 +4,8 @@ Functions take the arguments of ``torch.nn.functional``; ``voxkern.reference`` h
 oracle of each under the same name.
 """
 
+import importlib
+
 from voxkern import reference
 from voxkern._threads import get_num_threads, set_num_threads
 from voxkern.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
@@ -82,6 +84,15 @@ from voxkern.pool import (
 )
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    """``voxkern.pse`` when it is first asked for: most programs never do."""
+    if name == "pse":
+        return importlib.import_module("voxkern.pse")
+    raise AttributeError(f"module 'voxkern' has no attribute {name!r}")
+
+
 __all__ = [
     "ConvPlan",
     "FlashTable",

@@ -1,4 +1,4 @@
-"""The command line: flash, demo, bench, info. Its libraries are the extras `cli` and `video`."""
+"""The command line: scan, flash, demo, bench, info; for the extras `cli`, `video`, `report`."""
 
 import contextlib
 import csv
@@ -68,7 +68,7 @@ def naming(argument=None):
         fail(f"{argument}: {error}" if argument else str(error))
 
 
-def need(module):
+def need(module, code=1):
     """Import a module that an extra provides."""
     try:
         return importlib.import_module(module)
@@ -76,7 +76,8 @@ def need(module):
         package = error.name.partition(".")[0]
         if package == "voxkern":
             raise
-        fail(f'{package} is missing: pip install "voxkern[cli,video]"', code=1)
+        extras = "cli,report,video" if package == "plotly" else "cli,video"
+        fail(f'{package} is missing: pip install "voxkern[{extras}]"', code)
 
 
 @app.command()
@@ -258,6 +259,86 @@ def write(contents):
     finally:
         for path in scratch.values():
             path.unlink(missing_ok=True)
+
+
+@app.command()
+def scan(
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEO...", help="Files, folders, glob patterns.", show_default=False
+        ),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option("--profile", "-p", help="Standard to test by; may be repeated. [wcag22]"),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="The report as JSON.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Its curves as CSV.")] = None,
+    vtt: Annotated[Path | None, typer.Option(help="Its incidents as WebVTT cues.")] = None,
+    jobs: Annotated[int, typer.Option(help="Videos at a time.", min=1)] = 1,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Log of verdicts (.jsonl): videos that are in it are not done again."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Raw frames on stdin; a line of JSON for each.")
+    ] = False,
+    size: Annotated[str | None, typer.Option(help="Of raw frames, as 1280x720.")] = None,
+    pix_fmt: Annotated[str, typer.Option(help="Of raw frames, by libav's name.")] = "rgb24",
+    fps: Annotated[float | None, typer.Option(help="Of raw frames [the clock's time].")] = None,
+):
+    """Whether videos flash dangerously, by the standards of photosensitivity.
+
+    Exits with 0 where all pass (a warning passes; see --strict), 1 where one fails, and 2 where
+    none fails but one could not be analysed to its end. With several videos the reports' paths
+    are folders. It is no certificate.
+    """
+    profiles = list(dict.fromkeys(profile or ["wcag22"]))
+    outputs = {"--html": html, "--json": json_file, "--csv": csv_file, "--vtt": vtt}
+    outputs = {option: path for option, path in outputs.items() if path}
+    known = need("voxkern.pse").PROFILES
+    for name in profiles:
+        if name not in known:
+            fail(f"--profile is {name!r}; it may be {', '.join(known)}")
+    if realtime:
+        if videos or outputs or resume:
+            fail("--realtime reads stdin and writes stdout: no VIDEO, no files")
+        stream = need("voxkern.scan_stream")
+        with naming():
+            frames = stream.frames(sys.stdin.buffer, size, pix_fmt, fps)
+            raise typer.Exit(stream.watch(frames, profiles, sys.stdout))
+    if not videos:
+        fail("VIDEO is missing: a file, a folder or a glob pattern")
+    for module in ("av", *(["plotly"] if html else [])):
+        need(module, code=2)
+    scans = need("voxkern.scan")
+    with naming("VIDEO"):
+        paths = scans.find(videos)
+    if len(paths) == 1:
+        check_outputs(outputs | ({"--resume": resume} if resume else {}), paths[0])
+    else:
+        check_folders(outputs)
+    with naming("--resume"):
+        log = scans.Log(resume)
+    with naming("output"):
+        outcomes = scans.scan(paths, profiles, outputs, jobs, log, write, Console(stderr=True))
+    wide = console if console.is_terminal else Console(highlight=False, width=120)
+    scans.print_outcomes(paths, outcomes, profiles, wide)
+    for option, path in outputs.items():
+        typer.echo(f"{option}: wrote {path}")
+    raise typer.Exit(scans.exit_code(outcomes, strict))
+
+
+def check_folders(outputs):
+    """Fail where the reports of several videos cannot be written."""
+    for option, folder in outputs.items():
+        if folder.exists() and not folder.is_dir():
+            fail(f"{option}: {folder} must be a folder for the reports of several videos")
+        with naming(option):
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 @app.command()

@@ -14,7 +14,7 @@ import voxkern
 from voxkern import _dispatch
 from voxkern.kernels.native import host
 
-OPERATIONS = ("conv", "im2col", "pool", "batchnorm", "groupnorm", "flash")
+OPERATIONS = ("conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse")
 PACKAGES = {
     "numba": "jit",
     "numba-cuda": "cuda",

@@ -36,16 +36,17 @@ class Video:
 
     def __init__(self, path):
         self.path = Path(path)
-        self._container = _open(self.path)
+        self._container = open_container(self.path)
         try:
-            self._stream = _picture_stream(self._container, self.path)
+            self._stream = picture_stream(self._container, self.path)
         except ValueError:
             self._container.close()
             raise
         self._stream.thread_type = "AUTO"
         self.width, self.height = self._stream.width, self._stream.height
         self.rate = float(self._stream.average_rate or 0)
-        self.expected_frames = self._stream.frames or round(self._seconds() * self.rate)
+        self._length = declared_seconds(self._container, self._stream)
+        self.expected_frames = self._stream.frames or round(self._length * self.rate)
 
     def __enter__(self):
         return self
@@ -74,14 +75,8 @@ class Video:
         if count == 0:
             raise ValueError(f"{self.path} has no video frames")
         # Matroska ends without a word where the file was cut; only its declared length tells.
-        if self._stream.duration is None and end < self._seconds() - 0.5:
+        if self._stream.duration is None and end < self._length - 0.5:
             raise self._damaged(count)
-
-    def _seconds(self):
-        """Declared duration, 0 where there is none."""
-        if self._stream.duration:
-            return float(self._stream.duration * self._stream.time_base)
-        return (self._container.duration or 0) / av.time_base
 
     def _seconds_of(self, frame, number):
         """Presentation time of a frame; its number over the rate in streams without any."""
@@ -95,7 +90,7 @@ class Video:
         )
 
 
-def _open(path):
+def open_container(path):
     """The file's container; what is wrong with it in one line otherwise."""
     try:
         mode = path.stat().st_mode
@@ -108,7 +103,9 @@ def _open(path):
         raise ValueError(f"{path} is empty; it must be a video file")
     try:
         # The prefix keeps libav from reading a name with a colon as the name of a protocol.
-        container = av.open(f"file:{path}")
+        # A playlist may name files, and nothing on the network; a title may be in no encoding.
+        options = {"protocol_whitelist": "file"}
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except av.PermissionError:
         raise ValueError(f"{path} cannot be read: Permission denied") from None
     except av.FFmpegError:
@@ -119,7 +116,7 @@ def _open(path):
     return container
 
 
-def _picture_stream(container, path):
+def picture_stream(container, path):
     """The first video stream that is not a cover picture."""
     streams = [
         stream
@@ -131,6 +128,13 @@ def _picture_stream(container, path):
     if streams[0].codec_context is None:
         raise ValueError(f"{path} holds a video whose codec this PyAV cannot decode")
     return streams[0]
+
+
+def declared_seconds(container, stream):
+    """Length that a file declares, 0 where there is none."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
 
 
 def _rgb(frame, reformatter):

@@ -1,0 +1,646 @@
+/* Transitions of every pixel of a video, and how many each made within the last second.
+
+   Pixels go in words of 64 along a row, one bit each. A word whose codes have not moved by a step
+   that the tables prove to be too small for a transition is only read. In the others the
+   luminance is computed in 16 bits, whose error light.py measures over all codes: a difference is
+   surely enough, surely not, or looked up in the float64 tables of the oracle. */
+#ifndef VOXKERN_PSE_H
+#define VOXKERN_PSE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include "simd.h"
+#include "words.h"
+
+enum { WORD = 64, MOST_LANES = 32, MOST_LIGHTS = 8 };
+
+typedef struct {
+    const uint8_t *start;
+    ptrdiff_t row, step; /* bytes from one sample to the next */
+    int across, down;    /* shifts from pixels to samples */
+} Plane;
+
+typedef struct {
+    Plane plane[3];
+} Picture;
+
+/* Codes of a picture, up to `most`; above 255 they are 16 bits wide. Y'CbCr becomes R'G'B' by the
+   integers of colour.matrix. */
+typedef struct {
+    int32_t planes, most, y0, c0, y, rv, gu, gv, bu, shift, black, top;
+} Format;
+
+/* Luminance of codes: weights of a float64 table; and in 16 bits, `unit` to 1.0, either
+   t * (linear + t * (square + t * cube)) - t * less with t = (code - black) * spread for codes up to
+   `white`, a coefficient being a fraction of 2**16, or where spread is 0 a table for each channel. */
+typedef struct {
+    const double *table;
+    const uint16_t *coarse;
+    ptrdiff_t size;
+    double weight[3], scale, exponent;
+    uint16_t black, white, spread, linear[3], square[3], cube[3], less[3];
+} Light;
+
+enum { LUMINANCE, RED, LEGACY_RED, RAMP };
+enum { UNTURNED, ROSE, FELL, RAMP_ROWS = 4 /* slow changes are watched in every fourth row */ };
+
+/* One kind of transition with its thresholds, and the state of every pixel. */
+typedef struct {
+    int kind, light, levels;
+    int32_t still;                           /* where codes move less: none */
+    double change, dark, factor;             /* brighter >= darker + change, or * factor */
+    uint16_t least, sure, sure_dark, exempt; /* the same in 16 bits, see light.py */
+    const double *table;                     /* linear light of red's codes */
+    double rows[6][3], share, floor, far;    /* see red_steps in the oracle */
+    double white_u, white_v;
+    uint16_t black, ratio, red_floor; /* codes that may be saturated: see may_be_red */
+    uint64_t *state, *ring;           /* of a word: who rose last, who fell, bits of the counts */
+    ptrdiff_t stride;                 /* from the state of a word to that of the next */
+    uint8_t *marks;                   /* of each slot and row: whether the ring has bits there */
+    uint16_t *extreme, *direction;    /* of the pixels of every fourth row, of ramps alone */
+} Lane;
+
+typedef struct {
+    ptrdiff_t width, height, row_words, words;
+    const Format *format;
+    const Picture *now, *before; /* the frames before, the last one first */
+    int befores, lane_count, light_count, ramps;
+    Lane *lanes;
+    const Light *lights;
+    int32_t still;
+    const int64_t *recent, *expired; /* rows of the ring: the last frames, and those leaving */
+    ptrdiff_t expired_count, slot;
+} Scene;
+
+typedef struct {
+    uint16_t code[3][WORD], coarse[MOST_LIGHTS][WORD];
+    int lit; /* a bit for each light that coarse has */
+} Pixels;
+
+FORCE_INLINE int lowest_of_word(uint64_t bits) {
+    return (uint32_t)bits ? lowest_bit((uint32_t)bits) : 32 + lowest_bit((uint32_t)(bits >> 32));
+}
+
+FORCE_INLINE int ones(uint64_t bits) {
+#if defined(__GNUC__)
+    return __builtin_popcountll(bits);
+#else
+    bits -= bits >> 1 & 0x5555555555555555u;
+    bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+    return (int)(((bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+#endif
+}
+
+/* --- codes ------------------------------------------------------------------------------------ */
+
+static inline const uint8_t *sample(const Plane *p, ptrdiff_t y, ptrdiff_t x) {
+    return p->start + (y >> p->down) * p->row + (x >> p->across) * p->step;
+}
+
+static inline int packed(const Format *f, const Picture *p) {
+    const Plane *a = p->plane;
+    return f->planes == 3 && f->most < 256 && a[0].step == 3 && a[1].start == a[0].start + 1 &&
+           a[2].start == a[0].start + 2 && a[1].row == a[0].row && a[2].row == a[0].row;
+}
+
+FORCE_INLINE uint16_t code_at(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x) {
+    uint16_t code;
+    if (f->most < 256) return *sample(p, y, x);
+    memcpy(&code, sample(p, y, x), sizeof code);
+    return code < f->most ? code : (uint16_t)f->most;
+}
+
+/* n samples of a plane from pixel x on; the rest of the word is 0. */
+static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
+                             uint16_t *out) {
+    const uint8_t *from = p->start + (y >> p->down) * p->row;
+    if (n < WORD) memset(out, 0, WORD * sizeof *out);
+    if (f->most < 256 && !p->across && p->step == 1 && n == WORD) {
+        EACH(i, WORD) out[i] = from[x + i];
+    } else if (f->most < 256 && p->across && p->step == 1 && n == WORD) {
+        uint32_t pairs[WORD / 2]; /* quicker than to store each code twice */
+        for (int i = 0; i < WORD / 2; i++) pairs[i] = from[x / 2 + i] * 0x10001u;
+        memcpy(out, pairs, sizeof pairs);
+    } else if (f->most > 255) {
+        for (ptrdiff_t i = 0; i < n; i++) out[i] = code_at(f, p, y, x + i);
+    } else {
+        for (ptrdiff_t i = 0; i < n; i++) out[i] = from[((x + i) >> p->across) * p->step];
+    }
+}
+
+FORCE_INLINE int32_t clip(int32_t x, int32_t top) { return x < 0 ? 0 : x < top ? x : top; }
+
+/* Y'CbCr in place to the grid of R'G'B'. Not inlined, so that compilers heed `restrict`. */
+NO_INLINE void to_grid(const Format *f, uint16_t *RESTRICT red, uint16_t *RESTRICT green,
+                       uint16_t *RESTRICT blue) {
+    const Format m = *f;
+    const int32_t base = (1 << (m.shift - 1)) - m.y * m.y0;
+    for (int i = 0; i < WORD; i++) {
+        const int32_t y = m.y * red[i] + base, cb = green[i] - m.c0, cr = blue[i] - m.c0;
+        const int32_t r = (y + m.rv * cr) >> m.shift;
+        const int32_t g = (y + m.gu * cb + m.gv * cr) >> m.shift;
+        const int32_t b = (y + m.bu * cb) >> m.shift;
+        red[i] = (uint16_t)clip(r + m.black, m.top);
+        green[i] = (uint16_t)clip(g + m.black, m.top);
+        blue[i] = (uint16_t)clip(b + m.black, m.top);
+    }
+}
+
+static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, ptrdiff_t x,
+                              ptrdiff_t n, uint16_t code[3][WORD]) {
+    if (n == WORD && packed(f, p)) {
+        const uint8_t *from = sample(p->plane, y, x);
+        for (int i = 0; i < WORD; i += LANES) {
+            words channel[3];
+            split_rgb(from + 3 * i, channel);
+            EACH(c, 3) store_words(code[c] + i, channel[c]);
+        }
+        return;
+    }
+    for (int c = 0; c < f->planes; c++) load_line(f, p->plane + c, y, x, n, code[c]);
+    if (f->planes == 1)
+        EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
+    if (f->shift) to_grid(f, code[0], code[1], code[2]);
+}
+
+/* --- how far codes moved ---------------------------------------------------------------------- */
+
+FORCE_INLINE int32_t bytes_apart(const uint8_t *a, const uint8_t *b, int n) {
+    uint8_t most = 0;
+    for (int i = 0; i < n; i++) {
+        const uint8_t apart = (uint8_t)(a[i] > b[i] ? a[i] - b[i] : b[i] - a[i]);
+        most = apart > most ? apart : most;
+    }
+    return most;
+}
+
+static inline int32_t plane_apart(const Format *f, const Plane *a, const Plane *b, ptrdiff_t y,
+                                  ptrdiff_t x, ptrdiff_t n) {
+    if (f->most < 256 && a->step == 1 && b->step == 1 && n == WORD) {
+        if (a->across) return bytes_apart(sample(a, y, x), sample(b, y, x), WORD / 2);
+        return bytes_apart(sample(a, y, x), sample(b, y, x), WORD);
+    }
+    uint16_t before[WORD], now[WORD], most = 0;
+    load_line(f, a, y, x, n, before);
+    load_line(f, b, y, x, n, now);
+    for (int i = 0; i < WORD; i++) {
+        const uint16_t apart =
+            (uint16_t)(now[i] > before[i] ? now[i] - before[i] : before[i] - now[i]);
+        most = apart > most ? apart : most;
+    }
+    return most;
+}
+
+/* A bound of how far any code of R', G', B' moved in a word: 0 only where nothing did. */
+static inline int32_t moved(const Format *f, const Picture *a, const Picture *b, ptrdiff_t y,
+                            ptrdiff_t x, ptrdiff_t n) {
+    if (n == WORD && packed(f, a) && packed(f, b))
+        return bytes_apart(sample(a->plane, y, x), sample(b->plane, y, x), 3 * WORD);
+    int32_t apart[3] = {0, 0, 0};
+    for (int c = 0; c < f->planes; c++)
+        apart[c] = plane_apart(f, a->plane + c, b->plane + c, y, x, n);
+    if (!f->shift) {
+        const int32_t most = apart[0] > apart[1] ? apart[0] : apart[1];
+        return most > apart[2] ? most : apart[2];
+    }
+    if (!(apart[0] | apart[1] | apart[2])) return 0;
+    const int32_t red = f->rv * apart[2], blue = f->bu * apart[1];
+    const int32_t green = -f->gu * apart[1] - f->gv * apart[2];
+    int32_t chroma = red > green ? red : green;
+    chroma = chroma > blue ? chroma : blue;
+    return ((f->y * apart[0] + chroma) >> f->shift) + 1;
+}
+
+/* --- luminance -------------------------------------------------------------------------------- */
+
+static inline double luminance(const Light *l, const uint16_t code[3][WORD], int i) {
+    const double sum = l->weight[0] * l->table[code[0][i]] + l->weight[1] * l->table[code[1][i]] +
+                       l->weight[2] * l->table[code[2][i]];
+    return l->exponent == 1 ? sum : l->scale * pow(sum, l->exponent);
+}
+
+static inline void coarse_luminance(const Light *l, const uint16_t code[3][WORD], uint16_t *out) {
+    if (!l->spread) {
+        const uint16_t *r = l->coarse, *g = r + l->size, *b = g + l->size;
+        for (int i = 0; i < WORD; i++)
+            out[i] = (uint16_t)(r[code[0][i]] + g[code[1][i]] + b[code[2][i]]);
+        return;
+    }
+    for (int i = 0; i < WORD; i += LANES) {
+        words sum = all_words(0);
+        EACH(c, 3) {
+            const words own = smaller_words(load_words(code[c] + i), all_words(l->white));
+            const words t = product(excess(own, all_words(l->black)), all_words(l->spread));
+            words h = add_words(all_words(l->square[c]), upper(t, all_words(l->cube[c])));
+            h = upper(t, add_words(all_words(l->linear[c]), upper(t, h)));
+            sum = add_words(sum, excess(h, upper(t, all_words(l->less[c]))));
+        }
+        store_words(out + i, sum);
+    }
+}
+
+/* A bit for every pixel in which a - b >= least, which is not 0. */
+FORCE_INLINE uint64_t exceeds(const uint16_t *a, const uint16_t *b, uint16_t least) {
+    uint64_t bits = 0;
+    for (int i = 0; i < WORD; i += LANES) {
+        const words over = excess(load_words(a + i), load_words(b + i));
+        bits |= (uint64_t)at_least(over, all_words(least)) << i;
+    }
+    return bits;
+}
+
+/* A bit for every pixel in which a >= least. */
+FORCE_INLINE uint64_t reaches(const uint16_t *a, uint16_t least) {
+    uint64_t bits = 0;
+    for (int i = 0; i < WORD; i += LANES)
+        bits |= (uint64_t)at_least(load_words(a + i), all_words(least)) << i;
+    return bits;
+}
+
+/* Pixels that go from a darker state to a brighter one. */
+static inline uint64_t brightened(const Lane *lane, const Light *l, const Pixels *darker,
+                                  const Pixels *brighter) {
+    const uint16_t *low = darker->coarse[lane->light], *high = brighter->coarse[lane->light];
+    uint64_t found = exceeds(high, low, lane->least);
+    if (!found) return 0;
+    if (lane->exempt) found &= ~reaches(low, lane->exempt);
+    uint64_t open = found & ~(exceeds(high, low, lane->sure) & ~reaches(low, lane->sure_dark));
+    for (; open; open &= open - 1) {
+        const int i = lowest_of_word(open);
+        const double dark = luminance(l, darker->code, i), bright = luminance(l, brighter->code, i);
+        if (!(bright >= (dark < lane->dark ? dark + lane->change : dark * lane->factor)))
+            found &= ~((uint64_t)1 << i);
+    }
+    return found;
+}
+
+/* --- red -------------------------------------------------------------------------------------- */
+
+/* No pixel without its bit is saturated: R' is at least `red_floor` and (1 + ratio) times G' and
+   B', all above black. */
+static inline uint64_t may_be_red(const Lane *lane, const uint16_t code[3][WORD]) {
+    uint64_t bits = 0;
+    const words black = all_words(lane->black);
+    for (int i = 0; i < WORD; i += LANES) {
+        const words r = excess(load_words(code[0] + i), black);
+        const words other =
+            excess(larger_words(load_words(code[1] + i), load_words(code[2] + i)), black);
+        const uint32_t red = at_least(r, all_words(lane->red_floor)) & at_least(r, other) &
+                             at_least(excess(r, other), upper(other, all_words(lane->ratio)));
+        bits |= (uint64_t)red << i;
+    }
+    return bits;
+}
+
+FORCE_INLINE double row_of(const double m[3], const double rgb[3]) {
+    return m[0] * rgb[0] + m[1] * rgb[1] + m[2] * rgb[2];
+}
+
+typedef struct {
+    int red;
+    double u, v, amount;
+} Hue;
+
+static inline Hue hue(const Lane *lane, const uint16_t code[3][WORD], int i) {
+    double rgb[3];
+    Hue h = {0, lane->white_u, lane->white_v, 0};
+    EACH(c, 3) rgb[c] = lane->table[code[c][i]];
+    const double r = row_of(lane->rows[0], rgb), g = row_of(lane->rows[1], rgb);
+    const double b = row_of(lane->rows[2], rgb);
+    h.red = r >= lane->share * (r + g + b) && r - g - b >= lane->floor;
+    if (lane->kind == LEGACY_RED) {
+        h.red = r >= lane->share * (r + g + b) && r > 0;
+        h.amount = r - g - b > 0 ? (r - g - b) * 320 : 0;
+        return h;
+    }
+    const double x = row_of(lane->rows[3], rgb), y = row_of(lane->rows[4], rgb);
+    const double total = x + 15 * y + 3 * row_of(lane->rows[5], rgb);
+    if (total > 0) h.u = 4 * x / total, h.v = 9 * y / total;
+    return h;
+}
+
+static inline int same_codes(const uint16_t code[3][WORD], int i, int j) {
+    return code[0][i] == code[0][j] && code[1][i] == code[1][j] && code[2][i] == code[2][j];
+}
+
+/* Pixels that go to saturated red, and those that leave it; neighbours are often equal. */
+static inline void reddened(const Lane *lane, const Pixels *before, const Pixels *now,
+                            uint64_t *rises, uint64_t *falls) {
+    uint64_t open = may_be_red(lane, before->code) | may_be_red(lane, now->code);
+    for (int last = -1; open; open &= open - 1) {
+        const int i = lowest_of_word(open);
+        if (last >= 0 && same_codes(before->code, last, i) && same_codes(now->code, last, i)) {
+            *rises |= (*rises >> last & 1) << i, *falls |= (*falls >> last & 1) << i;
+            continue;
+        }
+        last = i;
+        if (before->code[0][i] == now->code[0][i] && before->code[1][i] == now->code[1][i] &&
+            before->code[2][i] == now->code[2][i])
+            continue;
+        const Hue a = hue(lane, before->code, i), b = hue(lane, now->code, i);
+        const uint64_t bit = (uint64_t)1 << i;
+        if (lane->kind == LEGACY_RED) {
+            if ((a.red || b.red) && b.amount - a.amount > lane->far) *rises |= bit;
+            if ((a.red || b.red) && a.amount - b.amount > lane->far) *falls |= bit;
+        } else if ((b.u - a.u) * (b.u - a.u) + (b.v - a.v) * (b.v - a.v) > lane->far * lane->far) {
+            if (b.red && (!a.red || b.u > a.u)) *rises |= bit;
+            if (a.red && (!b.red || a.u > b.u)) *falls |= bit;
+        }
+    }
+}
+
+/* --- state ------------------------------------------------------------------------------------ */
+
+/* Count up the pixels of `done`, down those of `gone`: bit planes of a binary number. */
+FORCE_INLINE void recount(uint64_t *count, int levels, uint64_t done, uint64_t gone) {
+    uint64_t carry = done & ~gone, borrow = gone & ~done;
+    for (int p = 0; p < levels && (carry | borrow); p++) {
+        const uint64_t before = count[p];
+        count[p] = before ^ carry ^ borrow;
+        carry &= before;
+        borrow &= ~before;
+    }
+}
+
+/* Take the steps of a word into its pixels' states; how many transitions these are. A step in the
+   direction of the last transition is one with it, unless that was more than a second ago. */
+static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t rises,
+                       uint64_t falls) {
+    uint64_t *rose = lane->state + at * lane->stride, *fell = rose + 1, *count = rose + 2;
+    for (ptrdiff_t e = 0; e < s->expired_count; e++) {
+        const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
+        if (gone) recount(count, lane->levels, 0, gone);
+    }
+    uint64_t same = (rises & *rose) | (falls & *fell), counted = 0;
+    for (int p = 0; same && p < lane->levels; p++) counted |= count[p];
+    same &= counted;
+    const uint64_t up = rises & ~(same & *rose), down = falls & ~(same & *fell) & ~up;
+    const uint64_t done = up | down;
+    if (done) {
+        *rose = (*rose & ~down) | up;
+        *fell = (*fell & ~up) | down;
+        recount(count, lane->levels, done, 0);
+    }
+    lane->ring[s->slot * s->words + at] = done;
+    return ones(done);
+}
+
+static inline void load_pixels(const Scene *s, const Picture *p, ptrdiff_t y, ptrdiff_t x,
+                               ptrdiff_t n, Pixels *out) {
+    load_codes(s->format, p, y, x, n, out->code);
+    out->lit = 0;
+}
+
+static inline void light_up(const Scene *s, Pixels *pixels, int light) {
+    if (pixels->lit >> light & 1) return;
+    coarse_luminance(s->lights + light, pixels->code, pixels->coarse[light]);
+    pixels->lit |= 1 << light;
+}
+
+/* What a word does in a frame: its steps where there are `any`; how far its codes moved from the
+   frame before, and its pixels where they were `loaded`. */
+typedef struct {
+    uint64_t rises[MOST_LANES], falls[MOST_LANES];
+    Pixels now;
+    int32_t moved;
+    int loaded, any;
+} Steps;
+
+/* The pixels of a word and no steps, to begin with. */
+static inline void begin_steps(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
+                               Steps *steps) {
+    if (steps->loaded) return;
+    for (int j = 0; j < s->lane_count; j++) steps->rises[j] = steps->falls[j] = 0;
+    load_pixels(s, s->now, y, x, n, &steps->now);
+    steps->loaded = 1;
+}
+
+/* Steps of a word from the frames before to this one. */
+static inline void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
+    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
+    Pixels before;
+    steps->loaded = steps->any = 0;
+    steps->moved = s->befores ? 0 : INT32_MAX;
+    for (int k = 0; k < s->befores; k++) {
+        const int32_t step = moved(s->format, s->before + k, s->now, y, x, n);
+        if (k == 0) steps->moved = step;
+        if (step < s->still) continue;
+        begin_steps(s, y, x, n, steps);
+        load_pixels(s, s->before + k, y, x, n, &before);
+        for (int j = 0; j < s->lane_count; j++) {
+            const Lane *lane = s->lanes + j;
+            uint64_t up = 0, down = 0, since = 0;
+            if (step < lane->still) continue;
+            if (lane->kind == LUMINANCE) {
+                light_up(s, &steps->now, lane->light);
+                light_up(s, &before, lane->light);
+                up = brightened(lane, s->lights + lane->light, &before, &steps->now);
+                down = brightened(lane, s->lights + lane->light, &steps->now, &before);
+            } else {
+                reddened(lane, &before, &steps->now, &up, &down);
+            }
+            if (!(up | down)) continue;
+            for (int i = 0; i < k; i++)
+                since |= lane->ring[s->recent[i] * s->words + y * s->row_words + x / WORD];
+            steps->rises[j] |= up & ~since;
+            steps->falls[j] |= down & ~since;
+            steps->any |= ((up | down) & ~since) != 0;
+        }
+    }
+}
+
+/* Turns of a word's luminance from its last extreme by `least`, however long they take. All in 16
+   bits and without branches, which compilers make vectors of. */
+NO_INLINE void turn_ramps(const uint16_t *RESTRICT light, uint16_t *RESTRICT extreme,
+                          uint16_t *RESTRICT direction, uint16_t least, uint16_t dark,
+                          uint16_t *RESTRICT rise, uint16_t *RESTRICT fall) {
+    for (int i = 0; i < WORD; i++) {
+        const uint16_t l = light[i], d = direction[i], old = extreme[i];
+        const uint16_t most = old > l ? old : l, lowest = old < l ? old : l;
+        const uint16_t e = d == ROSE ? most : d == FELL ? lowest : old;
+        const uint16_t risen = (uint16_t)(l > e ? l - e : 0),
+                       fallen = (uint16_t)(e > l ? e - l : 0);
+        const uint16_t up = (d != ROSE) & (risen >= least) & (e < dark);
+        const uint16_t down = (d != FELL) & (fallen >= least) & (l < dark);
+        rise[i] = up, fall[i] = down;
+        extreme[i] = up | down ? l : e;
+        direction[i] = up ? ROSE : down ? FELL : d;
+    }
+}
+
+/* After step_word, for lanes of ramps. */
+static inline void ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
+    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
+    const ptrdiff_t at = y / RAMP_ROWS * s->row_words * WORD + x;
+    uint16_t rise[WORD], fall[WORD];
+    if (!steps->moved) return;
+    begin_steps(s, y, x, n, steps);
+    for (int j = 0; j < s->lane_count; j++) {
+        const Lane *lane = s->lanes + j;
+        if (lane->kind != RAMP) continue;
+        light_up(s, &steps->now, lane->light);
+        const uint16_t *light = steps->now.coarse[lane->light];
+        if (!s->befores) memcpy(lane->extreme + at, light, sizeof rise);
+        turn_ramps(light, lane->extreme + at, lane->direction + at, lane->least, lane->sure_dark,
+                   rise, fall);
+        steps->rises[j] = reaches(rise, 1), steps->falls[j] = reaches(fall, 1);
+        steps->any |= (steps->rises[j] | steps->falls[j]) != 0;
+    }
+}
+
+/* Whether a lane has bits of this row in the slots that leave or are taken again. */
+static inline int row_changes(const Scene *s, const Lane *lane, ptrdiff_t y) {
+    int found = lane->marks[s->slot * s->height + y];
+    for (ptrdiff_t e = 0; e < s->expired_count; e++)
+        found |= lane->marks[s->expired[e] * s->height + y];
+    return found;
+}
+
+/* `done` has the transitions of each lane. */
+static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *done) {
+    static const Steps none;
+    Steps steps;
+    for (ptrdiff_t y = begin; y < end; y++) {
+        int changes[MOST_LANES], all = 0;
+        for (int j = 0; j < s->lane_count; j++) {
+            all |= changes[j] = row_changes(s, s->lanes + j, y);
+            s->lanes[j].marks[s->slot * s->height + y] = 0;
+        }
+        for (ptrdiff_t x = 0; x < s->width; x += WORD) {
+            step_word(s, y, x, &steps);
+            if (s->ramps && y % RAMP_ROWS == 0) ramp_word(s, y, x, &steps);
+            if (!(steps.any | all)) continue;
+            const Steps *these = steps.any ? &steps : &none;
+            for (int j = 0; j < s->lane_count; j++) {
+                const uint64_t up = these->rises[j], down = these->falls[j];
+                if (!(changes[j] || up | down)) continue;
+                if (up | down) s->lanes[j].marks[s->slot * s->height + y] = 1;
+                done[j] += turn(s, s->lanes + j, y * s->row_words + x / WORD, up, down);
+            }
+        }
+    }
+}
+
+/* --- counts and areas ------------------------------------------------------------------------- */
+
+/* Bits of the words from begin to end that are in `within` and whose count is at least n, into mask;
+   how many there are. */
+static int64_t at_least_count(const uint64_t *states, ptrdiff_t stride, ptrdiff_t begin,
+                              ptrdiff_t end, int n, const uint64_t *within, uint64_t *mask) {
+    int64_t total = 0;
+    for (ptrdiff_t i = begin; i < end; i++) {
+        const uint64_t *count = states + i * stride + 2;
+        uint64_t more = 0, equal = within[i];
+        for (ptrdiff_t p = stride - 3; p >= 0 && equal; p--) {
+            const uint64_t set = n >> p & 1 ? ~(uint64_t)0 : 0;
+            more |= equal & count[p] & ~set;
+            equal &= ~(count[p] ^ set);
+        }
+        mask[i] = more | equal;
+        total += ones(mask[i]);
+    }
+    return total;
+}
+
+/* Sum of the luminance of every eighth pixel of a row. */
+static double row_luminance(const Scene *s, const Light *l, ptrdiff_t y) {
+    double sum = 0;
+    for (ptrdiff_t x = 0; x < s->width; x += 8 * WORD) {
+        uint16_t code[3][WORD];
+        const ptrdiff_t left = (s->width - x + 7) / 8, n = left < WORD ? left : WORD;
+        for (int c = 0; c < s->format->planes; c++)
+            for (ptrdiff_t i = 0; i < n; i++)
+                code[c][i] = code_at(s->format, s->now->plane + c, y, x + 8 * i);
+        if (s->format->planes == 1)
+            EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
+        if (s->format->shift) to_grid(s->format, code[0], code[1], code[2]);
+        for (ptrdiff_t i = 0; i < n; i++) sum += luminance(l, code, (int)i);
+    }
+    return sum;
+}
+
+/* Windows of a mask: a window that begins in word j lies within `span` words, whose bits bound its
+   own; only strips of words with more than the best so far are searched column by column. */
+typedef struct {
+    const uint64_t *mask;
+    ptrdiff_t row_words, width, height, window_width, window_height, span;
+    int32_t *bounds, *sums; /* a number for every word of a row, and for every pixel of a row */
+    int64_t best, x, y;
+} Windows;
+
+static inline uint64_t word_of(const Windows *w, ptrdiff_t y, ptrdiff_t i) {
+    return y < 0 || i >= w->row_words ? 0 : w->mask[y * w->row_words + i];
+}
+
+/* The most bits in the words of each strip for any place of the window, into bounds. */
+static void bound_strips(const Windows *w) {
+    memset(w->bounds, 0, (size_t)w->row_words * sizeof *w->bounds);
+    memset(w->sums, 0, (size_t)w->row_words * sizeof *w->sums);
+    for (ptrdiff_t y = 0; y < w->height; y++) {
+        const uint64_t *come = w->mask + y * w->row_words;
+        for (ptrdiff_t i = 0; i < w->row_words; i++) w->sums[i] += ones(come[i]);
+        if (y < w->window_height - 1) continue;
+        int32_t sum = 0;
+        for (ptrdiff_t i = w->row_words - 1; i >= 0; i--) {
+            sum += w->sums[i] - (i + w->span < w->row_words ? w->sums[i + w->span] : 0);
+            w->bounds[i] = sum > w->bounds[i] ? sum : w->bounds[i];
+        }
+        const uint64_t *go = come - (w->window_height - 1) * w->row_words;
+        for (ptrdiff_t i = 0; i < w->row_words; i++) w->sums[i] -= ones(go[i]);
+    }
+}
+
+/* The best window that begins in a word, whose strip has its columns' sums. */
+static void search_word(Windows *w, ptrdiff_t x, ptrdiff_t y) {
+    int64_t sum = 0;
+    for (ptrdiff_t i = 0; i < w->window_width; i++) sum += w->sums[i];
+    for (ptrdiff_t i = 0; i < WORD && x + i + w->window_width <= w->width; i++) {
+        if (sum > w->best) w->best = sum, w->x = x + i, w->y = y;
+        sum += w->sums[i + w->window_width] - w->sums[i];
+    }
+}
+
+static void search_strip(Windows *w, ptrdiff_t first) {
+    int64_t total = 0;
+    memset(w->sums, 0, (size_t)(w->span + 1) * WORD * sizeof *w->sums);
+    for (ptrdiff_t y = 0; y < w->height; y++) {
+        for (ptrdiff_t i = 0; i < w->span; i++) {
+            const uint64_t come = word_of(w, y, first + i);
+            const uint64_t gone = word_of(w, y - w->window_height, first + i);
+            if (come == gone) continue;
+            total += ones(come) - ones(gone);
+            for (int j = 0; j < WORD; j++)
+                w->sums[i * WORD + j] += (int32_t)(come >> j & 1) - (int32_t)(gone >> j & 1);
+        }
+        if (y >= w->window_height - 1 && total > w->best)
+            search_word(w, first * WORD, y - w->window_height + 1);
+    }
+}
+
+/* About the most bits in any window, from whole words: within a few per cent where it has many. */
+static int64_t rough_window(const Windows *w) {
+    const ptrdiff_t whole = (w->window_width + WORD / 2) / WORD;
+    Windows aligned = *w;
+    int64_t most = 0;
+    aligned.span = whole < 1 ? 1 : whole;
+    bound_strips(&aligned);
+    for (ptrdiff_t i = 0; i < w->row_words; i++) most = w->bounds[i] > most ? w->bounds[i] : most;
+    return most * w->window_width / (aligned.span * WORD);
+}
+
+/* The fullest window, if it has more than `best` bits. */
+static void fullest_window(Windows *w) {
+    const int64_t most = (int64_t)w->window_width * w->window_height;
+    w->span = (w->window_width + WORD - 2) / WORD + 1;
+    bound_strips(w);
+    while (w->best < most) {
+        ptrdiff_t first = 0;
+        for (ptrdiff_t i = 1; i < w->row_words; i++)
+            if (w->bounds[i] > w->bounds[first]) first = i;
+        if (w->bounds[first] <= w->best) return;
+        search_strip(w, first);
+        w->bounds[first] = 0;
+    }
+}
+#endif

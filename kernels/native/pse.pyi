@@ -1,0 +1,33 @@
+import numpy as np
+
+class Watch:
+    slots: int
+    def __init__(
+        self, width: int, height: int, format: np.ndarray, lights: list, lanes: list
+    ) -> None: ...
+    def hold(self, states: list) -> None: ...
+    def step(
+        self,
+        pictures: np.ndarray,
+        recent: np.ndarray,
+        expired: np.ndarray,
+        slot: int,
+        done: np.ndarray,
+    ) -> None: ...
+    def luminance(
+        self, picture: np.ndarray, light: int, rows: np.ndarray, threads: int
+    ) -> None: ...
+
+def at_least(
+    states: np.ndarray, n: int, within: np.ndarray, mask: np.ndarray, threads: int
+) -> int: ...
+def window(
+    mask: np.ndarray,
+    width: int,
+    height: int,
+    window_width: int,
+    window_height: int,
+    floor: int,
+    scratch: np.ndarray,
+    rough: bool = False,
+) -> tuple[int, int, int]: ...

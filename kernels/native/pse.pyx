@@ -1,0 +1,242 @@
+"""Transitions of every pixel of a video, and their counts; see pse.h for how."""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+
+cdef extern from "pse.h" nogil:
+    enum:
+        WORD, MOST_LANES, MOST_LIGHTS, LUMINANCE, RAMP, RAMP_ROWS
+    ctypedef struct Plane:
+        const uint8_t *start
+        Py_ssize_t row, step
+        int across, down
+    ctypedef struct Picture:
+        Plane plane[3]
+    ctypedef struct Format:
+        int32_t planes, most, y0, c0, y, rv, gu, gv, bu, shift, black, top
+    ctypedef struct Light:
+        const double *table
+        const uint16_t *coarse
+        Py_ssize_t size
+        double weight[3]
+        double scale, exponent
+        uint16_t black, white, spread
+        uint16_t linear[3]
+        uint16_t square[3]
+        uint16_t cube[3]
+        uint16_t less[3]
+    ctypedef struct Lane:
+        int kind, light, levels
+        int32_t still
+        double change, dark, factor
+        uint16_t least, sure, sure_dark, exempt
+        const double *table
+        double rows[6][3]
+        double share, floor, far, white_u, white_v
+        uint16_t black, ratio, red_floor
+        uint64_t *state
+        uint64_t *ring
+        Py_ssize_t stride
+        uint8_t *marks
+        uint16_t *extreme
+        uint16_t *direction
+    ctypedef struct Scene:
+        Py_ssize_t width, height, row_words, words
+        const Format *format
+        const Picture *now
+        const Picture *before
+        int befores, lane_count, light_count, ramps
+        Lane *lanes
+        const Light *lights
+        int32_t still
+        const int64_t *recent
+        const int64_t *expired
+        Py_ssize_t expired_count, slot
+    void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end, int64_t *done)
+    int64_t at_least_count(const uint64_t *states, Py_ssize_t stride, Py_ssize_t begin,
+                           Py_ssize_t end, int n, const uint64_t *within, uint64_t *mask)
+    double row_luminance(const Scene *s, const Light *l, Py_ssize_t y)
+    ctypedef struct Windows:
+        const uint64_t *mask
+        Py_ssize_t row_words, width, height, window_width, window_height
+        int32_t *bounds
+        int32_t *sums
+        int64_t best, x, y
+    void fullest_window(Windows *w)
+    int64_t rough_window(const Windows *w)
+
+
+cdef require(bint right, str what):
+    if not right:
+        raise ValueError(what)
+
+
+cdef class Watch:
+    """Lanes of transitions over frames of one size and format.
+
+    `format` holds the fields of Format. Each of `lights` is a tuple (table, coarse, numbers of
+    float64, integers); each of `lanes` (kind, light, table, numbers, integers); see light.py.
+    """
+
+    cdef Format format
+    cdef Light lights[MOST_LIGHTS]
+    cdef Lane lanes[MOST_LANES]
+    cdef Scene scene
+    cdef list kept
+    cdef readonly int slots
+
+    def __init__(self, Py_ssize_t width, Py_ssize_t height, const int64_t[::1] format, list lights,
+                 list lanes):
+        require(len(lights) <= MOST_LIGHTS and len(lanes) <= MOST_LANES, "too many profiles")
+        cdef Scene *s = &self.scene
+        s.width, s.height, s.row_words = width, height, (width + WORD - 1) // WORD
+        s.words = s.row_words * height
+        self.format = Format(format[0], format[1], format[2], format[3], format[4], format[5],
+                             format[6], format[7], format[8], format[9], format[10], format[11])
+        s.format, s.lanes, s.lights = &self.format, self.lanes, self.lights
+        s.lane_count, s.light_count = len(lanes), len(lights)
+        self.kept = [lights, lanes]
+        cdef int i
+        for i in range(s.light_count):
+            self._set_light(&self.lights[i], lights[i][0], lights[i][1], lights[i][2], lights[i][3])
+        s.still, s.ramps = 1 << 30, 0
+        for i in range(s.lane_count):
+            self._set_lane(&self.lanes[i], lanes[i][0], lanes[i][1], lanes[i][2], lanes[i][3],
+                           lanes[i][4])
+            s.still = min(s.still, self.lanes[i].still)
+            s.ramps |= self.lanes[i].kind == RAMP
+
+    cdef _set_light(self, Light *light, const double[::1] table, const uint16_t[::1] coarse,
+                    const double[::1] numbers, const int64_t[::1] integers):
+        light.table, light.coarse, light.size = &table[0], &coarse[0], table.shape[0]
+        light.scale, light.exponent = numbers[3], numbers[4]
+        light.black, light.white, light.spread = integers[0], integers[1], integers[2]
+        cdef int c
+        for c in range(3):
+            light.weight[c] = numbers[c]
+            light.linear[c], light.square[c] = integers[3 + c], integers[6 + c]
+            light.cube[c], light.less[c] = integers[9 + c], integers[12 + c]
+
+    cdef _set_lane(self, Lane *lane, int kind, int light, const double[::1] table,
+                   const double[::1] numbers, const int64_t[::1] integers):
+        lane.kind, lane.light, lane.table, lane.still = kind, light, &table[0], integers[0]
+        cdef int i
+        if kind in (LUMINANCE, RAMP):
+            lane.change, lane.dark, lane.factor = numbers[0], numbers[1], numbers[2]
+            lane.least, lane.sure = integers[1], integers[2]
+            lane.sure_dark, lane.exempt = integers[3], integers[4]
+            return
+        lane.share, lane.floor, lane.far = numbers[0], numbers[1], numbers[2]
+        lane.white_u, lane.white_v = numbers[3], numbers[4]
+        lane.black, lane.ratio, lane.red_floor = integers[1], integers[2], integers[3]
+        for i in range(18):
+            lane.rows[i // 3][i % 3] = numbers[5 + i]
+
+    def hold(self, list states):
+        """Use the arrays (state, ring, marks) of each lane.
+
+        state is (words, 2 + bits of a count) and ring (slots, words), both of uint64; marks is
+        (slots, height) of uint8. A lane of ramps has a fourth, (2, pixels of every fourth row in
+        whole words) of uint16.
+        """
+        cdef uint16_t[:, ::1] turns
+        cdef uint64_t[:, ::1] state, ring
+        cdef uint8_t[:, ::1] marks
+        for i, (state, ring, marks, *more) in enumerate(states):
+            if self.lanes[i].kind == RAMP:
+                turns = more[0]
+                require(turns.shape[1] >= (self.scene.height + RAMP_ROWS - 1) // RAMP_ROWS
+                        * self.scene.row_words * WORD, "a state has another size")
+                self.lanes[i].extreme, self.lanes[i].direction = &turns[0, 0], &turns[1, 0]
+            require(state.shape[0] == ring.shape[1] == self.scene.words and state.shape[1] > 2
+                    and marks.shape[0] == ring.shape[0] and marks.shape[1] == self.scene.height,
+                    "a state has another size")
+            self.lanes[i].marks = &marks[0, 0]
+            self.lanes[i].state, self.lanes[i].stride = &state[0, 0], state.shape[1]
+            self.lanes[i].levels = <int>state.shape[1] - 2
+            self.lanes[i].ring, self.slots = &ring[0, 0], ring.shape[0]
+        self.kept = [*self.kept[:2], states]
+
+    def step(self, const int64_t[:, :, ::1] pictures, const int64_t[::1] recent,
+             const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, ::1] done):
+        """Take a frame: rows of `pictures` are it and those before it, the last one first.
+
+        A plane is its address, bytes to the next row and sample, and shifts across and down. `recent`
+        has slots of the ring, from the last frame backwards; `expired` those that leave; the new one
+        goes to `slot`. Each part of the rows has a thread and a row of `done`, whose sum is the
+        transitions of each lane.
+        """
+        cdef Scene *s = &self.scene
+        cdef Py_ssize_t part, height = s.height
+        cdef int parts = <int>done.shape[0]
+        cdef bytearray room = bytearray(pictures.shape[0] * sizeof(Picture))
+        cdef Picture *all_pictures = <Picture *> <void *> <char *> room
+        require((s.lane_count == 0 or 0 <= slot < self.slots)
+                and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
+        require(done.shape[1] == s.lane_count, "done has another number of lanes")
+        self._describe(pictures, all_pictures)
+        s.now, s.before, s.befores = all_pictures, all_pictures + 1, pictures.shape[0] - 1
+        s.recent = &recent[0] if recent.shape[0] else NULL
+        s.expired = &expired[0] if expired.shape[0] else NULL
+        s.expired_count, s.slot = expired.shape[0], slot
+        for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
+            step_rows(s, height * part // parts, height * (part + 1) // parts, &done[part, 0])
+
+    cdef _describe(self, const int64_t[:, :, ::1] pictures, Picture *out):
+        cdef Py_ssize_t i, p
+        cdef Plane *plane
+        for i in range(pictures.shape[0]):
+            for p in range(min(3, pictures.shape[1])):
+                plane = &out[i].plane[p]
+                plane.start = <const uint8_t *> <size_t> pictures[i, p, 0]
+                plane.row, plane.step = pictures[i, p, 1], pictures[i, p, 2]
+                plane.across, plane.down = pictures[i, p, 3], pictures[i, p, 4]
+
+    def luminance(self, const int64_t[:, :, ::1] picture, int light, double[::1] rows, int threads):
+        """Sums of the luminance of every eighth pixel of every eighth row."""
+        cdef Picture now
+        cdef Scene *s = &self.scene
+        cdef Py_ssize_t i, count = (s.height + 7) // 8
+        require(rows.shape[0] == count and light < s.light_count, "rows has another length")
+        self._describe(picture[:1], &now)
+        s.now = &now
+        for i in prange(count, nogil=True, num_threads=threads, schedule="static"):
+            rows[i] = row_luminance(s, &self.lights[light], 8 * i)
+
+
+def at_least(const uint64_t[:, ::1] states, int n, const uint64_t[::1] within, uint64_t[::1] mask,
+             int threads):
+    """Bits of the pixels within a mask whose count is at least n; how many there are."""
+    cdef Py_ssize_t words = mask.shape[0], part
+    cdef int64_t total = 0
+    cdef int parts = threads
+    require(states.shape[0] == within.shape[0] == words, "mask and states differ in length")
+    if n >> (states.shape[1] - 2):
+        mask[:] = 0
+        return 0
+    for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
+        total += at_least_count(&states[0, 0], states.shape[1], words * part // parts,
+                                words * (part + 1) // parts, n, &within[0], &mask[0])
+    return total
+
+
+def window(const uint64_t[::1] mask, Py_ssize_t width, Py_ssize_t height, Py_ssize_t window_width,
+           Py_ssize_t window_height, int64_t floor, int32_t[::1] scratch, bint rough=False):
+    """Most bits in any window of a mask, if more than floor, and the window's x and y; or floor.
+
+    scratch has 66 numbers for every word of a row and 192 more. A rough answer comes from windows
+    of whole words.
+    """
+    cdef Windows w
+    w.mask, w.row_words = &mask[0], (width + WORD - 1) // WORD
+    w.width, w.height, w.window_width, w.window_height = width, height, window_width, window_height
+    require(mask.shape[0] >= w.row_words * height and scratch.shape[0] >= 66 * w.row_words + 192
+            and 0 < window_width <= width and 0 < window_height <= height, "no such window")
+    w.bounds, w.sums = &scratch[0], &scratch[w.row_words]
+    w.best, w.x, w.y = floor, 0, 0
+    with nogil:
+        if rough:
+            w.best = rough_window(&w)
+        else:
+            fullest_window(&w)
+    return w.best, w.x, w.y

@@ -1,0 +1,254 @@
+"""The state of every pixel: lanes of transitions in the kernel, and their counts."""
+
+from collections import deque
+
+import numpy as np
+
+from voxkern import _dispatch
+from voxkern.kernels.native import host
+from voxkern.pse import colour as colours
+from voxkern.pse.light import RAMP, light, luminance_lane, ramp_lane, red_lane
+
+STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
+SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
+WORD = 64
+RAMP_ROWS = 4  # slow changes are watched in every fourth row
+SLOTS = 32  # frames of a second to begin with
+
+
+class Watch:
+    """Transitions and counts of frames like `frame`, for lanes that are asked for with `lane`.
+
+    Memory: an eighth of a byte per pixel, lane and frame of a second; and the frames of 66 ms.
+    """
+
+    def __init__(self, frame):
+        self.height, self.width = frame.planes[0].shape
+        self.colour = frame.colour
+        self.time = None
+        self._masks, self._means = {}, {}  # of the last frame, by lane, by light
+        self._lights, self._lanes = {}, {}
+        self._recent = (
+            deque()
+        )  # (time, slot, transitions of each lane) of the last second, newest first
+        self._before = deque()  # (time, description, frame) of those of the last 66 ms
+        self._kernel = None
+
+    def lane(self, profile, kind, change=None):
+        """Number of the lane of a profile's ``"luminance"``, ``"ramp"`` or ``"red"``.
+
+        Equal ones are one.
+        """
+        name = colours.curve_of(self.colour, profile.curve)
+        source = light(self.colour, profile.curve)
+        if kind == "red":
+            limits = profile.red, profile.red_share, profile.red_floor
+            key = kind, name, *limits, profile.red_distance, profile.red_change
+            make = lambda: red_lane(self.colour, source, profile)  # noqa: E731
+        elif kind == "ramp":
+            limits = profile.change, profile.dark
+            key = kind, *limits
+            own = light(self.colour, None)  # warnings need no curve for each standard
+            index = self._light(colours.curve_of(self.colour), own)
+            make = lambda: ramp_lane(index, own, *limits)  # noqa: E731
+        else:
+            hdr = self.colour.transfer in ("pq", "hlg")
+            contrast = profile.contrast if hdr or profile.contrast_in_sdr else 0.0
+            limits = change or profile.change, profile.dark, contrast
+            key = kind, name, *limits
+            index = self.light(profile)
+            make = lambda: luminance_lane(self.colour, index, source, *limits)  # noqa: E731
+        if key not in self._lanes:
+            self._lanes[key] = len(self._lanes), make()
+        return self._lanes[key][0]
+
+    def light(self, profile):
+        """Number of the light of a profile, for :meth:`mean`."""
+        name = colours.curve_of(self.colour, profile.curve)
+        source = light(self.colour, profile.curve)
+        return self._light(name, source)
+
+    def _light(self, name, source):
+        return self._lights.setdefault(name, (len(self._lights), source))[0]
+
+    def start(self, threads=None):
+        """Make the state, once all lanes are known; `threads` is the most to use."""
+        lights = [source[:4] for _, source in self._lights.values()]
+        lanes = [lane for _, lane in self._lanes.values()]
+        self.row_words = -(-self.width // WORD)
+        self._words = self.row_words * self.height
+        self._kernel = _dispatch.module("native", _dispatch.cpu_level, "pse")
+        self._watch = self._kernel.Watch(
+            self.width, self.height, _format(self.colour), lights, lanes
+        )
+        rows = -(-self.height // RAMP_ROWS)
+        turns = lambda: [np.zeros((2, rows * self.row_words * WORD), np.uint16)]  # noqa: E731
+        self._turns = [turns() if lane[0] == RAMP else [] for lane in lanes]
+        self._ring = [np.zeros((0, self._words), np.uint64) for _ in lanes]
+        self._states = [np.zeros((self._words, 2), np.uint64) for _ in lanes]
+        self._marks = [np.zeros((0, self.height), np.uint8) for _ in lanes]
+        self._free, self._slots = [], 0
+        self._grow(SLOTS)
+        self._threads = min(self.height, host.useful_threads(self.width * self.height))
+        self._threads = min(self._threads, threads or self._threads)
+        self._done = np.zeros((self._threads, len(lanes)), np.int64)
+        self._rows = np.empty(-(-self.height // 8))
+        self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
+
+    def _grow(self, slots):
+        """More frames in a second: a longer ring, and counts that reach as far."""
+        self._free += range(self._slots, slots)
+        self._slots = slots
+        self._ring = [_taller(ring, slots) for ring in self._ring]
+        self._states = [_wider(state, 2 + slots.bit_length()) for state in self._states]
+        self._marks = [_taller(marks, slots) for marks in self._marks]
+        states = zip(self._states, self._ring, self._marks, self._turns)
+        self._watch.hold([(*arrays, *turns) for *arrays, turns in states])
+
+    def push(self, frame):
+        """Take the next frame."""
+        expired = []
+        while self._recent and frame.time - self._recent[-1][0] > SECOND:
+            expired.append(self._recent.pop()[1])
+        while len(self._before) > 1 and frame.time - self._before[-1][0] > STEP:
+            self._before.pop()
+        self._free += expired
+        if not self._free:
+            self._grow(2 * self._slots)
+        slot = self._free.pop()
+        description = _description(frame)
+        pictures = np.array([description, *(item[1] for item in self._before)], np.int64)
+        recent = np.array([item[1] for item in self._recent], np.int64)
+        self._done[...] = 0
+        self._watch.step(pictures, recent, np.array(expired, np.int64), slot, self._done)
+        self._recent.appendleft((frame.time, slot, self._done.sum(axis=0).tolist()))
+        self._before.appendleft((frame.time, description, frame))
+        self.time = frame.time
+        self._masks.clear()
+        self._means.clear()
+
+    def mean(self, index):
+        """Mean luminance of the last frame, of every eighth pixel of every eighth row."""
+        if index not in self._means:
+            picture = np.array([self._before[0][1]], np.int64)
+            self._watch.luminance(picture, index, self._rows, self._threads)
+            self._means[index] = self._rows.sum() / (len(self._rows) * -(-self.width // 8))
+        return self._means[index]
+
+    def done(self, lane, seconds):
+        """Transitions of a lane that were completed within the last so many `seconds`."""
+        return sum(item[2][lane] for item in self._within(seconds))
+
+    def _within(self, seconds):
+        now = self._recent[0][0]
+        return [item for item in self._recent if now - item[0] <= seconds]
+
+    def at_least(self, lane, count, seconds):
+        """Bits of the pixels that made so many transitions in the last second; their number.
+
+        Only of those that made the last of them within so many `seconds`, together.
+        """
+        if (lane, count, seconds) not in self._masks:
+            mask = np.empty(self._words, np.uint64)
+            within = self._together(lane, seconds)
+            total = self._kernel.at_least(self._states[lane], count, within, mask, self._threads)
+            self._masks[lane, count, seconds] = mask, total
+        return self._masks[lane, count, seconds]
+
+    def _together(self, lane, seconds):
+        if (lane, seconds) not in self._masks:
+            rows = [self._ring[lane][item[1]] for item in self._within(seconds)]
+            self._masks[lane, seconds] = (
+                rows[0] if len(rows) == 1 else np.bitwise_or.reduce(rows, axis=0)
+            )
+        return self._masks[lane, seconds]
+
+    def window(self, mask, width, height, floor, rough=False):
+        """Most bits of a mask in any window of that size, or `floor` if it is not more.
+
+        A `rough` one is found by whole words of pixels, where these are small beside the frame.
+        """
+        rough = rough and self.width > 8 * WORD
+        size = self.width, self.height, width, height
+        return self._kernel.window(mask, *size, floor, self._scratch, rough)[0]
+
+    def since(self, lane, mask):
+        """Time of the first transition within the last second of the pixels of a mask."""
+        for time, slot, _ in reversed(self._recent):
+            if (self._ring[lane][slot] & mask).any():
+                return time
+        return self.time
+
+    def counts(self, lane):
+        """Transitions of every pixel within the last second, ``(H, W)`` int."""
+        planes = np.ascontiguousarray(self._states[lane][:, 2:].T)
+        return sum(self.unpack(plane).astype(int) << i for i, plane in enumerate(planes))
+
+    def unpack(self, mask):
+        """A mask as ``(H, W)`` bool."""
+        rows = mask.astype("<u8", copy=False).view(np.uint8).reshape(self.height, -1)
+        return np.unpackbits(rows, axis=1, count=self.width, bitorder="little").view(bool)
+
+
+def _taller(array, rows):
+    """An array of `rows` rows, the old ones first, zeros below."""
+    result = np.zeros((rows, array.shape[1]), array.dtype)
+    result[: len(array)] = array
+    return result
+
+
+def _wider(array, columns):
+    return np.ascontiguousarray(_taller(array.T, columns).T)
+
+
+def _format(colour):
+    """Fields of the kernel's Format."""
+    planes = 1 if colour.kind == "gray" else 3
+    most = (1 << colour.bits) - 1
+    if colour.kind != "ycbcr":
+        return np.array([planes, most, *[0] * 10], np.int64)
+    return np.array(
+        [planes, most, *colours.matrix(colour), colours.BLACK, colours.GRID - 1], np.int64
+    )
+
+
+def _description(frame):
+    """Rows of address, bytes to the next row and sample, and shifts, one a plane."""
+    height, width = frame.planes[0].shape
+    return [
+        [
+            plane.__array_interface__["data"][0],
+            *plane.strides,
+            int(plane.shape[1] < width),
+            int(plane.shape[0] < height),
+        ]
+        for plane in frame.planes
+    ] + [[0] * 5] * (3 - len(frame.planes))
+
+
+def checked(frame, like=None):
+    """The frame, if its planes are what its colour says and as those of `like`."""
+    colour, planes = frame.colour, frame.planes
+    dtype = np.uint8 if colour.bits == 8 else np.uint16
+    count = 1 if colour.kind == "gray" else 3
+    if len(planes) != count:
+        raise ValueError(f"a frame has {len(planes)} planes; {colour.kind} has {count}")
+    if colour.kind == "ycbcr" and colour.bits > 12:
+        raise ValueError(f"bits of ycbcr is {colour.bits}; it may be 8, 10 or 12")
+    for plane in planes:
+        if not isinstance(plane, np.ndarray) or plane.dtype != dtype or plane.ndim != 2:
+            raise TypeError(f"a plane must be a 2-D array of {np.dtype(dtype)}")
+    height, width = planes[0].shape
+    halves = {(height, width), (height, -(-width // 2)), (-(-height // 2), -(-width // 2))}
+    if not height or not width:
+        raise ValueError(f"a frame is {width}x{height}; it must have pixels")
+    for plane in planes[1:]:
+        if plane.shape not in (halves if colour.kind == "ycbcr" else {(height, width)}):
+            raise ValueError(f"a plane has shape {plane.shape}, the first {planes[0].shape}")
+    if like is not None and (like.colour != colour or like.planes[0].shape != (height, width)):
+        was = like.planes[0].shape
+        raise ValueError(
+            f"the frame at {frame.time:.3f} s is {width}x{height} {colour.kind}, {colour.bits} "
+            f"bits; it must be as the first, {was[1]}x{was[0]} {like.colour.kind}"
+        )
+    return frame

@@ -1,0 +1,80 @@
+"""Verdicts that a review found wrong, each with the clause that it was wrong by."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from voxkern.pse import PROFILES, analyze
+from voxkern.pse.incidents import largest_cover
+
+WINDOWED = ("wcag22", "wcag20", "trace24")
+
+
+def grays(values, size=(8, 12)):
+    """Whole frames of gray codes."""
+    return np.repeat(np.repeat(np.array(values, np.uint8)[:, None, None], size[0], 1), size[1], 2)
+
+
+def failed(source, fps, profile, **options):
+    """Whether the verdict is fail."""
+    return analyze(source, fps, profile, **options).verdict == "fail"
+
+
+def strobe(first, second, count=7, gap=4):
+    """Codes of `count` transitions, one every `gap` frames, the first one after as many."""
+    return [c for i in range(count + 1) for c in [(first, second)[i % 2]] * gap]
+
+
+@pytest.mark.parametrize("profile", ["wcag22", "bt1702", "trace24"])
+def test_a_second_does_not_depend_on_what_was_before(profile):
+    """WCAG 2.2, SC 2.3.1: in *any* one second. Light that went out slowly may go on again."""
+    went_out = [10] * 5 + [200] * 5 + list(range(200, 10, -2))  # 3 s, no step of them a transition
+    for before, count in itertools.product(([], went_out), (6, 7)):
+        frames = grays(before + strobe(10, 200, count))
+        for these in frames, 255 - frames:
+            assert failed(these, 30, profile, size=(1024, 768)) == (count > 6)
+
+
+def covered(mask, width, height):
+    """The most that a window covers, tried at many places."""
+    best = 0.0
+    ys, xs = (np.arange(0, n - m + 1e-9, 0.25) for n, m in zip(mask.shape, (height, width)))
+    for y, x in itertools.product(ys, xs):
+        rows = np.clip(
+            np.minimum(np.arange(1, mask.shape[0] + 1), y + height)
+            - np.maximum(np.arange(mask.shape[0]), y),
+            0,
+            1,
+        )
+        columns = np.clip(
+            np.minimum(np.arange(1, mask.shape[1] + 1), x + width)
+            - np.maximum(np.arange(mask.shape[1]), x),
+            0,
+            1,
+        )
+        best = max(best, rows @ mask @ columns)
+    return best
+
+
+@pytest.mark.parametrize("size", [(3.25, 2.5), (4, 1.75), (0.5, 0.25), (9, 7), (8.75, 2), (2.5, 7)])
+def test_windows_of_parts_of_pixels(rng, size):
+    for _ in range(5):
+        mask = rng.random((7, 9)) < 0.4
+        assert largest_cover(mask, *size) == pytest.approx(covered(mask, *size))
+
+
+@pytest.mark.parametrize("profile", WINDOWED)
+def test_a_window_that_ends_within_pixels(profile):
+    """WCAG 2.2: 25 % of *any* 341 x 256 px; a window of 10.5 pixels is not one of 11."""
+    wide, high = PROFILES[profile].window
+    across, down = wide / 10.5, high / 8  # 84 pixels: a quarter is 21
+    frames = np.full((60, 16, 32), 20, np.uint8)
+    on = np.arange(60) // 3 % 2 == 1
+    frames[on, 3:5, 4:15] = 220  # 2 x 11, of which a window holds 2 x 10.5
+    shown = 32 * across, 16 * down
+    assert failed(frames, 30, profile, size=shown) == PROFILES[profile].area_inclusive
+    frames[on, 5, 4] = 220
+    assert failed(frames, 30, profile, size=shown)
+    frames[on, 3:5, 4] = 20
+    assert not failed(frames, 30, profile, size=shown)
