@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import voxkern
 from voxkern import _dispatch, reference
-from voxkern.flash import _table
+from voxkern.flash import _power, _table
 from voxkern.kernels.native import host
 
 import hostile
@@ -76,7 +76,7 @@ def test_rows_are_the_oracles(backend, rng, shape, dtype):
 
 @pytest.mark.parametrize("name", list(contents(np.random.default_rng(0))))
 @pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_of_every_content_are_the_oracles(backend, rng, name, channels, dtype):
     frames = contents(rng)[name].astype(dtype)
     for _ in channels:
@@ -352,6 +352,89 @@ def test_a_static_scene_is_screened_out(curve, shape):
     assert rising
     assert cubics[0, 1] > 0
     assert_exact(lines[0, 0], np.zeros(2))
+
+
+FLOATS = ("float16", "float32", "float64")
+LEAST = {"float32": 1e-45, "float64": 5e-324}
+
+
+def assert_float_rows(frames, k, curve):
+    """Rows of float frames: the oracle's but for some roundings of the largest luminance."""
+    got, want = voxkern.flash_table(frames, k, curve), reference.flash_table(frames, k, curve)
+    light = np.abs(reference.luminance(frames, curve)).reshape(len(frames), -1)
+    light = np.where(np.isfinite(light), light, 0).max(axis=1)
+    error = np.where(got == want, 0, got - want).ravel()
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    assert (
+        np.abs(error[~np.isnan(error)]) <= 1e-14 * np.maximum(light[1:], light[:-1]).max()
+    ).all()
+    np.testing.assert_array_equal(
+        np.signbit(got) | np.isnan(got), np.signbit(want) | np.isnan(want)
+    )
+
+
+@pytest.mark.parametrize("level", host.levels())
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", LEAST)
+def test_the_screen_finds_pairs_of_real_pixels(level, rng, curve, channels, dtype):
+    """No change is screened out against a k-th best that is just below it."""
+    scales = [LEAST[dtype], 1e-30, 1e-3, 1, 1, 255, 255, 65535, 1e6, 1e12, 1e15]
+    pixels = rng.random((3000, channels)) * rng.choice(scales, (3000, 1))
+    pixels[::7] *= rng.choice([-1e-3, 1, 1], (len(pixels[::7]), channels))
+    near = pixels * (1 + rng.choice([0, 1e-12, 1e-7, 1e-5, 1e-3], (3000, channels)))
+    frames = np.stack([pixels, near], axis=1).reshape(-1, 1, channels).astype(dtype)
+    power = _power(CURVES[curve])
+    kernel = _dispatch.module("native", level, OPERATION)
+    want = np.zeros((1, len(frames) - 1, 2, 1))
+    kernel.largest_power_changes(frames, power, frames[0, :0], False, out=want)
+    found = np.nextafter(want, 0)
+    kernel.largest_power_changes(frames, power, frames[0, :0], False, out=found)
+    np.testing.assert_array_equal(found, want)
+    gray = frames.mean(axis=2, dtype=np.float64)[:, 0]
+    with np.errstate(invalid="ignore"):
+        light = CURVES[curve](gray)
+    step = np.diff(light)
+    off = np.abs(np.maximum(np.stack([step, -step], 1), 0) - want[0, :, :, 0])
+    assert (off <= 4e-15 * np.maximum(np.abs(light[1:]), np.abs(light[:-1]))[:, None])[
+        np.isfinite(step)
+    ].all()
+
+
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_strange_numbers_at_any_place_are_the_oracles(backend, rng, dtype, curve, channels):
+    """NaN, infinite, negative, tiny and huge pixels, few enough to leave blocks without them."""
+    strange = [np.nan, np.inf, -np.inf, -0.0, -1, -4.99, -5, -7, 1e-45, 1e-310, 60000]
+    strange += [] if dtype == "float16" else [1e17, 3e38, 1e-38]
+    strange += [1e100, 1e139, 1e140, 1e200, 1.7e308] if dtype == "float64" else []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for odd in strange:
+            frames = noise(rng, (6, 1, 3000, *channels), dtype)
+            for frame in rng.choice(6, 2, replace=False):
+                frames[(frame, 0, rng.integers(3000), *channels[1:])] = odd
+            for k in (5, 1000):
+                assert_float_rows(frames, k, curve)
+            assert_float_rows(frames * 0 + np.asarray(odd, dtype), 5, curve)
+
+
+@pytest.mark.parametrize("k", [1, 5, 1000])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("curve", CURVES)
+def test_near_ties_of_floats_are_the_oracles(backend, rng, dtype, curve, k):
+    """A noise of all sizes on a flash, on text, on a light that is switched on and on a ramp."""
+    y, x = np.mgrid[:61, :83]
+    scene = rng.random((61, 83)) * 200
+    lit = 5 * ((scene / 5 + 1) ** 2.2 + 700) ** (1 / 2.2) - 5
+    text = np.where((x // 3 + y // 5) % 4, 150, 255)
+    for size in (0, 1e-12, 1e-4, 1):
+        frames = np.stack([scene, lit, scene * 0 + 40, text, text * 0.6, x + y, (x + y) * 0.6, lit])
+        frames = frames + size * rng.random(frames.shape)
+        assert_float_rows(frames.astype(dtype), k, curve)
+        colors = np.stack([frames, frames / 3, frames], axis=3).astype(dtype)
+        assert_float_rows(colors, k, curve)
+        assert_float_rows(colors[:, ::-1, ::2], k, curve)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -61,6 +61,33 @@ def largest_changes(frames, table, codes, cubics, lines, rising, before, started
 
 
 @compiled
+def power_of_gray(pixel, power):
+    """Luminance of one pixel; `power` is that of `Power` in flash.h."""
+    gray = np.float64(0)
+    for c in range(pixel.size):
+        gray += pixel[c]
+    gray /= pixel.size
+    if power[12] == 0 or not gray > power[0]:
+        return power[1] * gray
+    base = power[3] * gray + power[4]
+    return power[2] * base ** (2 + power[12] / 5) if base >= 0 else math.nan
+
+
+@compiled
+def largest_power_changes(frames, power, before, started, out):
+    """As largest_changes, of luminance that is a power of gray; before are pixels."""
+    last = np.zeros(frames.shape[1])
+    for p in range(last.size if started else 0):
+        last[p] = power_of_gray(before[p], power)
+    for f in range(frames.shape[0]):
+        for p in range(last.size):
+            value = power_of_gray(frames[f, p], power)
+            if started or f > 0:
+                offer(value - last[p], out[0, f if started else f - 1])
+            last[p] = value
+
+
+@compiled
 def largest_differences(before, now, out):
     """Put the largest rises and falls from before to now into the heaps out[0]."""
     for p in range(now.size):

@@ -15,24 +15,39 @@ cdef extern from "flash.h" nogil:
         uint16_t scale
         uint16_t *cubic
         int32_t limit
-        int rising
+        int rising, convex
+    ctypedef struct Power:
+        double knee, below, scale, slope, offset, rest, floor, close
+        double *cubic
+        int fifths, channels
     ctypedef struct Clip:
         const uint8_t *frames
         Py_ssize_t length, pixels, size
         int started, rgb, wide
         const Curve *curves
+        const Power *power
         void *before
     void walk_words(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
                     Py_ssize_t k)
     void walk_ints(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
                    Py_ssize_t k)
+    void walk_float(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
+                    Py_ssize_t k)
+    void walk_double(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
+                     Py_ssize_t k)
+    int is_convex(const double *table, Py_ssize_t count)
     void sums_of_bytes(const uint8_t *rgb, Py_ssize_t count, uint16_t *sums)
     void sums_of_words(const uint16_t *rgb, Py_ssize_t count, int32_t *sums)
-    void offer(double change, double *rises, double *falls, Py_ssize_t k)
+    void offer_block(const double *before, const double *now, Py_ssize_t count, double *largest,
+                     Py_ssize_t k)
 
 ctypedef fused pixel:
     uint8_t
     uint16_t
+
+ctypedef fused real:
+    float
+    double
 
 # A pixel's sum over its channels: int32 for three of 16 bits.
 ctypedef fused total:
@@ -71,6 +86,7 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
     """
     cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
     cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
+    cdef int convex = sizeof(pixel) == 1 and is_convex(&table[0], table.shape[0])
     cdef Clip clip
     cdef Curve curves[MOST_CURVES]
     require((sizeof(total) == 4) == (sizeof(pixel) == 2 and frames.shape[2] == 3))
@@ -80,6 +96,7 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
         curves[i].table, curves[i].codes, curves[i].rising = &table[0], &codes[0], rising
         curves[i].lines, curves[i].line_count = &lines[i, 0, 0], lines.shape[1]
         curves[i].limit, curves[i].scale = cubics[i, 0], cubics[i, 1]
+        curves[i].convex = convex and curves[i].scale > 0
         for part in range(3):
             curves[i].cubic[part] = cubics[i, part + 2]
     clip.frames = <const uint8_t *> &frames[0, 0, 0]
@@ -97,10 +114,46 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
             walk_words(&clip, begin, end, &out[part, 0, 0, 0], k)
 
 
+def largest_power_changes(const real[:, :, ::1] frames, const double[::1] power,
+                          const real[:, ::1] before, bint started, *,
+                          double[:, :, :, ::1] out):
+    """As largest_changes, of frames whose luminance is a power of gray; see `Power` in flash.h.
+
+    power has its numbers in their order, fifths last. before is the frame before the first, if the
+    clip has started.
+    """
+    cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
+    cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
+    cdef Clip clip
+    cdef Power curve
+    if frames.shape[0] == 0 or pixels == 0:
+        return
+    curve.knee, curve.below, curve.scale, curve.slope = power[0], power[1], power[2], power[3]
+    curve.offset, curve.rest, curve.floor, curve.close = power[4], power[5], power[6], power[7]
+    for i in range(4):
+        curve.cubic[i] = power[8 + i]
+    curve.fifths, curve.channels = <int> power[12], <int> frames.shape[2]
+    clip.frames = <const uint8_t *> &frames[0, 0, 0]
+    clip.length, clip.pixels = frames.shape[0], pixels
+    clip.size, clip.rgb = frames.shape[2] * sizeof(real), frames.shape[2] == 3
+    clip.power = &curve
+    clip.before = <void *> &before[0, 0] if started else NULL
+    clip.started = started
+    for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
+        begin = blocks * part // parts * BLOCK
+        end = min(pixels, blocks * (part + 1) // parts * BLOCK)
+        if real is float:
+            walk_float(&clip, begin, end, &out[part, 0, 0, 0], k)
+        else:
+            walk_double(&clip, begin, end, &out[part, 0, 0, 0], k)
+
+
 def largest_differences(const double[::1] before, const double[::1] now, *,
                         double[:, :, ::1] out):
     """Put the largest rises and falls from before to now into the heaps out[part]."""
-    cdef Py_ssize_t pixels = now.shape[0], parts = out.shape[0], k = out.shape[2], part, i
+    cdef Py_ssize_t pixels = now.shape[0], parts = out.shape[0], k = out.shape[2]
+    cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, i
     for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
-        for i in range(pixels * part // parts, pixels * (part + 1) // parts):
-            offer(now[i] - before[i], &out[part, 0, 0], &out[part, 1, 0], k)
+        for i in range(blocks * part // parts, blocks * (part + 1) // parts):
+            offer_block(&before[i * BLOCK], &now[i * BLOCK], min(BLOCK, pixels - i * BLOCK),
+                        &out[part, 0, 0], k)

@@ -48,6 +48,27 @@ static int FLASH(screen_wide)(const Clip *clip, const uint8_t *source, ptrdiff_t
     return differ(now->codes + at, before->codes + at, rises, falls);
 }
 
+/* Sums of a block of bytes, its codes unless sums rule all out, and what `differ` says. */
+static int FLASH(screen_bytes)(const Clip *clip, const uint8_t *source, ptrdiff_t at,
+                               FLASH(State) * before, FLASH(State) * now, Side *rises,
+                               Side *falls) {
+    uint16_t *sums = (uint16_t *)now->sums + at, *codes = now->codes + at;
+    const Curve *curve = clip->curves, **used = &now->scales[at / BLOCK].used;
+    if (sums_first(clip)) {
+        const uint16_t *sums_before = (const uint16_t *)before->sums + at;
+        *used = NULL;
+        if (clip->rgb ? !screen_sums(1, source, sums, sums_before, rises, falls)
+                      : !screen_sums(0, source, sums, sums_before, rises, falls))
+            return 0;
+        if (!before->scales[at / BLOCK].used)
+            FLASH(codes)(curve, before->sums + at, before->codes + at);
+        FLASH(codes)(curve, now->sums + at, codes);
+        before->scales[at / BLOCK].used = *used = curve;
+        return differ(codes, before->codes + at, rises, falls);
+    }
+    return screen_bytes(clip, source, sums, codes, before->codes + at, rises, falls);
+}
+
 /* Look up the pixels of a vector whose codes differ by `change`, where that may be enough. */
 FORCE_INLINE void FLASH(look_up)(Side *side, const TOTAL *from, const TOTAL *to, words change) {
     uint32_t lanes = at_least(change, all_words(side->need));
@@ -100,10 +121,9 @@ static void FLASH(resume)(const Clip *clip, const TOTAL *from, ptrdiff_t count, 
         memset(sums, 0, BLOCK * sizeof(TOTAL));
         memcpy(sums, from, count * sizeof(TOTAL));
     }
-    if (clip->wide) {
-        before->scales[at / BLOCK].own = FLASH(curve_for)(clip->curves, sums);
-        before->scales[at / BLOCK].used = NULL;
-    } else FLASH(codes)(clip->curves, sums, before->codes + at);
+    before->scales[at / BLOCK].used = NULL;
+    if (clip->wide) before->scales[at / BLOCK].own = FLASH(curve_for)(clip->curves, sums);
+    else if (!sums_first(clip)) FLASH(codes)(clip->curves, sums, before->codes + at);
 }
 
 /* A tile of one frame; largest is k rises and k falls, NULL where there is no frame before it. */
@@ -125,9 +145,7 @@ static void FLASH(walk_tile)(const Clip *clip, const FLASH(Tile) * tile, FLASH(S
         }
         if (tile->from) FLASH(resume)(clip, tile->from + at, left, at, before);
         if (clip->wide) found = FLASH(screen_wide)(clip, source, at, before, now, &rises, &falls);
-        else
-            found = screen_bytes(clip, source, (uint16_t *)now->sums + at, now->codes + at,
-                                 before->codes + at, &rises, &falls);
+        else found = FLASH(screen_bytes)(clip, source, at, before, now, &rises, &falls);
         if (found) FLASH(look_up_block)(before, now, at, &rises, &falls);
         if (tile->to && left >= BLOCK) FLASH(copy)(tile->to + at, now->sums + at);
         else if (tile->to) memcpy(tile->to + at, now->sums + at, left * sizeof(TOTAL));

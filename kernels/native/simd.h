@@ -6,11 +6,17 @@
    `evens` and `odds` undo it.
    `max` is `larger` where neither is NaN, at a third of its cost: `whole` starts a record of
    lanes without NaN, `whole_and` takes two vectors into it, `spoilt` makes NaN of other lanes.
-   `where_less` is x in the lanes where a < b, else y. */
+   `where_less` is x in the lanes where a < b, else y; `min` has what it likes where one is NaN.
+   `load_three` reads three vectors of triples (r, g, b, r, g, b ...) and takes them apart: v[0] has
+   every r, in an order of the level's own, v[1] and v[2] the g and b of the same triples.
+   `logs` reads the bits of positive numbers as numbers, which grow by one octave (2**23 for floats,
+   2**40 for doubles) with every doubling, nearly evenly; `of_logs` undoes it. */
 #ifndef VOXKERN_SIMD_H
 #define VOXKERN_SIMD_H
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #if defined(_MSC_VER)
 #define FORCE_INLINE static __forceinline
@@ -151,6 +157,47 @@ FORCE_INLINE vec_float spoilt_float(record_float r, vec_float v) {
 FORCE_INLINE vec_double spoilt_double(record_double r, vec_double v) {
     return _mm512_mask_mov_pd(_mm512_set1_pd(NAN), r, v);
 }
+FORCE_INLINE vec_float min_float(vec_float a, vec_float b) { return _mm512_min_ps(a, b); }
+FORCE_INLINE vec_double min_double(vec_double a, vec_double b) { return _mm512_min_pd(a, b); }
+/* A triple's places follow each other, and so do the lanes they are in: three blends find a channel
+   of all triples, and a rotation brings it beside the first. */
+FORCE_INLINE void load_three_float(const float *p, vec_float *v) {
+    const vec_float a = load_float(p), b = load_float(p + 16), c = load_float(p + 32);
+    __m512 g = _mm512_mask_mov_ps(_mm512_mask_mov_ps(b, 0x2492, a), 0x4924, c);
+    __m512 h = _mm512_mask_mov_ps(_mm512_mask_mov_ps(c, 0x2492, b), 0x4924, a);
+    v[0] = _mm512_mask_mov_ps(_mm512_mask_mov_ps(a, 0x2492, c), 0x4924, b);
+    v[1] =
+        _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(g), _mm512_castps_si512(g), 1));
+    v[2] =
+        _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(h), _mm512_castps_si512(h), 2));
+}
+FORCE_INLINE void load_three_double(const double *p, vec_double *v) {
+    const vec_double a = load_double(p), b = load_double(p + 8), c = load_double(p + 16);
+    __m512d g = _mm512_mask_mov_pd(_mm512_mask_mov_pd(c, 0x92, a), 0x24, b);
+    __m512d h = _mm512_mask_mov_pd(_mm512_mask_mov_pd(b, 0x92, c), 0x24, a);
+    v[0] = _mm512_mask_mov_pd(_mm512_mask_mov_pd(a, 0x92, b), 0x24, c);
+    v[1] =
+        _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(g), _mm512_castpd_si512(g), 1));
+    v[2] =
+        _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(h), _mm512_castpd_si512(h), 2));
+}
+FORCE_INLINE vec_float logs_float(vec_float v) {
+    return _mm512_cvtepi32_ps(_mm512_castps_si512(v));
+}
+FORCE_INLINE vec_float of_logs_float(vec_float v) {
+    return _mm512_castsi512_ps(_mm512_cvtps_epi32(v));
+}
+/* In the mantissa of numbers from 2**52 on, since few levels convert integers of 64 bits. */
+FORCE_INLINE vec_double logs_double(vec_double v) {
+    const __m512d magic = _mm512_set1_pd(4503599627370496.0);
+    __m512i bits = _mm512_srli_epi64(_mm512_castpd_si512(v), 12);
+    return _mm512_sub_pd(_mm512_castsi512_pd(_mm512_or_si512(bits, _mm512_castpd_si512(magic))),
+                         magic);
+}
+FORCE_INLINE vec_double of_logs_double(vec_double v) {
+    const __m512d magic = _mm512_set1_pd(4503599627370496.0);
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(_mm512_add_pd(v, magic)), 12));
+}
 
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -252,6 +299,39 @@ FORCE_INLINE record_double whole_and_double(record_double r, vec_double a, vec_d
     return _mm256_or_pd(r, _mm256_cmp_pd(a, b, _CMP_UNORD_Q));
 }
 FORCE_INLINE vec_double spoilt_double(record_double r, vec_double v) { return _mm256_or_pd(r, v); }
+FORCE_INLINE vec_float min_float(vec_float a, vec_float b) { return _mm256_min_ps(a, b); }
+FORCE_INLINE vec_double min_double(vec_double a, vec_double b) { return _mm256_min_pd(a, b); }
+FORCE_INLINE void load_three_float(const float *p, vec_float *v) {
+    const vec_float a = load_float(p), b = load_float(p + 8), c = load_float(p + 16);
+    __m256 g = _mm256_blend_ps(_mm256_blend_ps(c, a, 0x92), b, 0x24);
+    __m256 h = _mm256_blend_ps(_mm256_blend_ps(b, c, 0x92), a, 0x24);
+    v[0] = _mm256_blend_ps(_mm256_blend_ps(a, b, 0x92), c, 0x24);
+    v[1] = _mm256_permutevar8x32_ps(g, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0));
+    v[2] = _mm256_permutevar8x32_ps(h, _mm256_setr_epi32(2, 3, 4, 5, 6, 7, 0, 1));
+}
+FORCE_INLINE void load_three_double(const double *p, vec_double *v) {
+    const vec_double a = load_double(p), b = load_double(p + 4), c = load_double(p + 8);
+    __m256d g = _mm256_blend_pd(_mm256_blend_pd(b, a, 0x2), c, 0x4);
+    __m256d h = _mm256_blend_pd(_mm256_blend_pd(c, b, 0x2), a, 0x4);
+    v[0] = _mm256_blend_pd(_mm256_blend_pd(a, c, 0x2), b, 0x4);
+    v[1] = _mm256_permute4x64_pd(g, 0x39);
+    v[2] = _mm256_permute4x64_pd(h, 0x4e);
+}
+FORCE_INLINE vec_float logs_float(vec_float v) {
+    return _mm256_cvtepi32_ps(_mm256_castps_si256(v));
+}
+FORCE_INLINE vec_float of_logs_float(vec_float v) {
+    return _mm256_castsi256_ps(_mm256_cvtps_epi32(v));
+}
+FORCE_INLINE vec_double logs_double(vec_double v) {
+    const __m256d magic = _mm256_set1_pd(4503599627370496.0);
+    __m256i bits = _mm256_srli_epi64(_mm256_castpd_si256(v), 12);
+    return _mm256_sub_pd(_mm256_or_pd(_mm256_castsi256_pd(bits), magic), magic);
+}
+FORCE_INLINE vec_double of_logs_double(vec_double v) {
+    const __m256d magic = _mm256_set1_pd(4503599627370496.0);
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(_mm256_add_pd(v, magic)), 12));
+}
 
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
@@ -296,6 +376,26 @@ FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
 }
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) {
     return vfmaq_f64(c, a, b);
+}
+FORCE_INLINE vec_float min_float(vec_float a, vec_float b) { return vminq_f32(a, b); }
+FORCE_INLINE vec_double min_double(vec_double a, vec_double b) { return vminq_f64(a, b); }
+FORCE_INLINE void load_three_float(const float *p, vec_float *v) {
+    const float32x4x3_t x = vld3q_f32(p);
+    EACH(c, 3) v[c] = x.val[c];
+}
+FORCE_INLINE void load_three_double(const double *p, vec_double *v) {
+    const float64x2x3_t x = vld3q_f64(p);
+    EACH(c, 3) v[c] = x.val[c];
+}
+FORCE_INLINE vec_float logs_float(vec_float v) { return vcvtq_f32_s32(vreinterpretq_s32_f32(v)); }
+FORCE_INLINE vec_float of_logs_float(vec_float v) {
+    return vreinterpretq_f32_s32(vcvtnq_s32_f32(v));
+}
+FORCE_INLINE vec_double logs_double(vec_double v) {
+    return vcvtq_f64_s64(vshrq_n_s64(vreinterpretq_s64_f64(v), 12));
+}
+FORCE_INLINE vec_double of_logs_double(vec_double v) {
+    return vreinterpretq_f64_s64(vshlq_n_s64(vcvtnq_s64_f64(v), 12));
 }
 
 #elif defined(__SSE2__) || defined(_M_X64)
@@ -365,6 +465,32 @@ FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) {
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) {
     return _mm_add_pd(c, _mm_mul_pd(a, b));
 }
+FORCE_INLINE vec_float min_float(vec_float a, vec_float b) { return _mm_min_ps(a, b); }
+FORCE_INLINE vec_double min_double(vec_double a, vec_double b) { return _mm_min_pd(a, b); }
+FORCE_INLINE void load_three_float(const float *p, vec_float *v) {
+    const vec_float a = load_float(p), b = load_float(p + 4), c = load_float(p + 8);
+    const vec_float gb = _mm_shuffle_ps(a, b, 0x49), rg = _mm_shuffle_ps(b, c, 0x9e);
+    v[0] = _mm_shuffle_ps(a, rg, 0x8c);
+    v[1] = _mm_shuffle_ps(gb, rg, 0xd8);
+    v[2] = _mm_shuffle_ps(gb, c, 0xcd);
+}
+FORCE_INLINE void load_three_double(const double *p, vec_double *v) {
+    const vec_double a = load_double(p), b = load_double(p + 2), c = load_double(p + 4);
+    v[0] = _mm_shuffle_pd(a, b, 2);
+    v[1] = _mm_shuffle_pd(a, c, 1);
+    v[2] = _mm_shuffle_pd(b, c, 2);
+}
+FORCE_INLINE vec_float logs_float(vec_float v) { return _mm_cvtepi32_ps(_mm_castps_si128(v)); }
+FORCE_INLINE vec_float of_logs_float(vec_float v) { return _mm_castsi128_ps(_mm_cvtps_epi32(v)); }
+FORCE_INLINE vec_double logs_double(vec_double v) {
+    const __m128d magic = _mm_set1_pd(4503599627370496.0);
+    __m128i bits = _mm_srli_epi64(_mm_castpd_si128(v), 12);
+    return _mm_sub_pd(_mm_or_pd(_mm_castsi128_pd(bits), magic), magic);
+}
+FORCE_INLINE vec_double of_logs_double(vec_double v) {
+    const __m128d magic = _mm_set1_pd(4503599627370496.0);
+    return _mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(_mm_add_pd(v, magic)), 12));
+}
 
 #else
 #define SIMD_REGISTERS 16
@@ -408,6 +534,34 @@ FORCE_INLINE vec_double larger_double(vec_double a, vec_double b) {
 }
 FORCE_INLINE vec_float fma_float(vec_float a, vec_float b, vec_float c) { return c + a * b; }
 FORCE_INLINE vec_double fma_double(vec_double a, vec_double b, vec_double c) { return c + a * b; }
+FORCE_INLINE vec_float min_float(vec_float a, vec_float b) { return b < a ? b : a; }
+FORCE_INLINE vec_double min_double(vec_double a, vec_double b) { return b < a ? b : a; }
+FORCE_INLINE void load_three_float(const float *p, vec_float *v) {
+    for (int c = 0; c < 3; c++) v[c] = p[c];
+}
+FORCE_INLINE void load_three_double(const double *p, vec_double *v) {
+    for (int c = 0; c < 3; c++) v[c] = p[c];
+}
+FORCE_INLINE vec_float logs_float(vec_float v) {
+    int32_t bits;
+    memcpy(&bits, &v, sizeof(v));
+    return (float)bits;
+}
+FORCE_INLINE vec_float of_logs_float(vec_float v) {
+    int32_t bits = (int32_t)v;
+    memcpy(&v, &bits, sizeof(v));
+    return v;
+}
+FORCE_INLINE vec_double logs_double(vec_double v) {
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof(v));
+    return (double)(bits >> 12);
+}
+FORCE_INLINE vec_double of_logs_double(vec_double v) {
+    uint64_t bits = (uint64_t)v << 12;
+    memcpy(&v, &bits, sizeof(v));
+    return v;
+}
 #endif
 
 /* Where a maximum is NaN by itself, there is nothing to record. */

@@ -160,16 +160,35 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
 FORCE_INLINE words bytes(const uint8_t *p) {
     return _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)p), _mm_setzero_si128());
 }
-/* There is no shuffle of bytes; by way of memory this takes four times as long. */
-FORCE_INLINE short rgb_sum(const uint8_t *rgb) { return (short)(rgb[0] + rgb[1] + rgb[2]); }
-FORCE_INLINE words rgb_sums(const uint8_t *p) {
-    return _mm_setr_epi16(rgb_sum(p), rgb_sum(p + 3), rgb_sum(p + 6), rgb_sum(p + 9),
-                          rgb_sum(p + 12), rgb_sum(p + 15), rgb_sum(p + 18), rgb_sum(p + 21));
-}
+/* By way of memory. */
 FORCE_INLINE void split_rgb(const uint8_t *p, words *out) {
     EACH(c, 3)
         out[c] = _mm_setr_epi16(p[c], p[c + 3], p[c + 6], p[c + 9], p[c + 12], p[c + 15], p[c + 18],
                                 p[c + 21]);
+}
+/* There is no shuffle of bytes. 48 bytes are four times dealt to two hands each: a round of
+   interleaving halves brings bytes that were 3 * 2^n apart beside each other. */
+#define TWO_AT_ONCE
+#define SIGNED_WORDS /* of which there is a maximum */
+#define SLOW_CODES
+FORCE_INLINE words most_excess(words most, words a, words b) {
+    return _mm_max_epi16(most, _mm_sub_epi16(a, b));
+}
+FORCE_INLINE __m128i upper_half(__m128i v) { return _mm_unpackhi_epi64(v, v); }
+FORCE_INLINE void two_rgb_sums(const uint8_t *p, words *sums) {
+    const __m128i zero = _mm_setzero_si128();
+    __m128i v[3], low, high;
+    EACH(i, 3) v[i] = _mm_loadu_si128((const __m128i *)(p + 16 * i));
+    EACH(round, 4) {
+        const __m128i a = v[0], b = v[1], c = v[2];
+        v[0] = _mm_unpacklo_epi8(a, upper_half(b));
+        v[1] = _mm_unpacklo_epi8(upper_half(a), c);
+        v[2] = _mm_unpacklo_epi8(b, upper_half(c));
+    }
+    low = _mm_add_epi16(_mm_unpacklo_epi8(v[0], zero), _mm_unpacklo_epi8(v[1], zero));
+    high = _mm_add_epi16(_mm_unpackhi_epi8(v[0], zero), _mm_unpackhi_epi8(v[1], zero));
+    sums[0] = _mm_add_epi16(low, _mm_unpacklo_epi8(v[2], zero));
+    sums[1] = _mm_add_epi16(high, _mm_unpackhi_epi8(v[2], zero));
 }
 
 #else
@@ -189,6 +208,19 @@ FORCE_INLINE words bytes(const uint8_t *p) { return *p; }
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) { return (words)(rgb[0] + rgb[1] + rgb[2]); }
 FORCE_INLINE void split_rgb(const uint8_t *rgb, words *out) {
     EACH(c, 3) out[c] = rgb[c];
+}
+#endif
+
+#if !defined(TWO_AT_ONCE)
+FORCE_INLINE void two_rgb_sums(const uint8_t *rgb, words *sums) {
+    EACH(i, 2) sums[i] = rgb_sums(rgb + 3 * LANES * i);
+}
+#endif
+
+/* The larger of `most` and a - b, of words below 2^15. */
+#if !defined(SIGNED_WORDS)
+FORCE_INLINE words most_excess(words most, words a, words b) {
+    return larger_words(most, excess(a, b));
 }
 #endif
 

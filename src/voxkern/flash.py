@@ -36,6 +36,25 @@ def _srgb(gray):
     return np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
 
 
+# Curves that are powers: knee, below, scale, slope, offset, rest, floor and fifths of `Power` in
+# flash.h. The rests are 2.2 - 11 / 5 and 2.4 - 12 / 5, as doubles are exactly.
+# The floor is where the base is half of its offset, or 0 where there is another piece below.
+REST = 1.7763568394002505e-16, -8.881784197001253e-17
+POWERS = {
+    _exam: (-math.inf, -1, 4, 0.2, 1, REST[0], -2.5, 1),
+    _linear: (math.inf, 1, 1, 1, 0, 0, 0, 0),
+    _ofcom: (-math.inf, -1, 413.435, 0.002745, 0.0189623, REST[0], -3.453, 1),
+    _srgb: (10.31475, 1 / 3294.6, 1, 1 / 269.025, 0.055 / 1.055, REST[1], 0, 2),
+}
+# Of h in (-0.156, 0.156), for 0, 1 and 2 fifths: cubics near 1, (1 + h)**-0.8 and (1 + h)**-0.6.
+# The largest error of the key is CLOSE_KEYS, twice that of the cubics, or that of rounded sums.
+KEYS = (
+    (0, 0, 0, 0),
+    (0.999953423922352, -0.799913498034793, 0.7355436211899211, -0.6898014792516628),
+    (0.9999726975425272, -0.5999371702835026, 0.4891042913701428, -0.42680467900757546),
+)
+CLOSE_KEYS = (1e-6, 1e-4, 1e-4)
+
 CURVES = {"exam": _exam, "linear": _linear, "ofcom": _ofcom, "srgb": _srgb}
 
 
@@ -122,9 +141,10 @@ def flash_table(frames, k=5, curve="exam"):
     -----
     One pass over the frames, at about the speed of memory for uint8. The same bits come out for
     any number of threads. Extra memory does not grow with F: at most 12 MB for the largest changes,
-    or ``48 * k`` bytes per thread where that is more; where `frames` is not contiguous, 2 or 4
-    bytes per pixel of a frame and a copy of 16 MB or one frame at a time. Float frames take some 32
-    bytes per pixel and the time of the curve.
+    or ``48 * k`` bytes per thread where that is more; where `frames` is not contiguous, a copy of
+    16 MB or one frame at a time, and what :class:`FlashTable` keeps. Rows of float frames are the
+    float64 oracle's but for some 4 units in the last place of the luminances. Float frames with a
+    callable take some 32 bytes per pixel and the time of the callable for every frame.
 
     Source: Carreira et al., "Automatic detection of flashing video content" (QoMEX 2015,
     doi 10.1109/QoMEX.2015.7148104), simplified; Stanford CS230's exam question.
@@ -140,9 +160,7 @@ def flash_table(frames, k=5, curve="exam"):
     stream = FlashTable(k, curve)
     frames = _frames(frames)
     stream._expect(frames)
-    if len(frames) > 1 and _as_is(frames) and (table := _table(stream._curve, frames)):
-        return _rows_by_table(frames, stream._k, table, np.empty(0, _total(frames)), False)
-    return stream._rows(frames)
+    return stream._rows(frames, keep=False)
 
 
 class FlashTable:
@@ -159,8 +177,8 @@ class FlashTable:
     -----
     Rows are bit-identical to those of :func:`flash_table` however the frames are divided into
     pushes. What is kept between pushes is the last frame, at 2 bytes per pixel for uint8 and
-    gray uint16, 4 for RGB of uint16 and 8 for floats. An object serves one stream in one thread at
-    a time.
+    gray uint16, 4 for RGB of uint16; its values for floats, and 8 where the curve is a callable. An
+    object serves one stream in one thread at a time.
 
     Examples
     --------
@@ -174,8 +192,8 @@ class FlashTable:
         self._k = _check.integer(k, "k", minimum=1)
         self._curve = _curve(curve)
         self._frame = None  # shape and dtype that every frame of the stream has
-        self._before = None  # the last frame: sums of its channels, or luminance of float frames
-        self._table = None
+        self._rows_of = self._rule = None  # how rows are made, and its table or numbers
+        self._before = None  # what that keeps of the last frame
 
     def push(self, frames):
         """Take the next frames of the stream and return the rows that they complete.
@@ -217,53 +235,92 @@ class FlashTable:
         if self._k > pixels:
             raise ValueError(f"k is {self._k}; it must be at most {pixels}, the pixels of a frame")
 
-    def _rows(self, frames):
+    def _rows(self, frames, keep=True):
         """Rows of checked frames; the last of these is kept when all are done."""
         if len(frames) == 0:
             return np.empty((0, 1))
-        frame, before, table = _frame(frames), self._before, self._table
+        rows_of, rule, before = self._rows_of, self._rule, self._before
         if self._frame is None:
-            table = _table(self._curve, frames)
-            if table:
-                before = np.empty(math.prod(frame[0][:2]), _total(frames))
-            else:
-                before, frames = _luminance(frames[0], self._curve), frames[1:]
-        if table:
-            rows = _rows_by_table(frames, self._k, table, before, self._frame is not None)
-        else:
-            rows, before = _rows_by_luminance(frames, self._k, self._curve, before)
-        self._frame, self._before, self._table = frame, before, table
+            rows_of, rule = _way(self._curve, frames)
+        rows, before = rows_of(frames, self._k, rule, before, keep)
+        self._rows_of, self._rule, self._before = rows_of, rule, before
+        self._frame = _frame(frames)
         return rows
 
 
-def _rows_by_table(frames, k, table, before, started):
-    """Rows of integer frames; `before`, the sums of the frame before, becomes those of the last.
+def _way(curve, frames):
+    """The function that makes rows of `frames`, and what it takes of `curve`."""
+    if table := _table(curve, frames):
+        return _rows_by_table, table
+    if frames.dtype.kind == "f" and curve in POWERS:
+        return _rows_by_power, _power(curve)
+    return _rows_by_luminance, curve
 
-    The first frame has no row where the clip has not `started` with an earlier one. `before` is
-    empty where nothing is to be kept.
+
+def _rows_by_table(frames, k, table, before, keep):
+    """Rows of integer frames, and the sums of the last.
+
+    `before` has the sums of the frame before, None where there is none; it becomes those of the
+    last. None are made where nothing is to be kept.
+    """
+    started = before is not None
+    keep = keep or not _as_is(frames)
+    if not started:
+        before = np.empty(math.prod(frames.shape[1:3]) if keep else 0, _total(frames))
+
+    def kernel(some, started, out):
+        module = _dispatch.kernel("flash")
+        module.largest_changes(_pixels(some), *table, before, started, out=out)
+
+    return _rows_by_groups(frames, k, kernel, started, keep), before
+
+
+def _rows_by_power(frames, k, power, before, keep):
+    """Rows of float frames with a curve that is a power, and the pixels of the last frame."""
+    dtype = np.float32 if frames.itemsize == 2 else frames.dtype.newbyteorder("=")
+    started = before is not None
+    keep = keep or not _as_is(frames) or frames.dtype != dtype
+    if not started:
+        pixels = math.prod(frames.shape[1:3]) if keep else 0
+        before = np.empty((pixels, math.prod(frames.shape[3:])), dtype)
+
+    def kernel(some, started, out):
+        pixels = _pixels(some.astype(dtype, copy=False))
+        _dispatch.kernel("flash").largest_power_changes(pixels, power, before, started, out=out)
+        if keep:
+            before[...] = pixels[-1]
+
+    return _rows_by_groups(frames, k, kernel, started, keep), before
+
+
+def _rows_by_groups(frames, k, kernel, started, keep):
+    """Rows of so many frames at a time that memory is bounded.
+
+    The first frame has no row where the clip has not `started` with an earlier one. Where nothing
+    is kept of the last frame of a group, the next group begins with that frame.
     """
     rows = np.empty((len(frames) - (not started), 1))
     parts = _parts(frames)
     group = max(1, min(GROUP, GROUP_LARGEST // (2 * parts * k)))
     if not _as_is(frames):
-        size = math.prod(frames.shape[1:]) * frames.itemsize
+        size = math.prod(frames.shape[1:]) * max(frames.itemsize, 4 * (frames.dtype.kind == "f"))
         group = max(1, min(group, GROUP_BYTES // size))
-    keep = before.size > 0
     at = done = 0
-    while at < len(frames) - (not keep):  # where no sums are kept, groups overlap by a frame
+    while at < len(frames) - (not keep):
         some = frames[at : at + group + (not started)]
         pairs = len(some) - (not started)
         largest = np.zeros((parts, max(pairs, 1), 2, k))
-        kernel = _dispatch.kernel("flash").largest_changes
-        kernel(_pixels(some), *table, before, started, out=largest)
+        kernel(some, started, largest)
         rows[done : done + pairs] = _signed_means(largest)[:pairs]
         done += pairs
         at, started = at + pairs + (keep and not started), keep
     return rows
 
 
-def _rows_by_luminance(frames, k, curve, before):
-    """Rows of frames that no table serves, and the luminance of the last."""
+def _rows_by_luminance(frames, k, curve, before, keep):
+    """Rows of frames that neither table nor power serves, and the luminance of the last."""
+    if before is None:
+        before, frames = _luminance(frames[0], curve), frames[1:]
     rows = np.empty((len(frames), 1))
     for frame, row in zip(frames, rows):
         now = _luminance(frame, curve)
@@ -376,6 +433,12 @@ def _table(curve, frames):
         return None
     make = _named_table if curve in CURVES.values() else _make_table
     return make(curve, np.iinfo(frames.dtype).max, 3 if frames.ndim == 4 else 1)
+
+
+def _power(curve):
+    """The numbers of `Power` in flash.h."""
+    *numbers, fifths = POWERS[curve]
+    return np.array([*numbers, CLOSE_KEYS[fifths], *KEYS[fifths], fifths], np.float64)
 
 
 def _make_table(curve, top, channels):

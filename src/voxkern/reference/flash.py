@@ -76,6 +76,21 @@ def largest_changes(frames, table, codes, cubics, lines, rising, before, started
     before[:] = sums[-1][: before.size]
 
 
+def largest_power_changes(frames, power, before, started, *, out):
+    """As largest_changes, of luminance that is a power of gray; `before` are pixels."""
+    knee, below, scale, slope, offset, *_, fifths, channels = [*power, frames.shape[2]]
+    gray = frames.sum(axis=2, dtype=np.float64) / channels
+    if started:
+        gray = np.concatenate([before.sum(axis=1, dtype=np.float64)[None] / channels, gray])
+    with np.errstate(invalid="ignore"):
+        values = below * gray
+        if fifths:
+            raised = scale * (slope * gray + offset) ** (2 + fifths / 5)
+            values = np.where(gray <= knee, values, raised)
+    for last, now, heaps in zip(values[:-1], values[1:], out.swapaxes(0, 1)):
+        largest_differences(last, now, out=heaps)
+
+
 def largest_differences(before, now, *, out):
     """Largest rises and falls from `before` to `now`, into ``out[0]``."""
     k = out.shape[2]
