@@ -70,10 +70,12 @@ class Area:
             self.profile.area_inclusive and covered >= least * (1 - TINY)
         )
 
-    def share(self, watch, mask, total):
+    def share(self, watch, mask, total, rough=False):
         """Largest share of the tested area that a mask fills."""
         if not total:
             return 0.0
+        if self.window and rough:
+            return min(1.0, watch.window(mask, *self.window, 0, rough) / self.whole)
         if self.window:
             known, of, share = self.memory
             if of != total or not np.array_equal(known, mask):
@@ -174,7 +176,8 @@ class Kind:
         How many transitions in the last second the pixels made that now make one together, over
         too large an area; 0 where the area is not too large.
     level, share : int, float
-        The largest event of the last second, and the largest share of the tested area that made too
+        The largest event of the last second, and the largest share (rough, where it is not too
+        large) of the tested area that made too
         many transitions together.
     """
 
@@ -195,7 +198,7 @@ class Kind:
             self._search()
         if done:
             mask, total = self.watch.at_least(self.lane, self.limit + 1, self.together)
-            share = self.area.share(self.watch, mask, total)
+            share = self.area.share(self.watch, mask, total, rough=not self.over)
             self.mask = mask
         if self.event or share:
             self.events.append((time, self.event, share))
