@@ -176,9 +176,8 @@ class Kind:
         How many transitions in the last second the pixels made that now make one together, over
         too large an area; 0 where the area is not too large.
     level, share : int, float
-        The largest event of the last second, and the largest share (rough, where it is not too
-        large) of the tested area that made too
-        many transitions together.
+        The largest event of the last second, and the largest share of the tested area that made too
+        many transitions together; rough, where it is not too large.
     """
 
     def __init__(self, watch, lane, area, profile):
