@@ -192,7 +192,8 @@ class Kind:
         while self.events and time - self.events[0][0] > SECOND:
             self.events.popleft()
         self.event, share = 0, 0.0
-        done = self.watch.done(self.lane, self.together)
+        now = self.watch.done(self.lane, 0.0)  # without any, nothing is new
+        done = self.watch.done(self.lane, self.together) if now else 0
         if done > self.area.limit:
             self._search()
         if done:
