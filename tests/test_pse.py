@@ -440,7 +440,7 @@ def luminance_cases():
             yield name, dark, bright, "fail" if SRGB[dark] < 0.8 else "pass"
 
 
-@pytest.mark.parametrize(("name", "dark", "bright", "expected"), luminance_cases())
+@pytest.mark.parametrize(("name", "dark", "bright", "expected"), list(luminance_cases()))
 def test_luminance(name, dark, bright, expected):
     assert verdict_of(grays(alternating(dark, bright)), 30, name) == expected
     assert verdict_of(grays(alternating(bright, dark)), 30, name) == expected
@@ -587,7 +587,7 @@ def red_cases():
 
 
 @pytest.mark.parametrize("name", ["wcag22", "bt1702", "iso9241", "ofcom", "trace24"])
-@pytest.mark.parametrize(("red", "other", "expected", "what"), red_cases())
+@pytest.mark.parametrize(("red", "other", "expected", "what"), list(red_cases()))
 def test_red(name, red, other, expected, what):
     profile = dataclasses.replace(PROFILES[name], change=5.0, contrast=0.0)  # red alone
     frames = np.array([red, other], np.uint8)[alternating(0, 1)][:, None, None]
@@ -637,7 +637,7 @@ def hdr_cases():
 
 
 @pytest.mark.parametrize("name", ["wcag22", "bt1702", "trace24"])
-@pytest.mark.parametrize(("dark", "bright", "expected"), hdr_cases())
+@pytest.mark.parametrize(("dark", "bright", "expected"), list(hdr_cases()))
 def test_hdr(name, dark, bright, expected):
     colour = Colour("gray", 12, "pq", "bt2020")
     codes = np.array([pq_code(dark), pq_code(bright)], np.uint16)[alternating(0, 1)]

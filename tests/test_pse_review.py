@@ -78,3 +78,17 @@ def test_a_window_that_ends_within_pixels(profile):
     assert failed(frames, 30, profile, size=shown)
     frames[on, 3:5, 4] = 20
     assert not failed(frames, 30, profile, size=shown)
+
+
+@pytest.mark.parametrize("profile", ["wcag22", "bt1702"])
+@pytest.mark.parametrize("fps", [24, 25, 30, 60, 120])
+@pytest.mark.parametrize("rate", [3.4, 3.5, 5])
+@pytest.mark.parametrize("phase", [0.125, 0.25, 0.5])
+def test_regions_in_any_phase_flash_concurrently(profile, fps, rate, phase):
+    """WCAG 2.2 and BT.1702-3: the area of flashes occurring concurrently; here two of 16 %."""
+    turns = np.arange(int(2.5 * fps)) / fps * rate + 1e-6
+    frames = np.full((len(turns), 8, 32), 60, np.uint8)
+    frames[turns % 1 < 0.5, :, :5] = 200
+    assert not failed(frames, fps, profile, size=(341, 256))
+    frames[(turns + phase) % 1 < 0.5, :, 20:25] = 200
+    assert failed(frames, fps, profile, size=(341, 256))

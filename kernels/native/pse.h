@@ -119,9 +119,7 @@ static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdi
     if (f->most < 256 && !p->across && p->step == 1 && n == WORD) {
         EACH(i, WORD) out[i] = from[x + i];
     } else if (f->most < 256 && p->across && p->step == 1 && n == WORD) {
-        uint32_t pairs[WORD / 2]; /* quicker than to store each code twice */
-        for (int i = 0; i < WORD / 2; i++) pairs[i] = from[x / 2 + i] * 0x10001u;
-        memcpy(out, pairs, sizeof pairs);
+        for (int i = 0; i < WORD / 2; i++) out[2 * i] = out[2 * i + 1] = from[x / 2 + i];
     } else if (f->most > 255) {
         for (ptrdiff_t i = 0; i < n; i++) out[i] = code_at(f, p, y, x + i);
     } else {

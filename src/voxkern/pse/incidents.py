@@ -70,10 +70,12 @@ class Area:
             self.profile.area_inclusive and covered >= least * (1 - TINY)
         )
 
-    def share(self, watch, mask, total):
+    def share(self, watch, mask, total, rough=False):
         """Largest share of the tested area that a mask fills."""
         if not total:
             return 0.0
+        if self.window and rough:
+            return min(1.0, watch.window(mask, *self.window, 0, rough) / self.whole)
         if self.window:
             known, of, share = self.memory
             if of != total or not np.array_equal(known, mask):
@@ -175,7 +177,7 @@ class Kind:
         too large an area; 0 where the area is not too large.
     level, share : int, float
         The largest event of the last second, and the largest share of the tested area that made too
-        many transitions together.
+        many transitions together; rough, where it is not too large.
     """
 
     def __init__(self, watch, lane, area, profile):
@@ -190,12 +192,13 @@ class Kind:
         while self.events and time - self.events[0][0] > SECOND:
             self.events.popleft()
         self.event, share = 0, 0.0
-        done = self.watch.done(self.lane, self.together)
+        now = self.watch.done(self.lane, 0.0)  # without any, nothing is new
+        done = self.watch.done(self.lane, self.together) if now else 0
         if done > self.area.limit:
             self._search()
         if done:
             mask, total = self.watch.at_least(self.lane, self.limit + 1, self.together)
-            share = self.area.share(self.watch, mask, total)
+            share = self.area.share(self.watch, mask, total, rough=not self.over)
             self.mask = mask
         if self.event or share:
             self.events.append((time, self.event, share))

@@ -93,8 +93,8 @@ class Profile:
         come to more: seven transitions have four edges of one direction within a second.
     together : float
         Seconds within which pixels complete a transition together. TRACE24: regions within 20 ms
-        are summed. Others: WCAG 2.2 says "concurrently"; we take what a transition itself may last,
-        less the 0.5 ms of rounded times.
+        are summed. Others, as WCAG 2.2, say "concurrently": a 12th of a second, since what flashes
+        more than three times in one, in whatever phase, turns so near to all else that does.
     area : float
         Share of the tested area that flashes together. All: 25 %.
     area_inclusive : bool
@@ -133,7 +133,7 @@ class Profile:
     red_change: float = 20.0
     red_floor: float = 0.01
     transitions: int = 6
-    together: float = 0.065
+    together: float = 0.0835
     area: float = 0.25
     area_inclusive: bool = False
     window: tuple | None = None
