@@ -243,6 +243,7 @@ def bars(console, videos, done):
             try:
                 yield progress
             finally:
+                p.refresh()  # a short one is done before the first time that it would be drawn
                 p.remove_task(task)
 
         yield bar, lambda: p.advance(total)
