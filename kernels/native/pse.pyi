@@ -1,10 +1,15 @@
-import numpy as np
+from typing import NoReturn
 
+import numpy as np
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Watch:
     slots: int
     def __init__(
         self, width: int, height: int, format: np.ndarray, lights: list, lanes: list
     ) -> None: ...
+    def __reduce__(self) -> NoReturn: ...
     def hold(self, states: list) -> None: ...
     def step(
         self,

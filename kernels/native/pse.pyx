@@ -106,6 +106,9 @@ cdef class Watch:
             s.still = min(s.still, self.lanes[i].still)
             s.ramps |= self.lanes[i].kind == RAMP
 
+    def __reduce__(self):
+        raise TypeError("a Watch holds the state of a video and cannot be pickled")
+
     cdef _set_light(self, Light *light, const double[::1] table, const uint16_t[::1] coarse,
                     const double[::1] numbers, const int64_t[::1] integers):
         light.table, light.coarse, light.size = &table[0], &coarse[0], table.shape[0]

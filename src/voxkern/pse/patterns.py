@@ -31,7 +31,7 @@ SAME = 0.25  # of the change half a period on: less than that is the same a peri
 STILLS, WORSE = 24, 1.1  # incidents that keep one; taken again where the area grows so much
 SIGNATURE = 1024  # pixels of every frame that are compared with the frame before
 AXES = np.array([(1, 0), (1, 1), (0, 1), (-1, 1)])  # directions of straight lines, x and y
-STEPS = np.float32([*AXES[:, ::-1], (0, 0)])  # of samples, y and x; 0 stands for circles
+STEPS = np.array([*AXES[:, ::-1], (0, 0)], np.float32)  # of samples, y and x; 0 stands for circles
 
 
 class Patterns:
