@@ -78,7 +78,8 @@ def largest_changes(frames, table, codes, cubics, lines, rising, before, started
 
 def largest_power_changes(frames, power, before, started, *, out):
     """As largest_changes, of luminance that is a power of gray; `before` are pixels."""
-    knee, below, scale, slope, offset, *_, fifths, channels = [*power, frames.shape[2]]
+    knee, below, scale, slope, offset, *_, fifths = power
+    channels = frames.shape[2]
     gray = frames.sum(axis=2, dtype=np.float64) / channels
     if started:
         gray = np.concatenate([before.sum(axis=1, dtype=np.float64)[None] / channels, gray])
