@@ -98,7 +98,7 @@ def agree(results):
     for name, theirs in others:
         for ours_part, part in zip(ours, theirs, strict=True):
             error = np.abs(part.reshape(ours_part.shape) - ours_part).max()
-            error /= np.abs(ours_part).max()
+            error /= np.abs(ours_part).max() or 1
             if not error < 1e-3:
                 raise RuntimeError(f"{name} differs by {error:.1e} of the largest value")
 
