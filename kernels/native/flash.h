@@ -230,6 +230,13 @@ static int differ(const uint16_t *codes, const uint16_t *codes_before, const Sid
     return (at_least(rise, all_words(rises->need)) | at_least(fall, all_words(falls->need))) != 0;
 }
 
+/* Sums of two vectors of pixels of bytes, from pixel i on. */
+FORCE_INLINE void two_sums(int rgb, const uint8_t *source, int i, words s[2]) {
+    if (rgb) two_rgb_sums(source + 3 * i, s);
+    else
+        EACH(j, 2) s[j] = bytes(source + i + j * LANES);
+}
+
 /* Sums and codes of a block of bytes, and what `differ` says; one loop is half as long as three. */
 FORCE_INLINE int screen_channels(int rgb, const Curve *curve, const uint8_t *source, uint16_t *sums,
                                  uint16_t *codes, const uint16_t *codes_before, const Side *rises,
@@ -237,9 +244,7 @@ FORCE_INLINE int screen_channels(int rgb, const Curve *curve, const uint8_t *sou
     words rise = all_words(0), fall = rise;
     for (int i = 0; i < BLOCK; i += 2 * LANES) {
         words s[2];
-        if (rgb) two_rgb_sums(source + 3 * i, s);
-        else
-            EACH(j, 2) s[j] = bytes(source + i + j * LANES);
+        two_sums(rgb, source, i, s);
         EACH(j, 2) store_words(sums + i + j * LANES, s[j]);
         if (curve->scale)
             EACH(j, 2) {
@@ -256,6 +261,7 @@ FORCE_INLINE int screen_channels(int rgb, const Curve *curve, const uint8_t *sou
     for (int i = 0; i < BLOCK; i++) codes[i] = curve->codes[sums[i]];
     return differ(codes, codes_before, rises, falls);
 }
+
 /* Whether differences of sums are a screen before that of codes. It is blunter: with AVX-512 gray
    noise takes 0.7 of the time and static scenes too, gray nature 1.2 of it, RGB noise 1.3; with SSE2
    gray noise takes 0.4 and RGB 0.9. Nor does it need codes of the frame before the first. */
@@ -273,9 +279,7 @@ FORCE_INLINE int screen_sums(int rgb, const uint8_t *source, uint16_t *sums,
     words rise = all_words(0), fall = rise;
     for (int i = 0; i < BLOCK; i += 2 * LANES) {
         words s[2];
-        if (rgb) two_rgb_sums(source + 3 * i, s);
-        else
-            EACH(j, 2) s[j] = bytes(source + i + j * LANES);
+        two_sums(rgb, source, i, s);
         EACH(j, 2) {
             words before = load_words(sums_before + i + j * LANES);
             store_words(sums + i + j * LANES, s[j]);

@@ -11,10 +11,9 @@ from voxkern.pse import colour as colours
 from voxkern.pse.carreira import Older
 from voxkern.pse.patterns import Patterns
 from voxkern.pse.report import VERDICTS, Incident, Result
-from voxkern.pse.watch import RAMP_ROWS
+from voxkern.pse.watch import RAMP_ROWS, SECOND
 
 APART = 1.0  # s: what breaks a clause again within this time is one incident
-SECOND = 1 - 1e-6  # s
 ROUNDING = 5e-4  # s, of times in a container that counts milliseconds
 RAMPS_TOGETHER = 0.0205  # s: of a panning texture, more pixels turn within a few frames
 STILLS = 24  # incidents of a kind that keep a still: each has up to 0.5 MB
