@@ -6,7 +6,8 @@
     python asv_bench/bandwidth.py docs/bandwidth.svg *.json
 
 A bar is the bytes that must move over the least time, on one thread and, paler, on two; a point is
-a peer on one thread, in the same run. Bytes that stay in a cache can move faster than a copy.
+a peer on one thread, in the same run. Bytes that stay in a cache can move faster than a copy. A
+table of milliseconds on one and two threads is printed, for docs/memory_bound.md.
 """
 
 import json
@@ -37,6 +38,26 @@ def merged(runs, threads):
         if run["threads"] == threads:
             found |= rates(run)
     return found
+
+
+def table(runs):
+    """Milliseconds on one and two threads and torch's time over ours, from the best times."""
+    one, two = merged(runs, 1), merged(runs, 2)
+    bytes_of = {(row["group"], row["label"]): row["work"] for run in runs for row in run["records"]}
+    lines = ["| | ms, 1 thread | 2 threads | faster | torch / ours, 1 thread | 2 threads |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    for case in one:
+        if case not in two:
+            continue
+        ours = one[case]["voxkern"], two[case]["voxkern"]
+        spans = [bytes_of[case] / 1e6 / rate for rate in ours]
+        peers = [
+            f"{rate / found['torch']:.1f}" if "torch" in found else ""
+            for rate, found in zip(ours, (one[case], two[case]))
+        ]
+        cells = *(f"{span:.2f}" for span in spans), f"{spans[0] / spans[1]:.2f}", *peers
+        lines.append(f"| {case[0]}: {case[1]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def draw(runs):
@@ -82,6 +103,7 @@ def main():
     matplotlib.rcParams["svg.hashsalt"] = "voxkern"  # the same picture is the same file
     figure = draw(runs)
     figure.savefig(target, dpi=110, metadata={"Date": None} if target.endswith(".svg") else None)
+    print(table(runs))
 
 
 if __name__ == "__main__":

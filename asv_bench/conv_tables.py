@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+
 SHOWN = "call", "plan", "torch", "onnxruntime", "ncnn"
 
 
@@ -46,18 +48,19 @@ def rates(measured):
 
 
 def threads(measured):
-    """The time of one thread over that of all."""
+    """The time of one thread over that of all, by the medians (by the minima)."""
     count = measured["threads"]
     lines = [f"layer | plan, {count} threads | {count} plans at once | torch |"]
     lines += ["---|---:|---:|---:|"]
     for row in measured["records"]:
         if row.get("group") == f"conv {count} threads":
-            span = {name: pair[0] for name, pair in row["seconds"].items()}
+            span = {name: np.array(pair) for name, pair in row["seconds"].items()}
             one = span["plan, fresh on 1"]
             ratios = [one / span[f"plan, fresh on {count}"], count * one / span["copies"]]
             if "torch on 1" in span:
                 ratios += [span["torch on 1"] / span[f"torch on {count}"]]
-            lines += [f"{row['label']} | {' | '.join(f'{r:.2f}' for r in ratios)} |"]
+            cells = [f"{median:.2f} ({least:.2f})" for median, least in ratios]
+            lines += [f"{row['label']} | {' | '.join(cells)} |"]
     return lines
 
 

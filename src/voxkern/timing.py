@@ -21,6 +21,9 @@ PEERS = "torch", "onnxruntime", "onnx", "ncnn", "scipy"
 AVX2 = {"VOXKERN_CPU_LEVEL": "v3", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 HELD = os.environ.get("ONEDNN_MAX_CPU_ISA")
 
+# Seconds for which threads that wait for work were seen to spin: onnxruntime's 35 ms, OpenMP's 8.
+SETTLE = 0.04
+
 # Ten chains of dependent FMAs: more than the latency times the units of any CPU known to us.
 FMA = """
 #include <stdio.h>
@@ -70,21 +73,33 @@ def measure(contenders, budget, clock=time.perf_counter):
 
 
 def turns(calls, budget, clock=time.perf_counter):
-    """Seconds of every call, A B A B, 3 times and until each has used `budget` seconds or 100.
-
-    At its turn a contender is called twice and the second call is timed: the first one finds
-    caches as its neighbour left them, which was worth 10 to 20 % to whoever came after its own kin.
-    """
+    """Seconds of every call, A B A B, 3 times and until each has used `budget` seconds or 100."""
     seconds = {name: [] for name in calls}
     pending = list(calls)
     while pending:
         for name in pending:
-            calls[name]()
-            begin = clock()
-            calls[name]()
-            seconds[name].append(clock() - begin)
+            seconds[name] += turn(calls[name], clock)
         pending = [name for name in pending if not enough(seconds[name], budget)]
     return seconds
+
+
+def turn(call, clock):
+    """Seconds of a contender's calls at its turn, after others that are not counted.
+
+    One call goes first: it finds caches as the neighbour left them, which was worth 10 to 20 % to
+    whoever came after its own kin. By wall time they go on until the neighbour's threads, which
+    keep a core busy while they wait for more, are asleep; then up to ten are timed, for as long.
+    """
+    begin, settle = time.perf_counter(), SETTLE if clock is time.perf_counter else 0
+    call()
+    while time.perf_counter() < begin + settle:
+        call()
+    times = []
+    while not times or (len(times) < 10 and time.perf_counter() < begin + 2 * settle):
+        start = clock()
+        call()
+        times.append(clock() - start)
+    return times
 
 
 def enough(times, budget):
