@@ -12,7 +12,7 @@ import pytest
 import voxkern
 from voxkern import _dispatch
 from voxkern.kernels.native import host
-from voxkern.pse import PROFILES, Colour, Frame, analyze
+from voxkern.pse import PROFILES, Colour, Frame, analyze, screen
 from voxkern.pse import colour as colours
 from voxkern.pse.frames import clip
 from voxkern.pse.light import light, luminance_lane, red_lane
@@ -162,6 +162,24 @@ def test_counts_near_thresholds(rng):
     assert agree(list(clip(pair[np.arange(20) // 2 % 2], 30))) > 3
 
 
+@pytest.mark.parametrize("level", host.levels())
+@pytest.mark.parametrize("chroma", [0, 3, 4, 8, 16, 32, 40])
+@pytest.mark.parametrize(("bits", "full"), [(8, False), (8, True), (10, False)])
+def test_counts_of_video_near_gray(rng, bits, full, chroma, level):
+    """Steps of Y' about those that the screens let pass; a few pixels of a word go up and down."""
+    colour = Colour("ycbcr", bits, "bt709", "bt709", "bt709", full)
+    middle, scale = 1 << bits - 1, 1 << bits - 8
+    ground = rng.integers(20, 236, (9, 200)) * np.ones((20, 1, 1), int)
+    step = rng.integers(5, 40, ground.shape[1:]) * (rng.random(ground.shape[1:]) < 0.05)
+    ground += step * (np.arange(20) // 2 % 2)[:, None, None]
+    dtype = np.uint8 if bits == 8 else np.uint16
+    frames = []
+    for i, luma in enumerate(np.clip(scale * ground + rng.integers(0, scale), 0, 256 * scale - 1)):
+        codes = rng.integers(-chroma, chroma + 1, (2, 5, 100)) * scale + middle
+        frames.append(Frame(i / 30, tuple(p.astype(dtype) for p in (luma, *codes)), colour))
+    assert agree(frames, level=level) > 3
+
+
 def test_codes_out_of_their_depth_are_the_largest():
     planes = tuple(np.full((2, 3), 65535, np.uint16) for _ in range(3))
     frames = [Frame(i / 30, planes, Colour("ycbcr", 10, full_range=False)) for i in range(3)]
@@ -169,9 +187,9 @@ def test_codes_out_of_their_depth_are_the_largest():
 
 
 @pytest.mark.parametrize("level", host.levels())
-@pytest.mark.parametrize("size", [(1, 1), (9, 70), (6, 193)])
+@pytest.mark.parametrize("size", [(1, 1), (9, 70), (6, 193), (260, 5)])
 def test_slow_turns_are_the_oracles(rng, size, level):
-    """In every fourth row; luminances are 0.04 apart, so that no sum of them is near 0.1."""
+    """In some of the rows; luminances are 0.04 apart, so that no sum of them is near 0.1."""
     codes = np.searchsorted(SRGB, np.arange(25) * 0.04 + 0.01)
     walk = np.clip(rng.integers(-2, 3, (40, *size)).cumsum(0) + 12, 0, 24)
     frames = list(clip(codes[walk].astype(np.uint8), 30))
@@ -184,8 +202,9 @@ def test_slow_turns_are_the_oracles(rng, size, level):
         for frame, counts in zip(frames, expected):
             watch.push(frame)
             found = watch.counts(lane)
-            np.testing.assert_array_equal(found[::4], counts[::4])
-            assert not found[np.arange(size[0]) % 4 > 0].any()
+            rows = watch.ramp_rows
+            np.testing.assert_array_equal(found[::rows], counts[::rows])
+            assert not found[np.arange(size[0]) % rows > 0].any()
 
 
 @pytest.mark.parametrize("layout", ["strided", "transposed", "reversed", "read-only", "swapped"])
@@ -221,6 +240,71 @@ def test_the_screens_are_proved(rng, curve, bits):
     error = sum(coarse[c][codes[c]] - source.unit * weights[c] * table[codes[c]] for c in range(3))
     assert source.low <= error.min()
     assert error.max() <= source.high
+
+
+SCREENED = [
+    Colour("gray"),
+    Colour("rgb"),
+    Colour("rgb", 16),
+    Colour("ycbcr", 8, "bt709", "bt709", "bt709", False),
+    Colour("ycbcr", 8, "bt709", "bt601", "bt601", True),
+    Colour("ycbcr", 10, "bt709", "bt709", "bt709", False),
+    Colour("ycbcr", 12, "pq", "bt2020", "bt2020", False),
+    Colour("ycbcr", 10, "hlg", "bt2020", "bt2020", False),
+]
+
+
+@pytest.mark.parametrize("colour", SCREENED, ids=str)
+def test_no_transition_passes_the_screen_of_bytes(rng, colour):
+    """Pairs of random colours, near ones above all, whose light differs by 0.1 or more."""
+    source, need, dark = light(colour, None), 0.1, 0.8
+    steps = screen.luminance_screen(colour, None, need, dark).astype(int)
+    shift, weights = colour.bits - 8, colours.weights(colour.primaries)
+    for most, row in zip(screen.MILD, steps):
+        one = rng.integers(0, 1 << colour.bits, (3, 400000))
+        other = one + rng.integers(-40 << shift, (40 << shift) + 1, one.shape)
+        if colour.kind == "ycbcr":
+            middle = 1 << colour.bits - 1
+            for codes in one, other:
+                codes[1:] = rng.integers(-most << shift, (most + 1 << shift), codes[1:].shape)
+                codes[1:] += middle
+        other = np.clip(other, 0, (1 << colour.bits) - 1)
+        if colour.kind == "ycbcr":
+            grids = [colours.grid(codes[:, None], colour)[:, 0] for codes in (one, other)]
+        else:
+            grids = [one[[0, 0, 0]] if colour.kind == "gray" else one]
+            grids.append(other[[0, 0, 0]] if colour.kind == "gray" else other)
+        first, second = (weights @ source.table[codes] for codes in grids)
+        low, change = np.minimum(first, second), np.abs(first - second)
+        found = (change >= need) & (low < dark)
+        a, b = (codes[:, found] >> shift for codes in (one, other))
+        if colour.kind != "rgb":
+            a, b = a[:1], b[:1]
+        passed = np.abs(a - b) >= row[np.maximum(a, b) >> 4]
+        assert passed.any(axis=0).all()
+        assert found.any()
+        if colour.transfer in ("bt709", "srgb"):  # small steps pass seldom
+            small = np.abs(one[0] - other[0]) >> shift < 3
+            a, b = (codes[0, small] >> shift for codes in (one, other))
+            assert most == 32 or (np.abs(a - b) < row[np.maximum(a, b) >> 4]).mean() > 0.9
+
+
+@pytest.mark.parametrize("colour", [c for c in SCREENED if c.kind == "ycbcr"], ids=str)
+def test_no_saturated_red_passes_the_screen_of_cr(rng, colour):
+    profile = PROFILES["wcag22"]
+    source = light(colour, None)
+    _, black, ratio, floor = red_lane(colour, source, profile)[4]
+    least, slope, y0 = screen.red_screen(colour, black, ratio, floor)
+    codes = rng.integers(0, 1 << colour.bits, (3, 1000000))
+    codes[0, ::2] >>= 2  # reds are dark
+    rgb = source.table[colours.grid(codes[:, None], colour)[:, 0]]
+    rgb = colours.to_srgb(colour.primaries) @ rgb
+    red = rgb[0] >= profile.red_share * rgb.sum(axis=0)
+    red &= rgb[0] - rgb[1] - rgb[2] >= profile.red_floor
+    luma, _, cr = codes[:, red] >> colour.bits - 8
+    assert red.sum() > 1000
+    assert (cr - 128 >= least).all()
+    assert ((cr - 126) << 16 >= (luma - y0) * slope).all()
 
 
 @pytest.mark.parametrize("curve", ["srgb", "bt1886", "ofcom"])

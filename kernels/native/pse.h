@@ -1,9 +1,9 @@
 /* Transitions of every pixel of a video, and how many each made within the last second.
 
-   Pixels go in words of 64 along a row, one bit each. A word whose codes have not moved by a step
-   that the tables prove to be too small for a transition is only read. In the others the
-   luminance is computed in 16 bits, whose error light.py measures over all codes: a difference is
-   surely enough, surely not, or looked up in the float64 tables of the oracle. */
+   Pixels go in words of 64 along a row, one bit each. A word whose bytes have not moved by a step
+   that may make a transition, as screen.py proves, is only read. In the others the luminance is
+   computed in 16 bits, whose error light.py measures over all codes: a difference is surely enough,
+   surely not, or looked up in the float64 tables of the oracle. */
 #ifndef VOXKERN_PSE_H
 #define VOXKERN_PSE_H
 
@@ -13,7 +13,7 @@
 #include "simd.h"
 #include "words.h"
 
-enum { WORD = 64, MOST_LANES = 32, MOST_LIGHTS = 8 };
+enum { WORD = 64 /* pixels, and words of a stretch */, MOST_LANES = 32, MOST_LIGHTS = 8 };
 
 typedef struct {
     const uint8_t *start;
@@ -43,7 +43,7 @@ typedef struct {
 } Light;
 
 enum { LUMINANCE, RED, LEGACY_RED, RAMP };
-enum { UNTURNED, ROSE, FELL, RAMP_ROWS = 4 /* slow changes are watched in every fourth row */ };
+enum { UNTURNED, ROSE, FELL };
 
 /* One kind of transition with its thresholds, and the state of every pixel. */
 typedef struct {
@@ -57,24 +57,41 @@ typedef struct {
     uint16_t black, ratio, red_floor; /* codes that may be saturated: see may_be_red */
     uint64_t *state, *ring;           /* of a word: who rose last, who fell, bits of the counts */
     ptrdiff_t stride;                 /* from the state of a word to that of the next */
-    uint8_t *marks;                   /* of each slot and row: whether the ring has bits there */
-    uint16_t *extreme, *direction;    /* of the pixels of every fourth row, of ramps alone */
+    uint64_t *marks; /* of each slot and stretch: the words in which the ring has bits */
+    uint16_t *extreme, *direction; /* of the pixels of the rows of ramps, of these alone */
 } Lane;
 
+/* What screen.py proves of the upper bytes of codes: the steps that may change luminance, for chroma
+   that is at most 4, 8, 16 or 32 from gray; and what a saturated red needs, in codes of R', G', B',
+   and in bytes of Cr. */
+enum { TABLES = 4, MILD = 4 };
 typedef struct {
-    ptrdiff_t width, height, row_words, words;
+    uint8_t steps[TABLES][16];
+    uint16_t black, ratio, floor;
+    int32_t cr_least, cr_slope, y0;
+} Screen;
+
+/* A note of each word of a frame: its row of Screen.steps, TABLES where no row will do; whether Cr is
+   enough for a red, and whether Y' allows for one too. */
+enum { ROW = 7, HAS_CR = 8, REDDISH = 16 };
+
+typedef struct {
+    ptrdiff_t width, height, row_words, words, row_stretches; /* of 64 words */
     const Format *format;
-    const Picture *now, *before; /* the frames before, the last one first */
-    int befores, lane_count, light_count, ramps;
+    const Picture *now, *before;                 /* the frames before, the last one first */
+    int befores, lane_count, light_count, ramps; /* watched in each so many rows, 0 for none */
     Lane *lanes;
     const Light *lights;
-    int32_t still;
+    int32_t still; /* where codes move less: no transition of luminance */
+    const Screen *screen;
+    uint8_t *notes;                  /* of this frame */
+    const uint8_t *const *noted;     /* of those before, as `before` */
     const int64_t *recent, *expired; /* rows of the ring: the last frames, and those leaving */
     ptrdiff_t expired_count, slot;
 } Scene;
 
 typedef struct {
-    uint16_t code[3][WORD], coarse[MOST_LIGHTS][WORD];
+    _Alignas(64) uint16_t code[3][WORD], coarse[MOST_LIGHTS][WORD];
     int lit; /* a bit for each light that coarse has */
 } Pixels;
 
@@ -190,6 +207,48 @@ static inline int32_t plane_apart(const Format *f, const Plane *a, const Plane *
     return most;
 }
 
+/* The upper bytes of a plane's samples in a word, in `room` if not in the plane; how many. */
+static inline const uint8_t *upper_bytes(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x,
+                                         ptrdiff_t n, uint8_t *room, int *count) {
+    *count = WORD >> (n == WORD ? p->across : 0);
+    if (f->most < 256 && p->step == 1 && n == WORD) return sample(p, y, x);
+    uint16_t code[WORD];
+    int shift = 0;
+    while (f->most >> shift > 255) shift++;
+    load_line(f, p, y, x, n, code);
+    for (int i = 0; i < WORD; i++) room[i] = (uint8_t)(code[i] >> shift);
+    return room;
+}
+
+/* 0 where no byte of a word moved, 1 where one did, 2 where one moved by a step of the table. */
+static inline int octets_moved(const uint8_t *a, const uint8_t *b, int n, const uint8_t *table) {
+    octets most = all_octets(0);
+    int far = 0;
+    for (int i = 0; i < n; i += OCTETS) {
+        const octets before = load_octets(a + i), now = load_octets(b + i);
+        const octets step = apart(before, now);
+        far |= any_reaches(step, by_height(table, larger_octets(before, now)));
+        most = larger_octets(most, step);
+    }
+    return far ? 2 : any_reaches(most, all_octets(1));
+}
+
+/* The same of all that luminance follows from: Y' (whose chroma the table allows for), or R', G', B'. */
+static inline int heights_moved(const Format *f, const Picture *a, const Picture *b, ptrdiff_t y,
+                                ptrdiff_t x, ptrdiff_t n, const uint8_t *table) {
+    if (n == WORD && packed(f, a) && packed(f, b))
+        return octets_moved(sample(a->plane, y, x), sample(b->plane, y, x), 3 * WORD, table);
+    uint8_t room[2][WORD];
+    int result = 0, count;
+    for (int c = 0; c < (f->shift ? 1 : f->planes); c++) {
+        const uint8_t *before = upper_bytes(f, a->plane + c, y, x, n, room[0], &count);
+        const uint8_t *now = upper_bytes(f, b->plane + c, y, x, n, room[1], &count);
+        const int moved = octets_moved(before, now, WORD, table);
+        result = moved > result ? moved : result;
+    }
+    return result;
+}
+
 /* A bound of how far any code of R', G', B' moved in a word: 0 only where nothing did. */
 static inline int32_t moved(const Format *f, const Picture *a, const Picture *b, ptrdiff_t y,
                             ptrdiff_t x, ptrdiff_t n) {
@@ -256,36 +315,46 @@ FORCE_INLINE uint64_t reaches(const uint16_t *a, uint16_t least) {
     return bits;
 }
 
-/* Pixels that go from a darker state to a brighter one. */
-static inline uint64_t brightened(const Lane *lane, const Light *l, const Pixels *darker,
-                                  const Pixels *brighter) {
-    const uint16_t *low = darker->coarse[lane->light], *high = brighter->coarse[lane->light];
-    uint64_t found = exceeds(high, low, lane->least);
-    if (!found) return 0;
-    if (lane->exempt) found &= ~reaches(low, lane->exempt);
-    uint64_t open = found & ~(exceeds(high, low, lane->sure) & ~reaches(low, lane->sure_dark));
-    for (; open; open &= open - 1) {
+/* Whether a pixel goes from a darker state to a brighter one. */
+static inline int brightens(const Lane *lane, const Light *l, const Pixels *darker,
+                            const Pixels *brighter, int i) {
+    const double dark = luminance(l, darker->code, i), bright = luminance(l, brighter->code, i);
+    return bright >= (dark < lane->dark ? dark + lane->change : dark * lane->factor);
+}
+
+/* Pixels that brighten, and those that darken. */
+static inline void lightened(const Lane *lane, const Light *l, const Pixels *before,
+                             const Pixels *now, uint64_t *rises, uint64_t *falls) {
+    const uint16_t *old = before->coarse[lane->light], *new = now->coarse[lane->light];
+    uint64_t up = exceeds(new, old, lane->least), down = exceeds(old, new, lane->least);
+    if (!(up | down)) return;
+    if (lane->exempt) up &= ~reaches(old, lane->exempt), down &= ~reaches(new, lane->exempt);
+    const uint64_t sure = (exceeds(new, old, lane->sure) & ~reaches(old, lane->sure_dark)) |
+                          (exceeds(old, new, lane->sure) & ~reaches(new, lane->sure_dark));
+    for (uint64_t open = (up | down) & ~sure; open; open &= open - 1) {
         const int i = lowest_of_word(open);
-        const double dark = luminance(l, darker->code, i), bright = luminance(l, brighter->code, i);
-        if (!(bright >= (dark < lane->dark ? dark + lane->change : dark * lane->factor)))
-            found &= ~((uint64_t)1 << i);
+        const uint64_t bit = open & (0 - open);
+        if (up & bit ? brightens(lane, l, before, now, i) : brightens(lane, l, now, before, i))
+            continue;
+        up &= ~bit, down &= ~bit;
     }
-    return found;
+    *rises = up, *falls = down;
 }
 
 /* --- red -------------------------------------------------------------------------------------- */
 
-/* No pixel without its bit is saturated: R' is at least `red_floor` and (1 + ratio) times G' and
-   B', all above black. */
-static inline uint64_t may_be_red(const Lane *lane, const uint16_t code[3][WORD]) {
+/* No pixel without its bit is saturated: R' is at least `floor` and (1 + ratio) times G' and B', all
+   above black. */
+static inline uint64_t may_be_red(const uint16_t code[3][WORD], uint16_t dark, uint16_t ratio,
+                                  uint16_t floor) {
     uint64_t bits = 0;
-    const words black = all_words(lane->black);
+    const words black = all_words(dark);
     for (int i = 0; i < WORD; i += LANES) {
         const words r = excess(load_words(code[0] + i), black);
         const words other =
             excess(larger_words(load_words(code[1] + i), load_words(code[2] + i)), black);
-        const uint32_t red = at_least(r, all_words(lane->red_floor)) & at_least(r, other) &
-                             at_least(excess(r, other), upper(other, all_words(lane->ratio)));
+        const uint32_t red = at_least(r, all_words(floor)) & at_least(r, other) &
+                             at_least(excess(r, other), upper(other, all_words(ratio)));
         bits |= (uint64_t)red << i;
     }
     return bits;
@@ -325,7 +394,8 @@ static inline int same_codes(const uint16_t code[3][WORD], int i, int j) {
 /* Pixels that go to saturated red, and those that leave it; neighbours are often equal. */
 static inline void reddened(const Lane *lane, const Pixels *before, const Pixels *now,
                             uint64_t *rises, uint64_t *falls) {
-    uint64_t open = may_be_red(lane, before->code) | may_be_red(lane, now->code);
+    uint64_t open = may_be_red(before->code, lane->black, lane->ratio, lane->red_floor) |
+                    may_be_red(now->code, lane->black, lane->ratio, lane->red_floor);
     for (int last = -1; open; open &= open - 1) {
         const int i = lowest_of_word(open);
         if (last >= 0 && same_codes(before->code, last, i) && same_codes(now->code, last, i)) {
@@ -396,12 +466,10 @@ static inline void light_up(const Scene *s, Pixels *pixels, int light) {
     pixels->lit |= 1 << light;
 }
 
-/* What a word does in a frame: its steps where there are `any`; how far its codes moved from the
-   frame before, and its pixels where they were `loaded`. */
+/* What a word does in a frame: its steps where there are `any`, and its pixels where `loaded`. */
 typedef struct {
     uint64_t rises[MOST_LANES], falls[MOST_LANES];
     Pixels now;
-    int32_t moved;
     int loaded, any;
 } Steps;
 
@@ -414,38 +482,103 @@ static inline void begin_steps(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff
     steps->loaded = 1;
 }
 
-/* Steps of a word from the frames before to this one. */
-static inline void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
+/* The least and the most of some bytes. */
+static inline void extremes(const uint8_t *p, int n, int *least, int *most) {
+    uint8_t low = 255, high = 0;
+    for (int i = 0; i < n; i++) {
+        low = p[i] < low ? p[i] : low;
+        high = p[i] > high ? p[i] : high;
+    }
+    *least = low, *most = high;
+}
+
+/* How far a word's chroma is from gray, as a note. */
+static inline int note_chroma(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n) {
+    uint8_t room[WORD];
+    int count, least, most, far = 0, row = 0;
+    EACH(c, 2) {
+        const Plane *plane = s->now->plane + 1 + c;
+        const uint8_t *chroma = upper_bytes(s->format, plane, y, x, n, room, &count);
+        extremes(chroma, n < WORD ? (int)n : count, &least, &most);
+        far = 128 - least > far ? 128 - least : far;
+        far = most - 128 > far ? most - 128 : far;
+    }
+    while (row < TABLES && far > MILD << row) row++;
+    return row | (most - 128 >= s->screen->cr_least ? HAS_CR : 0);
+}
+
+/* The note of a word of Y'CbCr; of two rows that share their chroma the first has looked at it. */
+static inline int note_coded(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n, int above) {
+    const Plane *plane = s->now->plane;
+    uint8_t room[WORD];
+    int note = above < 0 ? note_chroma(s, y, x, n) : above & ~REDDISH, count, least, most, darkest;
+    if (!(note & HAS_CR)) return note;
+    const uint8_t *cr = upper_bytes(s->format, plane + 2, y, x, n, room, &count);
+    extremes(cr, n < WORD ? (int)n : count, &least, &most);
+    const int64_t needed = (int64_t)(most - 126) << 16; /* with what rounding takes away */
+    const uint8_t *luma = upper_bytes(s->format, plane, y, x, n, room, &count);
+    extremes(luma, (int)n, &darkest, &most);
+    return needed >= (int64_t)(darkest - s->screen->y0) * s->screen->cr_slope ? note | REDDISH
+                                                                              : note;
+}
+
+/* The note of a word of R'G'B' or gray, whose steps begin with it. */
+static inline int note_red(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n, Steps *steps) {
+    const Screen *c = s->screen;
+    if (s->format->planes == 1) return 0;
+    begin_steps(s, y, x, n, steps);
+    return may_be_red(steps->now.code, c->black, c->ratio, c->floor) ? REDDISH : 0;
+}
+
+/* Steps of a word from one frame, the last but k, to this one. */
+static inline void step_from(const Scene *s, ptrdiff_t y, ptrdiff_t x, int k, int light, int red,
+                             int32_t far, Steps *steps) {
     const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
     Pixels before;
-    steps->loaded = steps->any = 0;
-    steps->moved = s->befores ? 0 : INT32_MAX;
-    for (int k = 0; k < s->befores; k++) {
-        const int32_t step = moved(s->format, s->before + k, s->now, y, x, n);
-        if (k == 0) steps->moved = step;
-        if (step < s->still) continue;
-        begin_steps(s, y, x, n, steps);
-        load_pixels(s, s->before + k, y, x, n, &before);
-        for (int j = 0; j < s->lane_count; j++) {
-            const Lane *lane = s->lanes + j;
-            uint64_t up = 0, down = 0, since = 0;
-            if (step < lane->still) continue;
-            if (lane->kind == LUMINANCE) {
-                light_up(s, &steps->now, lane->light);
-                light_up(s, &before, lane->light);
-                up = brightened(lane, s->lights + lane->light, &before, &steps->now);
-                down = brightened(lane, s->lights + lane->light, &steps->now, &before);
-            } else {
-                reddened(lane, &before, &steps->now, &up, &down);
-            }
-            if (!(up | down)) continue;
-            for (int i = 0; i < k; i++)
-                since |= lane->ring[s->recent[i] * s->words + y * s->row_words + x / WORD];
-            steps->rises[j] |= up & ~since;
-            steps->falls[j] |= down & ~since;
-            steps->any |= ((up | down) & ~since) != 0;
+    begin_steps(s, y, x, n, steps);
+    load_pixels(s, s->before + k, y, x, n, &before);
+    for (int j = 0; j < s->lane_count; j++) {
+        const Lane *lane = s->lanes + j;
+        uint64_t up = 0, down = 0, since = 0;
+        if (lane->kind == LUMINANCE && light) {
+            light_up(s, &steps->now, lane->light);
+            light_up(s, &before, lane->light);
+            lightened(lane, s->lights + lane->light, &before, &steps->now, &up, &down);
+        } else if ((lane->kind == RED || lane->kind == LEGACY_RED) && red && far >= lane->still) {
+            reddened(lane, &before, &steps->now, &up, &down);
         }
+        if (!(up | down)) continue;
+        for (int i = 0; i < k; i++)
+            since |= lane->ring[s->recent[i] * s->words + y * s->row_words + x / WORD];
+        steps->rises[j] |= up & ~since;
+        steps->falls[j] |= down & ~since;
+        steps->any |= ((up | down) & ~since) != 0;
     }
+}
+
+/* Steps of a word from the frames before to this one, whose note is taken; `second` where the row
+   above has the same chroma. */
+static inline void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, int second, Steps *steps) {
+    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
+    const ptrdiff_t at = y * s->row_words + x / WORD;
+    const int coded = s->format->shift != 0;
+    const int deep = s->format->most > 255; /* below the upper bytes there are others */
+    int note = -1;
+    steps->loaded = steps->any = 0;
+    if (coded) note = note_coded(s, y, x, n, second ? s->notes[at - s->row_words] : -1);
+    for (int k = 0; k < s->befores; k++) {
+        const int other = s->noted[k][at], one = note & ROW, two = other & ROW;
+        const int row = !coded ? 0 : one > two ? one : two;
+        const uint8_t *table = s->screen->steps[row % TABLES];
+        const int moved_by = heights_moved(s->format, s->before + k, s->now, y, x, n, table);
+        if (note < 0) note = moved_by || deep ? note_red(s, y, x, n, steps) : other;
+        int light = moved_by == 2, red = (note | other) & REDDISH;
+        int32_t far = 0;
+        if (red || row == TABLES) far = moved(s->format, s->before + k, s->now, y, x, n);
+        if (row == TABLES) light = far >= s->still;
+        if (light || far) step_from(s, y, x, k, light, red, far, steps);
+    }
+    s->notes[at] = (uint8_t)(note < 0 ? note_red(s, y, x, n, steps) : note);
 }
 
 /* Turns of a word's luminance from its last extreme by `least`, however long they take. All in 16
@@ -470,9 +603,9 @@ NO_INLINE void turn_ramps(const uint16_t *RESTRICT light, uint16_t *RESTRICT ext
 /* After step_word, for lanes of ramps. */
 static inline void ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
     const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
-    const ptrdiff_t at = y / RAMP_ROWS * s->row_words * WORD + x;
+    const ptrdiff_t at = y / s->ramps * s->row_words * WORD + x;
     uint16_t rise[WORD], fall[WORD];
-    if (!steps->moved) return;
+    if (s->befores && !moved(s->format, s->before, s->now, y, x, n)) return;
     begin_steps(s, y, x, n, steps);
     for (int j = 0; j < s->lane_count; j++) {
         const Lane *lane = s->lanes + j;
@@ -487,37 +620,52 @@ static inline void ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *st
     }
 }
 
-/* Whether a lane has bits of this row in the slots that leave or are taken again. */
-static inline int row_changes(const Scene *s, const Lane *lane, ptrdiff_t y) {
-    int found = lane->marks[s->slot * s->height + y];
+/* Words of a stretch in which a lane's ring has bits that leave, or that the new slot still holds. */
+static inline uint64_t leaving(const Scene *s, const Lane *lane, ptrdiff_t stretch) {
+    const ptrdiff_t size = s->height * s->row_stretches;
+    uint64_t found = lane->marks[s->slot * size + stretch];
     for (ptrdiff_t e = 0; e < s->expired_count; e++)
-        found |= lane->marks[s->expired[e] * s->height + y];
+        found |= lane->marks[s->expired[e] * size + stretch];
     return found;
+}
+
+/* A frame in a row's words from `first` on, up to 64 of them. */
+static void step_stretch(const Scene *s, ptrdiff_t y, ptrdiff_t first, int second, int64_t *done) {
+    static const Steps none;
+    const ptrdiff_t left = s->row_words - first, count = left < WORD ? left : WORD;
+    const ptrdiff_t stretch = y * s->row_stretches + first / WORD;
+    uint64_t leave[MOST_LANES], come[MOST_LANES], all = 0;
+    Steps steps;
+    for (int j = 0; j < s->lane_count; j++) {
+        const Lane *lane = s->lanes + j;
+        all |= leave[j] = leaving(s, lane, stretch);
+        come[j] = 0;
+        for (uint64_t open = leave[j]; open; open &= open - 1)
+            PREFETCH(lane->state +
+                     (y * s->row_words + first + lowest_of_word(open)) * lane->stride);
+    }
+    for (ptrdiff_t i = 0; i < count; i++) {
+        step_word(s, y, (first + i) * WORD, second, &steps);
+        if (s->ramps && y % s->ramps == 0) ramp_word(s, y, (first + i) * WORD, &steps);
+        if (!(steps.any | (all >> i & 1))) continue;
+        const Steps *these = steps.any ? &steps : &none;
+        for (int j = 0; j < s->lane_count; j++) {
+            const uint64_t up = these->rises[j], down = these->falls[j];
+            if (!(up | down | (leave[j] >> i & 1))) continue;
+            const int turned = turn(s, s->lanes + j, y * s->row_words + first + i, up, down);
+            come[j] |= (uint64_t)(turned > 0) << i;
+            done[j] += turned;
+        }
+    }
+    for (int j = 0; j < s->lane_count; j++)
+        s->lanes[j].marks[s->slot * s->height * s->row_stretches + stretch] = come[j];
 }
 
 /* `done` has the transitions of each lane. */
 static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *done) {
-    static const Steps none;
-    Steps steps;
-    for (ptrdiff_t y = begin; y < end; y++) {
-        int changes[MOST_LANES], all = 0;
-        for (int j = 0; j < s->lane_count; j++) {
-            all |= changes[j] = row_changes(s, s->lanes + j, y);
-            s->lanes[j].marks[s->slot * s->height + y] = 0;
-        }
-        for (ptrdiff_t x = 0; x < s->width; x += WORD) {
-            step_word(s, y, x, &steps);
-            if (s->ramps && y % RAMP_ROWS == 0) ramp_word(s, y, x, &steps);
-            if (!(steps.any | all)) continue;
-            const Steps *these = steps.any ? &steps : &none;
-            for (int j = 0; j < s->lane_count; j++) {
-                const uint64_t up = these->rises[j], down = these->falls[j];
-                if (!(changes[j] || up | down)) continue;
-                if (up | down) s->lanes[j].marks[s->slot * s->height + y] = 1;
-                done[j] += turn(s, s->lanes + j, y * s->row_words + x / WORD, up, down);
-            }
-        }
-    }
+    for (ptrdiff_t y = begin; y < end; y++)
+        for (ptrdiff_t first = 0; first < s->row_words; first += WORD)
+            step_stretch(s, y, first, y > begin && y & s->now->plane[1].down, done);
 }
 
 /* --- counts and areas ------------------------------------------------------------------------- */

@@ -7,13 +7,22 @@ from typing_extensions import disjoint_base
 class Watch:
     slots: int
     def __init__(
-        self, width: int, height: int, format: np.ndarray, lights: list, lanes: list
+        self,
+        width: int,
+        height: int,
+        format: np.ndarray,
+        lights: list,
+        lanes: list,
+        steps: np.ndarray,
+        reds: np.ndarray,
+        ramps: int,
     ) -> None: ...
     def __reduce__(self) -> NoReturn: ...
     def hold(self, states: list) -> None: ...
     def step(
         self,
         pictures: np.ndarray,
+        notes: list,
         recent: np.ndarray,
         expired: np.ndarray,
         slot: int,

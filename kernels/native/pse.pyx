@@ -2,10 +2,11 @@
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.string cimport memcpy
 
 cdef extern from "pse.h" nogil:
     enum:
-        WORD, MOST_LANES, MOST_LIGHTS, LUMINANCE, RAMP, RAMP_ROWS
+        WORD, MOST_LANES, MOST_LIGHTS, LUMINANCE, RAMP, TABLES
     ctypedef struct Plane:
         const uint8_t *start
         Py_ssize_t row, step
@@ -37,11 +38,15 @@ cdef extern from "pse.h" nogil:
         uint64_t *state
         uint64_t *ring
         Py_ssize_t stride
-        uint8_t *marks
+        uint64_t *marks
         uint16_t *extreme
         uint16_t *direction
+    ctypedef struct Screen:
+        uint8_t steps[TABLES][16]
+        uint16_t black, ratio, floor
+        int32_t cr_least, cr_slope, y0
     ctypedef struct Scene:
-        Py_ssize_t width, height, row_words, words
+        Py_ssize_t width, height, row_words, words, row_stretches
         const Format *format
         const Picture *now
         const Picture *before
@@ -49,6 +54,9 @@ cdef extern from "pse.h" nogil:
         Lane *lanes
         const Light *lights
         int32_t still
+        const Screen *screen
+        uint8_t *notes
+        const uint8_t **noted
         const int64_t *recent
         const int64_t *expired
         Py_ssize_t expired_count, slot
@@ -76,35 +84,44 @@ cdef class Watch:
 
     `format` holds the fields of Format. Each of `lights` is a tuple (table, coarse, numbers of
     float64, integers); each of `lanes` (kind, light, table, numbers, integers); see light.py.
+    `steps` and `reds` are the fields of Screen; lanes of ramps watch each so many rows.
     """
 
     cdef Format format
     cdef Light lights[MOST_LIGHTS]
     cdef Lane lanes[MOST_LANES]
+    cdef Screen screen
     cdef Scene scene
     cdef list kept
     cdef readonly int slots
 
     def __init__(self, Py_ssize_t width, Py_ssize_t height, const int64_t[::1] format, list lights,
-                 list lanes):
+                 list lanes, const uint8_t[:, ::1] steps, const int64_t[::1] reds, int ramps):
         require(len(lights) <= MOST_LIGHTS and len(lanes) <= MOST_LANES, "too many profiles")
         cdef Scene *s = &self.scene
         s.width, s.height, s.row_words = width, height, (width + WORD - 1) // WORD
         s.words = s.row_words * height
+        s.row_stretches = (s.row_words + WORD - 1) // WORD
         self.format = Format(format[0], format[1], format[2], format[3], format[4], format[5],
                              format[6], format[7], format[8], format[9], format[10], format[11])
         s.format, s.lanes, s.lights = &self.format, self.lanes, self.lights
+        s.screen = &self.screen
+        require(steps.shape[0] == TABLES and steps.shape[1] == 16 and reds.shape[0] == 6,
+                "no screen")
+        memcpy(self.screen.steps, &steps[0, 0], sizeof(self.screen.steps))
+        self.screen.black, self.screen.ratio, self.screen.floor = reds[0], reds[1], reds[2]
+        self.screen.cr_least, self.screen.cr_slope, self.screen.y0 = reds[3], reds[4], reds[5]
         s.lane_count, s.light_count = len(lanes), len(lights)
         self.kept = [lights, lanes]
         cdef int i
         for i in range(s.light_count):
             self._set_light(&self.lights[i], lights[i][0], lights[i][1], lights[i][2], lights[i][3])
-        s.still, s.ramps = 1 << 30, 0
+        s.still, s.ramps = 1 << 30, ramps
         for i in range(s.lane_count):
             self._set_lane(&self.lanes[i], lanes[i][0], lanes[i][1], lanes[i][2], lanes[i][3],
                            lanes[i][4])
-            s.still = min(s.still, self.lanes[i].still)
-            s.ramps |= self.lanes[i].kind == RAMP
+            if self.lanes[i].kind == LUMINANCE:
+                s.still = min(s.still, self.lanes[i].still)
 
     def __reduce__(self):
         raise TypeError("a Watch holds the state of a video and cannot be pickled")
@@ -138,21 +155,22 @@ cdef class Watch:
     def hold(self, list states):
         """Use the arrays (state, ring, marks) of each lane.
 
-        state is (words, 2 + bits of a count) and ring (slots, words), both of uint64; marks is
-        (slots, height) of uint8. A lane of ramps has a fourth, (2, pixels of every fourth row in
-        whole words) of uint16.
+        state is (words, 2 + bits of a count), ring (slots, words) and marks (slots, stretches of
+        64 words of the rows), all of uint64. A lane of ramps has a fourth, (2, pixels of its rows
+        in whole words) of uint16.
         """
         cdef uint16_t[:, ::1] turns
-        cdef uint64_t[:, ::1] state, ring
-        cdef uint8_t[:, ::1] marks
+        cdef uint64_t[:, ::1] state, ring, marks
         for i, (state, ring, marks, *more) in enumerate(states):
             if self.lanes[i].kind == RAMP:
                 turns = more[0]
-                require(turns.shape[1] >= (self.scene.height + RAMP_ROWS - 1) // RAMP_ROWS
+                require(self.scene.ramps > 0 and turns.shape[1]
+                        >= (self.scene.height + self.scene.ramps - 1) // self.scene.ramps
                         * self.scene.row_words * WORD, "a state has another size")
                 self.lanes[i].extreme, self.lanes[i].direction = &turns[0, 0], &turns[1, 0]
             require(state.shape[0] == ring.shape[1] == self.scene.words and state.shape[1] > 2
-                    and marks.shape[0] == ring.shape[0] and marks.shape[1] == self.scene.height,
+                    and marks.shape[0] == ring.shape[0]
+                    and marks.shape[1] == self.scene.height * self.scene.row_stretches,
                     "a state has another size")
             self.lanes[i].marks = &marks[0, 0]
             self.lanes[i].state, self.lanes[i].stride = &state[0, 0], state.shape[1]
@@ -160,11 +178,12 @@ cdef class Watch:
             self.lanes[i].ring, self.slots = &ring[0, 0], ring.shape[0]
         self.kept = [*self.kept[:2], states]
 
-    def step(self, const int64_t[:, :, ::1] pictures, const int64_t[::1] recent,
+    def step(self, const int64_t[:, :, ::1] pictures, list notes, const int64_t[::1] recent,
              const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, ::1] done):
         """Take a frame: rows of `pictures` are it and those before it, the last one first.
 
-        A plane is its address, bytes to the next row and sample, and shifts across and down. `recent`
+        A plane is its address, bytes to the next row and sample, and shifts across and down. `notes`
+        has an array of a byte for each word for each picture; that of the frame is filled. `recent`
         has slots of the ring, from the last frame backwards; `expired` those that leave; the new one
         goes to `slot`. Each part of the rows has a thread and a row of `done`, whose sum is the
         transitions of each lane.
@@ -174,6 +193,14 @@ cdef class Watch:
         cdef int parts = <int>done.shape[0]
         cdef bytearray room = bytearray(pictures.shape[0] * sizeof(Picture))
         cdef Picture *all_pictures = <Picture *> <void *> <char *> room
+        cdef bytearray note_room = bytearray(pictures.shape[0] * sizeof(uint8_t *))
+        cdef uint8_t **noted = <uint8_t **> <void *> <char *> note_room
+        cdef uint8_t[::1] note
+        require(len(notes) == pictures.shape[0], "notes and pictures differ in number")
+        for i, note in enumerate(notes):
+            require(note.shape[0] == s.words, "notes have another size")
+            noted[i] = &note[0]
+        s.notes, s.noted = noted[0], <const uint8_t **> (noted + 1)
         require((s.lane_count == 0 or 0 <= slot < self.slots)
                 and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
         require(done.shape[1] == s.lane_count, "done has another number of lanes")

@@ -10,7 +10,10 @@
 
 /* Vectors of unsigned 16-bit words: `excess` is a - b or 0, `product` and `upper` are the two halves
    of a * b. at_least has a bit for every lane in which a >= b. rgb_sums and bytes read 3 * lanes and
-   lanes bytes; split_rgb reads 3 * lanes and parts the channels. */
+   lanes bytes; split_rgb reads 3 * lanes and parts the channels.
+   And vectors of bytes: `apart` is how far a and b are from each other, `by_height` the entry of a
+   table of 16, which never rises, for the upper half of each byte, or its last; `any_reaches` is
+   whether a >= b in a lane. */
 #if defined(__AVX512BW__)
 typedef __m512i words;
 enum { LANES = 32 };
@@ -27,6 +30,19 @@ FORCE_INLINE uint32_t at_least(words a, words b) { return _mm512_cmpge_epu16_mas
 FORCE_INLINE words bytes(const uint8_t *p) {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
 }
+typedef __m512i octets;
+enum { OCTETS = 64 };
+FORCE_INLINE octets load_octets(const uint8_t *p) { return _mm512_loadu_si512(p); }
+FORCE_INLINE octets all_octets(uint8_t v) { return _mm512_set1_epi8((char)v); }
+FORCE_INLINE octets larger_octets(octets a, octets b) { return _mm512_max_epu8(a, b); }
+FORCE_INLINE octets apart(octets a, octets b) {
+    return _mm512_or_si512(_mm512_subs_epu8(a, b), _mm512_subs_epu8(b, a));
+}
+FORCE_INLINE octets by_height(const uint8_t *table, octets v) {
+    const __m512i t = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table));
+    return _mm512_shuffle_epi8(t, _mm512_and_si512(_mm512_srli_epi16(v, 4), all_octets(15)));
+}
+FORCE_INLINE int any_reaches(octets a, octets b) { return _mm512_cmpge_epu8_mask(a, b) != 0; }
 /* Pixels are spread to four bytes (r, g, b, 0), whose sum is two multiply-adds with ones. */
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     const __m512i triples = _mm512_setr_epi32(0, 1, 2, 0, 3, 4, 5, 0, 6, 7, 8, 0, 9, 10, 11, 0);
@@ -80,6 +96,21 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
 FORCE_INLINE words bytes(const uint8_t *p) {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
+typedef __m256i octets;
+enum { OCTETS = 32 };
+FORCE_INLINE octets load_octets(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+FORCE_INLINE octets all_octets(uint8_t v) { return _mm256_set1_epi8((char)v); }
+FORCE_INLINE octets larger_octets(octets a, octets b) { return _mm256_max_epu8(a, b); }
+FORCE_INLINE octets apart(octets a, octets b) {
+    return _mm256_or_si256(_mm256_subs_epu8(a, b), _mm256_subs_epu8(b, a));
+}
+FORCE_INLINE octets by_height(const uint8_t *table, octets v) {
+    const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table));
+    return _mm256_shuffle_epi8(t, _mm256_and_si256(_mm256_srli_epi16(v, 4), all_octets(15)));
+}
+FORCE_INLINE int any_reaches(octets a, octets b) {
+    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(larger_octets(a, b), a)) != 0;
+}
 /* As above; the upper lane is loaded 4 bytes early, so that nothing past its pixels is read. */
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     const __m256i spread = _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 4,
@@ -132,6 +163,16 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
     return vaddvq_u16(vandq_u16(vcgeq_u16(a, b), vld1q_u16(bits)));
 }
 FORCE_INLINE words bytes(const uint8_t *p) { return vmovl_u8(vld1_u8(p)); }
+typedef uint8x16_t octets;
+enum { OCTETS = 16 };
+FORCE_INLINE octets load_octets(const uint8_t *p) { return vld1q_u8(p); }
+FORCE_INLINE octets all_octets(uint8_t v) { return vdupq_n_u8(v); }
+FORCE_INLINE octets larger_octets(octets a, octets b) { return vmaxq_u8(a, b); }
+FORCE_INLINE octets apart(octets a, octets b) { return vabdq_u8(a, b); }
+FORCE_INLINE octets by_height(const uint8_t *table, octets v) {
+    return vqtbl1q_u8(vld1q_u8(table), vshrq_n_u8(v, 4));
+}
+FORCE_INLINE int any_reaches(octets a, octets b) { return vmaxvq_u8(vcgeq_u8(a, b)) != 0; }
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) {
     uint8x8x3_t x = vld3_u8(rgb);
     return vaddw_u8(vaddl_u8(x.val[0], x.val[1]), x.val[2]);
@@ -159,6 +200,21 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
 }
 FORCE_INLINE words bytes(const uint8_t *p) {
     return _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)p), _mm_setzero_si128());
+}
+typedef __m128i octets;
+enum { OCTETS = 16 };
+FORCE_INLINE octets load_octets(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)p); }
+FORCE_INLINE octets all_octets(uint8_t v) { return _mm_set1_epi8((char)v); }
+FORCE_INLINE octets larger_octets(octets a, octets b) { return _mm_max_epu8(a, b); }
+FORCE_INLINE octets apart(octets a, octets b) {
+    return _mm_or_si128(_mm_subs_epu8(a, b), _mm_subs_epu8(b, a));
+}
+FORCE_INLINE octets by_height(const uint8_t *table, octets v) {
+    (void)v;
+    return all_octets(table[15]);
+}
+FORCE_INLINE int any_reaches(octets a, octets b) {
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(larger_octets(a, b), a)) != 0;
 }
 /* By way of memory. */
 FORCE_INLINE void split_rgb(const uint8_t *p, words *out) {
@@ -205,6 +261,14 @@ FORCE_INLINE words larger_words(words a, words b) { return a > b ? a : b; }
 FORCE_INLINE words smaller_words(words a, words b) { return a < b ? a : b; }
 FORCE_INLINE uint32_t at_least(words a, words b) { return a >= b; }
 FORCE_INLINE words bytes(const uint8_t *p) { return *p; }
+typedef uint8_t octets;
+enum { OCTETS = 1 };
+FORCE_INLINE octets load_octets(const uint8_t *p) { return *p; }
+FORCE_INLINE octets all_octets(uint8_t v) { return v; }
+FORCE_INLINE octets larger_octets(octets a, octets b) { return a > b ? a : b; }
+FORCE_INLINE octets apart(octets a, octets b) { return (octets)(a > b ? a - b : b - a); }
+FORCE_INLINE octets by_height(const uint8_t *table, octets v) { return table[v >> 4]; }
+FORCE_INLINE int any_reaches(octets a, octets b) { return a >= b; }
 FORCE_INLINE words rgb_sums(const uint8_t *rgb) { return (words)(rgb[0] + rgb[1] + rgb[2]); }
 FORCE_INLINE void split_rgb(const uint8_t *rgb, words *out) {
     EACH(c, 3) out[c] = rgb[c];

@@ -11,7 +11,7 @@ from voxkern.pse import colour as colours
 from voxkern.pse.carreira import Older
 from voxkern.pse.patterns import Patterns
 from voxkern.pse.report import VERDICTS, Incident, Result
-from voxkern.pse.watch import RAMP_ROWS, SECOND
+from voxkern.pse.watch import SECOND
 
 APART = 1.0  # s: what breaks a clause again within this time is one incident
 ROUNDING = 5e-4  # s, of times in a container that counts milliseconds
@@ -250,7 +250,8 @@ class Judge:
         self.ramp = None
         if not self.older and colours.system(watch.colour)[1] == 1:
             thinned = copy.copy(self.area)
-            thinned.limit, thinned.whole = thinned.limit / RAMP_ROWS, thinned.whole / RAMP_ROWS
+            thinned.limit /= watch.ramp_rows
+            thinned.whole /= watch.ramp_rows
             self.ramp = Kind(watch, watch.lane(profile, "ramp"), thinned, profile)
             self.ramp.together = RAMPS_TOGETHER
             self.tracks["ramp"] = Track("ramp", "warning", profile.ramp_clause)

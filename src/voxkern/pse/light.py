@@ -93,22 +93,34 @@ def _cubic(table, exact, black):
     return np.array([black, white, spread, *rows.ravel()], np.int64), coarse
 
 
-def luminance_lane(colour, light_index, source, change, dark, contrast):
-    """Arguments of a lane of luminance for the kernel; `source` is its :class:`Light`."""
-    change *= 1 - TIE
+def is_luminance(source):
+    """Whether sums of light are luminance, and not the light of a scene as in HLG."""
+    return source.numbers[4] == 1
+
+
+def smallest_change(source, change, dark, contrast):
+    """The least change of a sum of light that may be a transition."""
     scale, exponent = source.numbers[3:]
     slope = scale * exponent * source.table[-1] ** (exponent - 1)  # 1 but for HLG
+    if contrast:
+        change = min(change, ((1 + contrast) / (1 - contrast) - 1) * dark)
+    return change * (1 - TIE) / slope
+
+
+def luminance_lane(colour, light_index, source, change, dark, contrast):
+    """Arguments of a lane of luminance for the kernel; `source` is its :class:`Light`."""
+    smallest = smallest_change(source, change, dark, contrast)
+    change *= 1 - TIE
     factor = (1 + contrast) / (1 - contrast) * (1 - TIE) if contrast else np.inf
     numbers = np.array([change, dark, factor], np.float64)
-    smallest = min(change, (factor - 1) * dark) if contrast else change
     error = source.high - source.low
-    least = max(1, np.floor(source.unit * smallest / slope - error))
+    least = max(1, np.floor(source.unit * smallest - error))
     sure = sure_dark = exempt = 0
-    if exponent == 1:  # otherwise 16 bits follow the light of the scene, not luminance
+    if is_luminance(source):
         sure = min(FULL - 1, np.ceil(source.unit * change + error))
         sure_dark = np.clip(np.floor(source.unit * dark + source.low), 0, FULL - 1)
         exempt = 0 if contrast else _exempt(source, dark)
-    integers = [_still(source.table, smallest / slope), least, sure, sure_dark, exempt]
+    integers = [_still(source.table, smallest), least, sure, sure_dark, exempt]
     return LUMINANCE, light_index, source.table, numbers, np.array(integers, np.int64)
 
 

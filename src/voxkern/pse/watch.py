@@ -7,12 +7,23 @@ import numpy as np
 from voxkern import _dispatch
 from voxkern.kernels.native import host
 from voxkern.pse import colour as colours
-from voxkern.pse.light import RAMP, light, luminance_lane, ramp_lane, red_lane
+from voxkern.pse.light import (
+    LEGACY_RED,
+    RAMP,
+    RED,
+    is_luminance,
+    light,
+    luminance_lane,
+    ramp_lane,
+    red_lane,
+    smallest_change,
+)
+from voxkern.pse.screen import MILD, luminance_screen, red_screen
 
 STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
 SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
 WORD = 64
-RAMP_ROWS = 4  # slow changes are watched in every fourth row
+RAMP_ROWS = 128  # slow changes are watched in so many rows or more, spread over the frame
 SLOTS = 32  # frames of a second to begin with
 
 
@@ -24,14 +35,15 @@ class Watch:
 
     def __init__(self, frame):
         self.height, self.width = frame.planes[0].shape
+        self.ramp_rows = max(1, self.height // RAMP_ROWS)
         self.colour = frame.colour
         self.time = None
         self._masks, self._means = {}, {}  # of the last frame, by lane, by light
-        self._lights, self._lanes = {}, {}
+        self._lights, self._lanes, self._screens = {}, {}, []
         self._recent = (
             deque()
         )  # (time, slot, transitions of each lane) of the last second, newest first
-        self._before = deque()  # (time, description, frame) of those of the last 66 ms
+        self._before = deque()  # (time, description, notes, frame) of those of the last 66 ms
         self._kernel = None
 
     def lane(self, profile, kind, change=None):
@@ -58,6 +70,9 @@ class Watch:
             key = kind, name, *limits
             index = self.light(profile)
             make = lambda: luminance_lane(self.colour, index, source, *limits)  # noqa: E731
+            need = smallest_change(source, *limits)
+            dark = profile.dark if is_luminance(source) and not contrast else np.inf
+            self._screens.append(luminance_screen(self.colour, profile.curve, need, dark))
         if key not in self._lanes:
             self._lanes[key] = len(self._lanes), make()
         return self._lanes[key][0]
@@ -78,15 +93,17 @@ class Watch:
         self.row_words = -(-self.width // WORD)
         self._words = self.row_words * self.height
         self._kernel = _dispatch.module("native", _dispatch.cpu_level, "pse")
+        screen = self._screen(lanes)
         self._watch = self._kernel.Watch(
-            self.width, self.height, _format(self.colour), lights, lanes
+            self.width, self.height, _format(self.colour), lights, lanes, *screen, self.ramp_rows
         )
-        rows = -(-self.height // RAMP_ROWS)
+        rows = -(-self.height // self.ramp_rows)
         turns = lambda: [np.zeros((2, rows * self.row_words * WORD), np.uint16)]  # noqa: E731
         self._turns = [turns() if lane[0] == RAMP else [] for lane in lanes]
         self._ring = [np.zeros((0, self._words), np.uint64) for _ in lanes]
         self._states = [np.zeros((self._words, 2), np.uint64) for _ in lanes]
-        self._marks = [np.zeros((0, self.height), np.uint8) for _ in lanes]
+        stretches = self.height * -(-self.row_words // WORD)
+        self._marks = [np.zeros((0, stretches), np.uint64) for _ in lanes]
         self._free, self._slots = [], 0
         self._grow(SLOTS)
         self._threads = min(self.height, host.useful_threads(self.width * self.height))
@@ -94,6 +111,16 @@ class Watch:
         self._done = np.zeros((self._threads, len(lanes)), np.int64)
         self._rows = np.empty(-(-self.height // 8))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
+
+    def _screen(self, lanes):
+        """What passes a screen of any lane: steps of bytes, and reds."""
+        steps = np.min([np.full((len(MILD), 16), 255, np.uint8), *self._screens], axis=0)
+        reds = [lane[4][1:] for lane in lanes if lane[0] in (RED, LEGACY_RED)]
+        black, ratio, floor = np.min(reds, axis=0) if reds else (0, 0, (1 << 16) - 1)
+        cr = np.zeros(3, np.int64)
+        if self.colour.kind == "ycbcr":
+            cr = red_screen(self.colour, black, ratio, floor)
+        return steps, np.array([black, ratio, floor, *cr], np.int64)
 
     def _grow(self, slots):
         """More frames in a second: a longer ring, and counts that reach as far."""
@@ -116,13 +143,14 @@ class Watch:
         if not self._free:
             self._grow(2 * self._slots)
         slot = self._free.pop()
-        description = _description(frame)
-        pictures = np.array([description, *(item[1] for item in self._before)], np.int64)
+        notes = np.empty(self._words, np.uint8)  # the kernel's, of this frame
+        self._before.appendleft((frame.time, _description(frame), notes, frame))
+        pictures = np.array([item[1] for item in self._before], np.int64)
+        notes = [item[2] for item in self._before]
         recent = np.array([item[1] for item in self._recent], np.int64)
         self._done[...] = 0
-        self._watch.step(pictures, recent, np.array(expired, np.int64), slot, self._done)
+        self._watch.step(pictures, notes, recent, np.array(expired, np.int64), slot, self._done)
         self._recent.appendleft((frame.time, slot, self._done.sum(axis=0).tolist()))
-        self._before.appendleft((frame.time, description, frame))
         self.time = frame.time
         self._masks.clear()
         self._means.clear()
