@@ -162,6 +162,46 @@ NO_INLINE void to_grid(const Format *f, uint16_t *RESTRICT red, uint16_t *RESTRI
     }
 }
 
+/* Samples of a plane with one for two pixels, for a whole word. */
+static inline void load_halved(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x,
+                               uint16_t *out) {
+    const uint8_t *from = sample(p, y, x);
+    if (f->most < 256 && p->step == 1) {
+        for (int i = 0; i < WORD / 2; i++) out[i] = from[i];
+    } else {
+        for (int i = 0; i < WORD / 2; i++) out[i] = code_at(f, p, y, x + 2 * i);
+    }
+}
+
+/* The same as to_grid where two pixels share a chroma and a step of Y' is whole steps of the grid, so
+   that what chroma adds is rounded by itself: in 16 bits. */
+NO_INLINE void to_grid_halved(const Format *f, const uint16_t *RESTRICT luma,
+                              const uint16_t *RESTRICT cb, const uint16_t *RESTRICT cr,
+                              uint16_t *RESTRICT red, uint16_t *RESTRICT green,
+                              uint16_t *RESTRICT blue) {
+    const Format m = *f;
+    const int32_t half = 1 << (m.shift - 1);
+    const int16_t step = (int16_t)(m.y >> m.shift), base = (int16_t)(m.black - step * m.y0);
+    const int16_t top = (int16_t)m.top;
+    uint32_t twice[3][WORD / 2];
+    int16_t term[3][WORD];
+    for (int i = 0; i < WORD / 2; i++) {
+        const int32_t u = cb[i] - m.c0, v = cr[i] - m.c0;
+        twice[0][i] = (uint16_t)((m.rv * v + half) >> m.shift) * 0x10001u;
+        twice[1][i] = (uint16_t)((m.gu * u + m.gv * v + half) >> m.shift) * 0x10001u;
+        twice[2][i] = (uint16_t)((m.bu * u + half) >> m.shift) * 0x10001u;
+    }
+    memcpy(term, twice, sizeof term);
+    for (int i = 0; i < WORD; i++) {
+        const int16_t y = (int16_t)(step * (int16_t)luma[i] + base);
+        const int16_t r = (int16_t)(y + term[0][i]), g = (int16_t)(y + term[1][i]);
+        const int16_t b = (int16_t)(y + term[2][i]);
+        red[i] = (uint16_t)(r < 0 ? 0 : r < top ? r : top);
+        green[i] = (uint16_t)(g < 0 ? 0 : g < top ? g : top);
+        blue[i] = (uint16_t)(b < 0 ? 0 : b < top ? b : top);
+    }
+}
+
 static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, ptrdiff_t x,
                               ptrdiff_t n, uint16_t code[3][WORD]) {
     if (n == WORD && packed(f, p)) {
@@ -171,6 +211,14 @@ static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, pt
             split_rgb(from + 3 * i, channel);
             EACH(c, 3) store_words(code[c] + i, channel[c]);
         }
+        return;
+    }
+    if (f->shift && f->y % (1 << f->shift) == 0 && n == WORD && p->plane[1].across && p->plane[2].across) {
+        uint16_t luma[WORD], cb[WORD / 2], cr[WORD / 2];
+        load_line(f, p->plane, y, x, n, luma);
+        load_halved(f, p->plane + 1, y, x, cb);
+        load_halved(f, p->plane + 2, y, x, cr);
+        to_grid_halved(f, luma, cb, cr, code[0], code[1], code[2]);
         return;
     }
     for (int c = 0; c < f->planes; c++) load_line(f, p->plane + c, y, x, n, code[c]);
@@ -494,14 +542,17 @@ static inline void extremes(const uint8_t *p, int n, int *least, int *most) {
 
 /* How far a word's chroma is from gray, as a note. */
 static inline int note_chroma(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n) {
-    uint8_t room[WORD];
-    int count, least, most, far = 0, row = 0;
-    EACH(c, 2) {
-        const Plane *plane = s->now->plane + 1 + c;
-        const uint8_t *chroma = upper_bytes(s->format, plane, y, x, n, room, &count);
-        extremes(chroma, n < WORD ? (int)n : count, &least, &most);
-        far = 128 - least > far ? 128 - least : far;
-        far = most - 128 > far ? most - 128 : far;
+    uint8_t rooms[2][WORD], far = 0, most = 0;
+    int count, row = 0;
+    const uint8_t *cb = upper_bytes(s->format, s->now->plane + 1, y, x, n, rooms[0], &count);
+    const uint8_t *cr = upper_bytes(s->format, s->now->plane + 2, y, x, n, rooms[1], &count);
+    if (n < WORD) count = (int)n;
+    for (int i = 0; i < count; i++) {
+        const uint8_t blue = (uint8_t)(cb[i] > 128 ? cb[i] - 128 : 128 - cb[i]);
+        const uint8_t red = (uint8_t)(cr[i] > 128 ? cr[i] - 128 : 128 - cr[i]);
+        far = blue > far ? blue : far;
+        far = red > far ? red : far;
+        most = cr[i] > most ? cr[i] : most;
     }
     while (row < TABLES && far > MILD << row) row++;
     return row | (most - 128 >= s->screen->cr_least ? HAS_CR : 0);

@@ -336,9 +336,10 @@ def _signed_means(largest):
 
     Sorted first: the sum does not depend on the order or the part that a value was found in.
     """
-    k = largest.shape[3]
-    of_all = np.sort(np.moveaxis(largest, 0, 2).reshape(*largest.shape[1:3], -1), axis=2)
-    rise, fall = of_all[:, :, -k:].mean(axis=2).T
+    parts, pairs, _, k = largest.shape
+    of_all = largest.transpose(1, 2, 0, 3).reshape(pairs, 2, parts * k)
+    of_all.sort(axis=2)
+    rise, fall = of_all[:, :, -k:].sum(axis=2).T / k
     return np.where(rise > fall, rise, -fall)[:, None]
 
 

@@ -116,11 +116,11 @@ class Watch:
         """What passes a screen of any lane: steps of bytes, and reds."""
         steps = np.min([np.full((len(MILD), 16), 255, np.uint8), *self._screens], axis=0)
         reds = [lane[4][1:] for lane in lanes if lane[0] in (RED, LEGACY_RED)]
-        black, ratio, floor = np.min(reds, axis=0) if reds else (0, 0, (1 << 16) - 1)
-        cr = np.zeros(3, np.int64)
-        if self.colour.kind == "ycbcr":
-            cr = red_screen(self.colour, black, ratio, floor)
-        return steps, np.array([black, ratio, floor, *cr], np.int64)
+        red = np.min(reds, axis=0) if reds else (0, 0, (1 << 16) - 1)
+        cr = (256, 0, 0)  # none has so much
+        if reds and self.colour.kind == "ycbcr":
+            cr = red_screen(self.colour, *red)
+        return steps, np.array([*red, *cr], np.int64)
 
     def _grow(self, slots):
         """More frames in a second: a longer ring, and counts that reach as far."""
