@@ -81,6 +81,7 @@ typedef struct {
     int in_place;   /* read `x` itself, not a slab */
     int flipped;    /* weight is [input][channel][tap], the taps in reverse */
     int tall;       /* tiles of vectors of channels, not of outputs */
+    int strided;    /* read every second element of `x` itself */
     int dots;       /* tiles of vectors of input channels: `inputs` counts these */
     ptrdiff_t
         channels; /* if depthwise: a group is a vector of these, and so an element of a slab */
@@ -191,6 +192,15 @@ static void merge_axes(Axis *a) {
         a[2].size = a[2].count = a[2].count * a[i].count;
         a[i].size = a[i].count = 1;
     }
+}
+
+/* The taps [tap, end) of an axis with which output `o` meets the input. */
+static void reached_taps(const Axis *a, ptrdiff_t o, ptrdiff_t *tap, ptrdiff_t *end) {
+    ptrdiff_t unit = a->taps > 1 ? a->offset[1] - a->offset[0] : 1;
+    ptrdiff_t at = a->offset[0] + o * a->step;
+    *tap = at < 0 ? ceil_div(-at, unit) : 0;
+    *end = at + (a->taps - 1) * unit < a->size ? a->taps : floor_div(a->size - 1 - at, unit) + 1;
+    if (*end <= *tap) *tap = *end = 0;
 }
 
 static void set_block(Axis *a, ptrdiff_t most) {
@@ -418,7 +428,8 @@ static Item find_item(const Conv *c, ptrdiff_t index) {
     item.chunk = index % c->chunks, index /= c->chunks;
     for (int i = 2; i >= 0; i--) {
         const Axis *a = c->axis + i;
-        ptrdiff_t run = i == 0 && c->ring ? c->run : 1, runs = ceil_div(a->blocks, run);
+        ptrdiff_t run = i == 0 && (c->ring || c->strided) ? c->run : 1,
+                  runs = ceil_div(a->blocks, run);
         item.start[i] = index % runs * run * a->block, index /= runs;
         item.count[i] = smaller(a->block, a->count - item.start[i]);
     }
@@ -522,6 +533,8 @@ static void find_tall(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t le
     for (ptrdiff_t i = 0; i < s->rows; i++)
         find_pieces(c, item, v + i * pitch, s->width, i * s->width, s);
 }
+
+#include "conv_strided.h"
 
 #define REAL float
 #include "conv_kernels.h"

@@ -20,7 +20,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel, channels
-        int activation, past_cache, tall, dots, flipped
+        int activation, past_cache, tall, strided, dots, flipped
         double slope
         const void *x
         const void *weight
@@ -262,7 +262,7 @@ cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
 cdef Py_ssize_t share_depth(Conv *c, int threads) noexcept:
     """The blocks, those that one item computes as one; the threads share them along D."""
     cdef Py_ssize_t others = c.batch * c.groups * c.axis[1].blocks * c.axis[2].blocks, items = 1
-    if c.ring == 0:
+    if c.ring == 0 and not c.strided:
         return others * c.axis[0].blocks
     if threads > 1:
         items = min(c.axis[0].blocks, (4 * threads + others - 1) // others)

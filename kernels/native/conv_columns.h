@@ -58,12 +58,10 @@ static Zone find_zone(const Columns *q, int i) {
 
 /* Divide an axis where its outputs begin or cease to meet padding; in one range if in too many. */
 static int find_ranges(const Axis *a, int divided, Range *range) {
-    ptrdiff_t unit = a->taps > 1 ? a->offset[1] - a->offset[0] : 1;
     int ranges = 0;
     for (ptrdiff_t o = 0; divided && o < a->count && a->count <= MOST_SPLIT; o++) {
-        ptrdiff_t at = a->offset[0] + o * a->step, tap = at < 0 ? ceil_div(-at, unit) : 0;
-        ptrdiff_t end = smaller(a->taps, floor_div(a->size - 1 - at, unit) + 1);
-        if (end <= tap) tap = end = 0;
+        ptrdiff_t tap, end;
+        reached_taps(a, o, &tap, &end);
         Range *last = range + ranges - 1;
         if (ranges && last->tap == tap && last->taps == end - tap) {
             last->count++;
@@ -197,7 +195,7 @@ static double slab_cost(const Conv *c, double estimate, ptrdiff_t lanes) {
            500 / (plane * (double)a[0].block);
 }
 
-/* Plan a convolution: in columns if `forced`, or if that is cheaper than a slab. */
+/* Plan a convolution: in columns if `forced`, or the cheapest of a slab, columns and neither. */
 static void plan_columns(Columns *q, ptrdiff_t lanes, ptrdiff_t budget, int forced) {
     Conv *c = &q->conv;
     ptrdiff_t inputs = c->inputs; /* of a slab they may be vectors */
@@ -206,6 +204,8 @@ static void plan_columns(Columns *q, ptrdiff_t lanes, ptrdiff_t budget, int forc
     int kind = 0, divided = 0;
     if (c->channels && !forced) return;
     c->inputs = inputs;
+    double strided = strided_cost(c, lanes);
+    if (strided < lowest) lowest = strided;
     if (c->channels) c->groups = c->channels, c->channels = 0;
     for (int i = 0; i < 4; i++) {
         set_kind(q, i % 2 ? BY_CHANNEL : BY_POSITION, i / 2);
@@ -214,6 +214,7 @@ static void plan_columns(Columns *q, ptrdiff_t lanes, ptrdiff_t budget, int forc
     }
     set_kind(q, kind, divided);
     if (kind) size_columns(q, lanes, budget / 2);
+    else if (strided <= lowest) plan_strided(c, budget);
     else c->inputs = planned;
 }
 

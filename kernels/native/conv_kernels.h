@@ -652,6 +652,9 @@ static void SIMD(scale_item)(const Conv *c, const Item *item, const REAL *x) {
 }
 
 #include "conv_dots_kernels.h"
+#ifdef SIMD_MASKS
+#include "conv_strided_kernels.h"
+#endif
 
 /* Compute a block of outputs of a chunk of channels. */
 static void SIMD(conv_block)(const Conv *c, Item *item, const REAL *x, REAL *slab) {
@@ -690,6 +693,13 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
     }
     ptrdiff_t volume = a[0].size * a[1].size * a[2].size;
     const REAL *x = (const REAL *)c->x + (item.n * c->groups + item.g) * c->inputs * volume;
+#ifdef SIMD_MASKS
+    if (c->strided) {
+        SIMD(strided_item)(c, &item, x);
+        if (c->past_cache) stream_end();
+        return;
+    }
+#endif
     if (c->in_place && c->terms == 1 && c->outputs == 1 && !c->activation && !c->past_cache) {
         SIMD(scale_item)(c, &item, x + item.start[2]);
         return;

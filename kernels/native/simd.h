@@ -6,6 +6,8 @@
    `evens` and `odds` undo it.
    `max` is `larger` where neither is NaN, at a third of its cost: `whole` starts a record of
    lanes without NaN, `whole_and` takes two vectors into it, `spoilt` makes NaN of other lanes.
+   `mask_between` are the lanes [begin, end), whatever these are; `load_masked` reads those of a mask
+   and has zeros elsewhere, at the price of a load: only where SIMD_MASKS says so.
    `where_less` is x in the lanes where a < b, else y; `min` has what it likes where one is NaN.
    `load_three` reads three vectors of triples (r, g, b, r, g, b ...) and takes them apart: v[0] has
    every r, in an order of the level's own, v[1] and v[2] the g and b of the same triples.
@@ -103,6 +105,24 @@ FORCE_INLINE vec_float load_first_float(const float *p, ptrdiff_t n) {
 }
 FORCE_INLINE vec_double load_first_double(const double *p, ptrdiff_t n) {
     return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+}
+#define SIMD_MASKS
+typedef __mmask16 mask_float;
+typedef __mmask8 mask_double;
+FORCE_INLINE unsigned lanes_below(ptrdiff_t n) {
+    return n <= 0 ? 0 : (1u << (n < 16 ? n : 16)) - 1;
+}
+FORCE_INLINE mask_float mask_between_float(ptrdiff_t begin, ptrdiff_t end) {
+    return (mask_float)(lanes_below(end) & ~lanes_below(begin));
+}
+FORCE_INLINE mask_double mask_between_double(ptrdiff_t begin, ptrdiff_t end) {
+    return (mask_double)(lanes_below(end) & ~lanes_below(begin));
+}
+FORCE_INLINE vec_float load_masked_float(const float *p, mask_float m) {
+    return _mm512_maskz_loadu_ps(m, p);
+}
+FORCE_INLINE vec_double load_masked_double(const double *p, mask_double m) {
+    return _mm512_maskz_loadu_pd(m, p);
 }
 FORCE_INLINE void store_first_float(float *p, vec_float v, ptrdiff_t n) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
