@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import voxkern
 from voxkern import _dispatch, reference
+from voxkern.kernels.native import host
 from voxkern.reference.conv import conv_loops
 
 import hostile
@@ -246,6 +247,37 @@ def test_rows_of_every_stride(backend, rng, stride, width, dtype):
         got = voxkern.conv2d(x, weight, **window)
         want = reference.conv2d(*widened(x, weight), **window)
         assert_close(got, want, length=45, scale=8)
+
+
+# Strided by two: rows of one vector, in pairs, of several and of parts of them; NaN where x ends.
+@pytest.mark.parametrize("width", [5, 15, 32, 33, 63, 64, 67, 130])
+@pytest.mark.parametrize("kernel", [(1, 2, 2), (3, 3, 3), (2, 5, 4), (2, 1, 7), (1, 3, 8)], ids=str)
+@pytest.mark.parametrize("padding", [0, 1, (2, 3, 4), (0, 1, 40)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_are_read_where_they_lie(backend, rng, width, kernel, padding, dtype):
+    shape, window = (2, 6, 5, 9, max(width, kernel[2])), {"padding": padding, "groups": 2}
+    window["stride"], window["dilation"] = (1, 2, 2), (2, 1, 1)
+    around = np.full(np.prod(shape) + 80, np.nan, dtype)
+    x = around[37:-43].reshape(shape)
+    x[...] = hostile.normal(rng, shape)
+    weight = hostile.normal(rng, (34, 3, *kernel), dtype)
+    bias = hostile.normal(rng, (34,), dtype)
+    want = reference.conv3d(*widened(x, weight, bias), **window)
+    around = np.full(want.size + 80, 7, dtype)
+    got = around[37:-43].reshape(want.shape)
+    voxkern.conv3d(x, weight, bias, out=got, **window)
+    assert_close(got, want, length=weight[0].size, scale=8)
+    assert (np.delete(around, np.s_[37:-43]) == 7).all()
+    plan = voxkern.ConvPlan(weight, bias, activation="relu", **window)
+    np.testing.assert_array_equal(plan(x), np.maximum(got, 0))
+
+
+@pytest.mark.skipif("v4" not in host.levels(), reason="has no masked loads")
+def test_what_is_read_where_it_lies_needs_no_slab():
+    shapes = (1, 8, 64, 64, 64), (16, 8, 3, 3, 3)
+    with _dispatch.force("native", "v4"):
+        told = voxkern.conv_workspace(*shapes, stride=2, padding=1, num_threads=1)
+    assert told < 64 * 1024
 
 
 # A row of windows over all channels is larger than a slab: they come in parts, the last smaller.

@@ -1,14 +1,15 @@
 /* Strided by two along W: the input is read where it lies, without a slab.
 
-   Two vectors of a row hold the inputs of two taps, in even and odd lanes, for a vector of outputs;
-   masks make the padding along W, and rows that lie in the padding along D and H are left out. It
-   suits few output channels: to pack a slab takes up to a third of their time, 1.3 times what is
-   read here takes for 8 to 16 channels of 64^3, and more than their products for kernels of 2. */
+   Two vectors of a row hold the inputs of two taps for a vector of outputs, one tap in the even
+   lanes and one in the odd. Masks make the padding along W; taps along D and H that meet no input
+   are left out. For few output channels a slab takes longer to pack than what is done twice here
+   for want of it: a quarter of the time for 8 to 16 channels of 64^3, half of it for some kernels
+   of 2. */
 #ifndef VOXKERN_CONV_STRIDED_H
 #define VOXKERN_CONV_STRIDED_H
 
 enum { MOST_PAIRS = 4 };    /* of taps along W */
-enum { STRIDED_ROWS = 32 }; /* of outputs in a block, at most */
+enum { STRIDED_ROWS = 32 }; /* of outputs in a block, at most: threads share blocks */
 
 /* A row of the input under the taps along W, for one tap along D and H and one channel, from where
    output 0 of a row reads; and the first of its terms. */
@@ -50,9 +51,9 @@ static void list_rows(const Conv *c, ptrdiff_t z, ptrdiff_t y, Rows *rows) {
     rows->count = row - rows->row;
 }
 
-/* Cycles of a tile: of its products, its loads (one of the input is mostly of two lines) or the
-   latency of few sums; a pair of taps takes 3 to be taken apart. Fitted, with what follows, to 430
-   random shapes: what is chosen took 2 % longer than the best, without this 14 %. */
+/* Cycles of a tile: those of its products, of its loads (one of the input mostly is of two lines of
+   the cache) or of waiting for few sums; 3 more to take a pair of taps apart. Fitted, with what
+   follows, to 430 random shapes: what is chosen took 2 % longer than the best, without this 14 %. */
 static double strided_tile(const Conv *c, double rows, double vectors) {
     double taps = (double)c->axis[2].taps, pairs = ceil(taps / 2);
     double products = 0.5 * rows * vectors * taps, loads = 0.5 * rows * taps + 2 * vectors * pairs;
@@ -69,11 +70,12 @@ static double strided_cost(const Conv *c, ptrdiff_t lanes) {
         w->offset[1] - w->offset[0] != 1 || c->terms > MOST_TERMS)
         return HUGE_VAL;
     ptrdiff_t vectors = ceil_div(w->count, lanes), blocks = ceil_div(c->outputs, ROWS);
-    double rows = (double)c->outputs / (double)blocks, pair = strided_tile(c, rows, 2);
-    double tiles =
-        vectors == 1 && h->count > 1
-            ? 0.5 * pair
-            : (double)(vectors / 2) * pair + (double)(vectors % 2) * strided_tile(c, rows, 1);
+    double rows = (double)c->outputs / (double)blocks, joined = 0;
+    for (ptrdiff_t y = 0; vectors == 1 && y + 1 < h->count; y++)
+        if (same_taps(h, y, y + 1)) y++, joined += 2 / (double)h->count;
+    double twos = vectors == 1 ? joined / 2 : (double)(vectors / 2);
+    double ones = vectors == 1 ? 1 - joined : (double)(vectors % 2);
+    double tiles = twos * strided_tile(c, rows, 2) + ones * strided_tile(c, rows, 1);
     double read = 0.5 * (double)(c->inputs * smaller(d->step, d->taps) * smaller(h->step, h->taps));
     return (tiles * (double)blocks + 25) / (double)w->count + read +
            (c->past_cache ? (double)c->outputs : 0);
@@ -82,7 +84,8 @@ static double strided_cost(const Conv *c, ptrdiff_t lanes) {
 #endif
 }
 
-/* Blocks along H: the planes that outputs read stay in the cache from one along D to the next. */
+/* Blocks along H: what their outputs read stays in the cache from one output along D to the
+   next. */
 static void plan_strided(Conv *c, ptrdiff_t budget) {
     Axis *a = c->axis;
     ptrdiff_t depth = a->offset[a->taps - 1] - a->offset[0] + 1;

@@ -1,5 +1,4 @@
-/* Every second position along W, read from the input itself, for one type, REAL: what a slab costs
-   where few channels are made of it. */
+/* The loops of conv_strided.h for one type, REAL. */
 
 /* What a tile reads, and where its sums go. */
 typedef struct {
@@ -17,8 +16,8 @@ typedef struct {
     int stream;
 } SIMD(Strip);
 
-/* Add the products of one tap or two: of two vectors of the input, the even lanes are one and the odd
-   lanes the other. */
+/* Add the products of one tap or two: of two vectors of the input the even lanes are the first's,
+   the odd lanes the second's. */
 FORCE_INLINE void SIMD(add_pair)(const int R, const int V, const int taps, const REAL *p,
                                  ptrdiff_t pitch, const SIMD(mask) (*mask)[2], const REAL *weight,
                                  SIMD(vec) (*sum)[2]) {
