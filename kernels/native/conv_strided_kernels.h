@@ -9,9 +9,9 @@ typedef struct {
     ptrdiff_t out_row;          /* from one channel to the next */
     ptrdiff_t first, vectors;   /* along W; vectors of outputs */
     int joined;                 /* of two rows */
-    ptrdiff_t count[2];         /* outputs of a vector */
+    ptrdiff_t count[WIDEST];    /* outputs of a vector */
     SIMD(mask)
-    mask[MOST_PAIRS][2][2]; /* what lies in the row: of two taps, a vector's two halves */
+    mask[MOST_PAIRS][WIDEST][2]; /* what lies in the row: of two taps, a vector's two halves */
     REAL *out;
     int stream;
 } SIMD(Strip);
@@ -20,14 +20,14 @@ typedef struct {
    the odd lanes the second's. */
 FORCE_INLINE void SIMD(add_pair)(const int R, const int V, const int taps, const REAL *p,
                                  ptrdiff_t pitch, const SIMD(mask) (*mask)[2], const REAL *weight,
-                                 SIMD(vec) (*sum)[2]) {
-    SIMD(vec) low[2], high[2];
+                                 SIMD(vec) (*sum)[WIDEST]) {
+    SIMD(vec) low[WIDEST], high[WIDEST];
     EACH(v, V) {
         low[v] = SIMD(load_masked)(p + v * pitch, mask[v][0]);
         high[v] = SIMD(load_masked)(p + v * pitch + SIMD(lanes), mask[v][1]);
     }
     EACH(k, taps) {
-        SIMD(vec) x[2];
+        SIMD(vec) x[WIDEST];
         EACH(v, V) x[v] = k ? SIMD(odds)(low[v], high[v]) : SIMD(evens)(low[v], high[v]);
         EACH(r, R) {
             SIMD(vec) w = SIMD(all)(weight[k * R + r]);
@@ -41,7 +41,7 @@ FORCE_INLINE void SIMD(strided)(const int R, const int V, const ptrdiff_t taps,
                                 const SIMD(Strip) * t) {
     enum { L = SIMD(lanes) };
     ptrdiff_t pitch = t->pitch, fetch = t->fetch, pairs = taps / 2;
-    SIMD(vec) sum[8][2];
+    SIMD(vec) sum[8][WIDEST];
     EACH(r, R)
         EACH(v, V) sum[r][v] = SIMD(all)(0);
     for (const Row *row = t->rows->row, *end = row + t->rows->count; row < end; row++) {
@@ -74,8 +74,10 @@ FORCE_INLINE void SIMD(strided)(const int R, const int V, const ptrdiff_t taps,
 #define HEIGHTS(X) X(8) X(7) X(6) X(5) X(4) X(3) X(2) X(1)
 #define DEFINE(R)                                                                                  \
     static void PASTE(SIMD(strided), R)(const SIMD(Strip) * t) {                                   \
-        if (t->taps == 3 && t->vectors == 2) SIMD(strided)(R, 2, 3, t);                            \
+        if (t->taps == 3 && t->vectors == 3) SIMD(strided)(R, 3, 3, t);                            \
+        else if (t->taps == 3 && t->vectors == 2) SIMD(strided)(R, 2, 3, t);                       \
         else if (t->taps == 3) SIMD(strided)(R, 1, 3, t);                                          \
+        else if (t->vectors == 3) SIMD(strided)(R, 3, t->taps, t);                                 \
         else if (t->vectors == 2) SIMD(strided)(R, 2, t->taps, t);                                 \
         else SIMD(strided)(R, 1, t->taps, t);                                                      \
     }
@@ -89,8 +91,8 @@ static void SIMD(any_strided)(ptrdiff_t rows, const SIMD(Strip) * t) {
 #undef CASE
 #undef HEIGHTS
 
-/* Aim at the outputs from `first` on, two vectors of a row or one of each of two, unless the last
-   ones were at the same place. */
+/* Aim at the outputs from `first` on, vectors of a row or one of each of two, unless the last ones
+   were at the same place. */
 static void SIMD(aim)(const Axis *w, ptrdiff_t first, ptrdiff_t vectors, int joined,
                       SIMD(Strip) * t) {
     enum { L = SIMD(lanes) };
@@ -114,7 +116,7 @@ static void SIMD(strided_row)(const Conv *c, const Item *item, int joined, const
     t->pitch = joined ? h->step * w->size : 2 * L;
     t->out_pitch = joined ? h->out_step : L;
     for (ptrdiff_t first = 0; first < w->count; first += joined ? w->count : t->vectors * L) {
-        SIMD(aim)(w, first, joined || w->count - first > L ? 2 : 1, joined, t);
+        SIMD(aim)(w, first, joined ? 2 : strided_vectors(ceil_div(w->count - first, L)), joined, t);
         t->in = x + 2 * first;
         t->fetch = h->step * w->size * (1 + joined);
         for (ptrdiff_t b = chunk; b < end; b++, t->fetch = 0) {
