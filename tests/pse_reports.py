@@ -40,7 +40,7 @@ def report(
     results = [
         Result(
             profile,
-            "pass" if passed else "fail",
+            ("pass" if complete else "incomplete") if passed else "fail",
             [] if passed else incidents[: 1 + 2 * index],
             timeline(frames),
         )

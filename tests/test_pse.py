@@ -351,6 +351,10 @@ def test_windows_are_the_oracles(rng, level):
         assert best == reference.largest_area(mask, window)
         assert best == mask[y : y + window[0], x : x + window[1]].sum()
         assert kernel.window(bits, *size, best, scratch)[0] == best
+        floor = int(rng.integers(0, best + 1))
+        some, x, y = kernel.window(bits, *size, floor, scratch, any=True)
+        assert (floor < some <= best) if best > floor else some == floor
+        assert some == floor or some == mask[y : y + window[0], x : x + window[1]].sum()
 
 
 # --- labelled cases -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from voxkern.pse import Incident, Report, analyze
+from voxkern.pse.frames import clip
 
 import pse_reports
 
@@ -78,6 +79,35 @@ def test_the_schema_can_fail(schema):
         part[path[-1]] = wrong
         with pytest.raises(AssertionError):
             check(broken, schema, schema)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "complete", "expected"),
+    [
+        (["pass", "pass"], False, "incomplete"),
+        (["pass", "warning"], False, "incomplete"),
+        (["pass", "incomplete"], False, "incomplete"),
+        (["incomplete", "fail"], False, "fail"),
+        (["pass", "warning"], True, "warning"),
+        (["pass", "pass"], True, "pass"),
+    ],
+)
+def test_what_was_not_read_to_its_end_never_passes(verdicts, complete, expected):
+    report = pse_reports.report(complete=complete)
+    for result, verdict in zip(report.results, verdicts):
+        result.verdict = verdict
+    assert report.verdict == expected
+    assert Report.from_json(report.to_json()).verdict == expected
+
+
+@pytest.mark.parametrize(("high", "expected"), [(60, "incomplete"), (220, "fail")])
+def test_a_source_that_breaks_off_never_passes(high, expected):
+    codes = np.array([50, high, high, high, 50, 50] * 10, np.uint8)
+    whole = clip(np.repeat(codes, 60).reshape(60, 6, 10), 30)
+    whole.complete, whole.problem = False, "the rest could not be read"
+    report = analyze(whole, profile=["wcag22", "bt1702"])
+    assert [result.verdict for result in report.results] == [expected] * 2
+    assert (report.verdict, report.complete) == (expected, False)
 
 
 def test_a_real_report_is_as_the_schema_says(schema):

@@ -1,5 +1,6 @@
 """Verdicts that a review found wrong, each with the clause that it was wrong by."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from voxkern.pse import PROFILES, analyze
 from voxkern.pse.incidents import largest_cover
+from voxkern.reference import pse as reference
 
 WINDOWED = ("wcag22", "wcag20", "trace24")
 
@@ -82,13 +84,73 @@ def test_a_window_that_ends_within_pixels(profile):
 
 @pytest.mark.parametrize("profile", ["wcag22", "bt1702"])
 @pytest.mark.parametrize("fps", [24, 25, 30, 60, 120])
-@pytest.mark.parametrize("rate", [3.4, 3.5, 5])
-@pytest.mark.parametrize("phase", [0.125, 0.25, 0.5])
+@pytest.mark.parametrize("rate", [3.1, 3.2, 3.3, 3.4, 3.5, 5])
+@pytest.mark.parametrize("phase", [0.125, 0.1875, 0.25, 0.375, 0.5])
 def test_regions_in_any_phase_flash_concurrently(profile, fps, rate, phase):
-    """WCAG 2.2 and BT.1702-3: the area of flashes occurring concurrently; here two of 16 %."""
+    """WCAG 2.2 and BT.1702-3: the area of flashes occurring concurrently; here two of 16 %.
+
+    A little above three a second, one region's second is over before the other's.
+    """
     turns = np.arange(int(2.5 * fps)) / fps * rate + 1e-6
     frames = np.full((len(turns), 8, 32), 60, np.uint8)
     frames[turns % 1 < 0.5, :, :5] = 200
     assert not failed(frames, fps, profile, size=(341, 256))
     frames[(turns + phase) % 1 < 0.5, :, 20:25] = 200
     assert failed(frames, fps, profile, size=(341, 256))
+
+
+def regions(rng, times, shape, most):
+    """Luminances of regions that flash at rates about three a second, each in its own phase."""
+    light = np.full((len(times), *shape), 0.05)
+    for _ in range(rng.integers(2, 6)):
+        turns = times * rng.choice([2.9, 3.02, 3.1, 3.2, 3.3, 3.5, 5]) + rng.random()
+        y, x = (rng.integers(0, n) for n in shape)
+        high, wide = (rng.integers(2, n + 1) for n in most)
+        light[turns % 1 < 0.5, y : y + high, x : x + wide] = 0.5
+    return light
+
+
+@pytest.mark.parametrize("profile", ["wcag22", "bt1702", "trace24"])
+@pytest.mark.parametrize("rate", ["fixed", "variable"])
+def test_what_is_together_is_the_oracles(rng, profile, rate):
+    """Verdicts and areas; a window is 16 x 12 pixels."""
+    shape = (24, 70) if PROFILES[profile].window else (12, 70)
+    window = (12, 16) if PROFILES[profile].window else shape
+    tested = window[::-1] if PROFILES[profile].window else None
+    profile = dataclasses.replace(PROFILES[profile], window=tested, screen=None)
+    failures = 0
+    for _ in range(40):
+        times = np.arange(70) / rng.choice([24, 30, 50])
+        if rate == "variable":
+            times = np.sort(rng.random(60)) * 2.5
+        light = regions(rng, times, shape, (10, 10) if tested else shape)
+        done = reference.transitions(reference.luminance_steps(light, 0.1, 0.8, 0), times, shape)
+        masks = reference.too_many(done, times, 6, profile.together + 5e-4)
+        most = max(reference.largest_area(m, window) for m in masks) / np.prod(window)
+        fails = most >= 0.25 if profile.area_inclusive else most > 0.25
+        codes = np.where(light > 0.1, 188, 63).astype(np.uint8)
+        result = analyze(zip(times, codes), profile=profile).results[0]
+        assert (result.verdict == "fail") == fails
+        assert not fails or result.timeline["area"].max() == pytest.approx(most)
+        failures += fails
+    assert 5 < failures < 35
+
+
+@pytest.mark.parametrize("name", [*WINDOWED, "bt1702"])
+def test_the_curve_of_the_area_agrees_with_the_verdict(rng, name):
+    """More than 25 % is never shown with a pass, whatever parts of pixels a window has."""
+    profile, shown, verdicts = PROFILES[name], (1024, 768), set()
+    for _ in range(60):
+        size = rng.integers(8, 90), rng.integers(6, 40)
+        window = np.array(profile.window or shown) / shown * size
+        width, height = np.maximum(1, np.round(window * rng.uniform(0.35, 0.75, 2))).astype(int)
+        frames = np.full((45, *size[::-1]), 20, np.uint8)
+        frames[np.arange(45) // 3 % 2 == 1, :height, :width] = 220
+        result = analyze(frames, 30, profile, size=shown).results[0]
+        area = result.timeline["area"].max()
+        verdicts.add(result.verdict == "fail")
+        fails = area >= 0.25 if profile.area_inclusive else area > 0.25
+        assert fails == (result.verdict == "fail")
+        found = [i.area for i in result.incidents if i.kind == "luminance"]
+        assert found == ([area] if fails else [])
+    assert verdicts == {True, False}

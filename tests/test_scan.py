@@ -237,7 +237,8 @@ def test_a_video_that_breaks_off_never_passes(run, tmp_path):
     code, out, _ = run(path, "--json", tmp_path / "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
     assert (code, "incomplete" in out, "could be decoded" in out) == (2, True, True)
-    assert not report["complete"]
+    assert (report["complete"], report["verdict"]) == (False, "incomplete")
+    assert {result["verdict"] for result in report["results"]} == {"incomplete"}
     assert 20 < report["frames"] < 110
     strobe = flashing(high=220, seconds=4) + rng.integers(0, 3, (120, 48, 64, 3), np.uint8)
     path = encode(tmp_path / "strobe.mp4", strobe, codec="libx264", pixels="yuv420p", qp="4")

@@ -2,8 +2,89 @@
    such lines form together. Scalar code: every step depends on the one before. */
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 enum { LONGEST = 1024 }; // samples of a line
+
+/* --- a small picture of a frame --------------------------------------------------------------- */
+
+typedef struct {
+    const uint8_t *start;
+    ptrdiff_t row, step;    // bytes from one sample to the next
+    int wide, across, down; // codes of 16 bits; shifts from pixels to samples
+} Samples;
+
+/* How Y'CbCr becomes R'G'B', if there is a `scale` of Y'; and the light of its codes. */
+typedef struct {
+    float luma_zero, scale, black, chroma_zero, red_cr, green_cb, green_cr, blue_cb;
+    const float *light;
+    int codes;
+    float weight[3];
+} Conversion;
+
+static inline int code_of(const uint8_t *at, int wide) {
+    uint16_t code = *at;
+    if (wide) memcpy(&code, at, sizeof code);
+    return code;
+}
+
+/* Means of the middle 2 x 2 codes of every `step` x `step`, and a half. Two by two is enough to make
+   flat what is too fine to be seen, such as single lines. */
+static inline void mean_codes(const Samples *s, ptrdiff_t y, int step, int n, int wide,
+                              float *out) {
+    const ptrdiff_t first = step > 1 ? step / 2 - 1 : 0, next = step > 1;
+    const uint8_t *upper = s->start + (y * step + first) * s->row + first * s->step;
+    const uint8_t *lower = upper + next * s->row;
+    const ptrdiff_t right = next * s->step, apart = step * s->step;
+    for (int i = 0; i < n; i++, upper += apart, lower += apart) {
+        const int sum = code_of(upper, wide) + code_of(upper + right, wide) + code_of(lower, wide) +
+                        code_of(lower + right, wide);
+        out[i] = (float)sum * 0.25f + 0.5f;
+    }
+}
+
+/* The chroma of each pixel of mean_codes, less its zero. */
+static inline void near_codes(const Samples *s, ptrdiff_t y, int step, int n, int wide, float zero,
+                              float *out) {
+    const uint8_t *row = s->start + ((y * step + step / 2) >> s->down) * s->row;
+    for (ptrdiff_t i = 0; i < n; i++)
+        out[i] = (float)code_of(row + ((i * step + step / 2) >> s->across) * s->step, wide) - zero;
+}
+
+static void load_codes(const Samples *s, ptrdiff_t y, int step, int n, int chroma, float zero,
+                       float *out) {
+    if (chroma && s->wide) near_codes(s, y, step, n, 1, zero, out);
+    else if (chroma) near_codes(s, y, step, n, 0, zero, out);
+    else if (s->wide) mean_codes(s, y, step, n, 1, out);
+    else mean_codes(s, y, step, n, 0, out);
+}
+
+/* R', G' and B' of the grid, with the half that rounds, from Y', Cb and Cr. */
+static void unmix(const Conversion *c, int n, float *luma, float *cb, float *cr) {
+    for (int i = 0; i < n; i++) {
+        const float y = (luma[i] - c->luma_zero) * c->scale + c->black;
+        const float green = y + c->green_cb * cb[i] + c->green_cr * cr[i];
+        luma[i] = y + c->red_cr * cr[i];
+        cr[i] = y + c->blue_cb * cb[i];
+        cb[i] = green;
+    }
+}
+
+/* A row of luminance of a frame that is made `step` times smaller. */
+static void shrink_row(const Samples *planes, int count, const Conversion *c, ptrdiff_t y, int step,
+                       int n, float *out) {
+    float code[3][LONGEST];
+    for (int p = 0; p < count; p++)
+        load_codes(planes + p, y, step, n, p && c->scale, c->chroma_zero, code[p]);
+    if (c->scale) unmix(c, n, code[0], code[1], code[2]);
+    for (int i = 0; i < n; i++) out[i] = 0;
+    for (int p = 0; p < count; p++)
+        for (int i = 0; i < n; i++) {
+            const int whole = (int)code[p][i], least = whole < 0 ? 0 : whole;
+            out[i] += c->light[least < c->codes ? least : c->codes - 1] * c->weight[p];
+        }
+}
 
 typedef struct {
     float step;   // least difference of light and dark, in the picture's unit
@@ -24,21 +105,28 @@ typedef struct {
 } Turns;
 
 static void find_turns(const float *value, int n, float step, Turns *t) {
-    int high = 0, low = 0, direction = 0, count = 0;
-    for (int i = 1; i < n; i++) {
+    int high = 0, low = 0, count = 0, i = 1;
+    for (; i < n; i++) {
         if (value[i] > value[high]) high = i;
         if (value[i] < value[low]) low = i;
-        if (direction >= 0 && value[high] - value[i] >= step) {
-            t->at[count++] = high;
-            direction = -1;
-            low = i;
-        } else if (direction <= 0 && value[i] - value[low] >= step) {
-            t->at[count++] = low;
-            direction = 1;
-            high = i;
+        if (value[high] - value[low] >= step) break;
+    }
+    t->count = 0;
+    if (i >= n) return;
+    t->at[count++] = high < low ? high : low;
+    // From here on one extreme is sought, of `sign` times the values: but for turns no branches.
+    int at = high < low ? low : high;
+    float sign = high < low ? -1.0f : 1.0f, top = sign * value[at];
+    for (i++; i < n; i++) {
+        const float own = sign * value[i];
+        at = own > top ? i : at;
+        top = own > top ? own : top;
+        if (top - own >= step) {
+            t->at[count++] = at;
+            sign = -sign, top = -own, at = i;
         }
     }
-    if (direction) t->at[count++] = direction > 0 ? high : low;
+    t->at[count++] = at;
     t->count = count;
     for (int j = 0; j < count; j++) t->value[j] = value[t->at[j]];
 }

@@ -2,6 +2,15 @@ import numpy as np
 
 LONGEST_LINE: int
 
+def shrink(
+    planes: np.ndarray,
+    step: int,
+    numbers: np.ndarray,
+    light: np.ndarray,
+    weights: np.ndarray,
+    *,
+    out: np.ndarray,
+) -> None: ...
 def bars(
     picture: np.ndarray,
     places: np.ndarray,

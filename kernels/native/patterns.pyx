@@ -1,9 +1,21 @@
 """Bars along lines through a picture, and regions of them; see patterns.h for how."""
 
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "patterns.h" nogil:
     enum: LONGEST
+    ctypedef struct Samples:
+        const uint8_t *start
+        Py_ssize_t row, step
+        int wide, across, down
+    ctypedef struct Conversion:
+        float luma_zero, scale, black, chroma_zero, red_cr, green_cb, green_cr, blue_cb
+        const float *light
+        int codes
+        float weight[3]
+    void shrink_row(const Samples *planes, int count, const Conversion *c, Py_ssize_t y, int step,
+                    int n, float *out)
     ctypedef struct Bars:
         float step
         float bright
@@ -22,6 +34,32 @@ cdef extern from "patterns.h" nogil:
                     int *stack)
 
 LONGEST_LINE = LONGEST
+
+
+def shrink(const int64_t[:, ::1] planes, int step, const float[::1] numbers,
+           const float[::1] light, const float[::1] weights, *, float[:, ::1] out):
+    """Luminance of a frame made `step` times smaller: means of codes, then light.
+
+    A plane is its address, bytes to the next row and sample, whether codes have 16 bits, and shifts
+    across and down. `numbers` are the first of a Conversion.
+    """
+    cdef Samples samples[3]
+    cdef Conversion c
+    cdef Py_ssize_t y
+    cdef int p, count = planes.shape[0], n = out.shape[1]
+    if count > 3 or n > LONGEST or planes.shape[1] != 6 or numbers.shape[0] != 8 or light.shape[0] == 0:
+        raise ValueError("no such picture")
+    for p in range(count):
+        samples[p].start = <const uint8_t *> <size_t> planes[p, 0]
+        samples[p].row, samples[p].step, samples[p].wide = planes[p, 1], planes[p, 2], planes[p, 3]
+        samples[p].across, samples[p].down = planes[p, 4], planes[p, 5]
+        c.weight[p] = weights[p]
+    c.luma_zero, c.scale, c.black, c.chroma_zero = numbers[0], numbers[1], numbers[2], numbers[3]
+    c.red_cr, c.green_cb, c.green_cr, c.blue_cb = numbers[4], numbers[5], numbers[6], numbers[7]
+    c.light, c.codes = &light[0], light.shape[0]
+    with nogil:
+        for y in range(out.shape[0]):
+            shrink_row(samples, count, &c, y, step, n, &out[y, 0])
 
 
 def bars(const float[::1] picture, const int[::1] places, const int[::1] cells,

@@ -58,6 +58,8 @@ typedef struct {
     uint64_t *state, *ring;           /* of a word: who rose last, who fell, bits of the counts */
     ptrdiff_t stride;                 /* from the state of a word to that of the next */
     uint64_t *marks; /* of each slot and stretch: the words in which the ring has bits */
+    int limit;       /* more transitions than these in a second are too many */
+    uint64_t *many, *many_marks;   /* as ring and marks: pixels that then had made too many */
     uint16_t *extreme, *direction; /* of the pixels of the rows of ramps, of these alone */
 } Lane;
 
@@ -213,7 +215,8 @@ static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, pt
         }
         return;
     }
-    if (f->shift && f->y % (1 << f->shift) == 0 && n == WORD && p->plane[1].across && p->plane[2].across) {
+    if (f->shift && f->y % (1 << f->shift) == 0 && n == WORD && p->plane[1].across &&
+        p->plane[2].across) {
         uint16_t luma[WORD], cb[WORD / 2], cr[WORD / 2];
         load_line(f, p->plane, y, x, n, luma);
         load_halved(f, p->plane + 1, y, x, cb);
@@ -479,10 +482,22 @@ FORCE_INLINE void recount(uint64_t *count, int levels, uint64_t done, uint64_t g
     }
 }
 
-/* Take the steps of a word into its pixels' states; how many transitions these are. A step in the
-   direction of the last transition is one with it, unless that was more than a second ago. */
+/* The pixels of `within` whose count is at least n. */
+FORCE_INLINE uint64_t reached(const uint64_t *count, int levels, int n, uint64_t within) {
+    uint64_t more = 0, equal = n >> levels ? 0 : within;
+    for (int p = levels - 1; p >= 0 && equal; p--) {
+        const uint64_t set = n >> p & 1 ? ~(uint64_t)0 : 0;
+        more |= equal & count[p] & ~set;
+        equal &= ~(count[p] ^ set);
+    }
+    return more | equal;
+}
+
+/* Take the steps of a word into its pixels' states; how many transitions these are, and the pixels
+   that have now made too `many`. A step in the direction of the last transition is one with it,
+   unless that was more than a second ago. */
 static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t rises,
-                       uint64_t falls) {
+                       uint64_t falls, uint64_t *many) {
     uint64_t *rose = lane->state + at * lane->stride, *fell = rose + 1, *count = rose + 2;
     for (ptrdiff_t e = 0; e < s->expired_count; e++) {
         const uint64_t gone = lane->ring[s->expired[e] * s->words + at];
@@ -493,10 +508,12 @@ static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t 
     same &= counted;
     const uint64_t up = rises & ~(same & *rose), down = falls & ~(same & *fell) & ~up;
     const uint64_t done = up | down;
+    *many = 0;
     if (done) {
         *rose = (*rose & ~down) | up;
         *fell = (*fell & ~up) | down;
         recount(count, lane->levels, done, 0);
+        *many = reached(count, lane->levels, lane->limit + 1, done);
     }
     lane->ring[s->slot * s->words + at] = done;
     return ones(done);
@@ -685,12 +702,13 @@ static void step_stretch(const Scene *s, ptrdiff_t y, ptrdiff_t first, int secon
     static const Steps none;
     const ptrdiff_t left = s->row_words - first, count = left < WORD ? left : WORD;
     const ptrdiff_t stretch = y * s->row_stretches + first / WORD;
+    const ptrdiff_t slot = s->slot * s->height * s->row_stretches + stretch;
     uint64_t leave[MOST_LANES], come[MOST_LANES], all = 0;
     Steps steps;
     for (int j = 0; j < s->lane_count; j++) {
         const Lane *lane = s->lanes + j;
         all |= leave[j] = leaving(s, lane, stretch);
-        come[j] = 0;
+        come[j] = lane->many_marks[slot] = 0;
         for (uint64_t open = leave[j]; open; open &= open - 1)
             PREFETCH(lane->state +
                      (y * s->row_words + first + lowest_of_word(open)) * lane->stride);
@@ -701,18 +719,24 @@ static void step_stretch(const Scene *s, ptrdiff_t y, ptrdiff_t first, int secon
         if (!(steps.any | (all >> i & 1))) continue;
         const Steps *these = steps.any ? &steps : &none;
         for (int j = 0; j < s->lane_count; j++) {
+            const Lane *lane = s->lanes + j;
+            const ptrdiff_t at = y * s->row_words + first + i;
             const uint64_t up = these->rises[j], down = these->falls[j];
+            uint64_t many;
             if (!(up | down | (leave[j] >> i & 1))) continue;
-            const int turned = turn(s, s->lanes + j, y * s->row_words + first + i, up, down);
+            const int turned = turn(s, lane, at, up, down, &many);
             come[j] |= (uint64_t)(turned > 0) << i;
-            done[j] += turned;
+            done[2 * j] += turned;
+            if (!many) continue;
+            lane->many[s->slot * s->words + at] = many;
+            lane->many_marks[slot] |= (uint64_t)1 << i;
+            done[2 * j + 1] += ones(many);
         }
     }
-    for (int j = 0; j < s->lane_count; j++)
-        s->lanes[j].marks[s->slot * s->height * s->row_stretches + stretch] = come[j];
+    for (int j = 0; j < s->lane_count; j++) s->lanes[j].marks[slot] = come[j];
 }
 
-/* `done` has the transitions of each lane. */
+/* `done` has for each lane its transitions and those of pixels that had made too many. */
 static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *done) {
     for (ptrdiff_t y = begin; y < end; y++)
         for (ptrdiff_t first = 0; first < s->row_words; first += WORD)
@@ -721,49 +745,75 @@ static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *d
 
 /* --- counts and areas ------------------------------------------------------------------------- */
 
-/* Bits of the words from begin to end that are in `within` and whose count is at least n, into mask;
-   how many there are. */
-static int64_t at_least_count(const uint64_t *states, ptrdiff_t stride, ptrdiff_t begin,
-                              ptrdiff_t end, int n, const uint64_t *within, uint64_t *mask) {
+/* Slots of a ring whose bits are wanted together, and the marks of its words. */
+typedef struct {
+    const uint64_t *ring, *marks;
+    const int64_t *slots;
+    ptrdiff_t count;
+} Slots;
+
+/* Bits of every `step`-th row, from one to another of these, that are in any of the slots and whose
+   count is at least n, into mask; how many there are. Every bit of a slot of the last second has made
+   one transition or more. */
+static int64_t gather_rows(const Scene *s, const Lane *lane, const Slots *from, int n, int step,
+                           ptrdiff_t begin, ptrdiff_t end, uint64_t *mask) {
     int64_t total = 0;
-    for (ptrdiff_t i = begin; i < end; i++) {
-        const uint64_t *count = states + i * stride + 2;
-        uint64_t more = 0, equal = within[i];
-        for (ptrdiff_t p = stride - 3; p >= 0 && equal; p--) {
-            const uint64_t set = n >> p & 1 ? ~(uint64_t)0 : 0;
-            more |= equal & count[p] & ~set;
-            equal &= ~(count[p] ^ set);
+    for (ptrdiff_t r = begin; r < end; r++) {
+        const ptrdiff_t y = r * step, at = y * s->row_words;
+        uint64_t *row = mask + r * s->row_words;
+        memset(row, 0, (size_t)s->row_words * sizeof *row);
+        for (ptrdiff_t i = 0; i < s->row_stretches; i++) {
+            uint64_t all = 0;
+            for (ptrdiff_t k = 0; k < from->count; k++) {
+                const ptrdiff_t slot = from->slots[k];
+                const uint64_t *bits = from->ring + slot * s->words + at;
+                uint64_t open = from->marks[(slot * s->height + y) * s->row_stretches + i];
+                for (all |= open; open; open &= open - 1) {
+                    const ptrdiff_t word = i * WORD + lowest_of_word(open);
+                    row[word] |= bits[word];
+                }
+            }
+            for (; all; all &= all - 1) {
+                const ptrdiff_t word = i * WORD + lowest_of_word(all);
+                const uint64_t *count = lane->state + (at + word) * lane->stride + 2;
+                if (n > 1) row[word] = reached(count, lane->levels, n, row[word]);
+                total += ones(row[word]);
+            }
         }
-        mask[i] = more | equal;
-        total += ones(mask[i]);
     }
     return total;
 }
 
-/* Sum of the luminance of every eighth pixel of a row. */
-static double row_luminance(const Scene *s, const Light *l, ptrdiff_t y) {
-    double sum = 0;
-    for (ptrdiff_t x = 0; x < s->width; x += 8 * WORD) {
-        uint16_t code[3][WORD];
-        const ptrdiff_t left = (s->width - x + 7) / 8, n = left < WORD ? left : WORD;
+/* Adds the luminance of every `step`-th pixel of a row to the sum of each light. */
+static inline void add_luminance(const Scene *s, ptrdiff_t y, ptrdiff_t step, double *sums) {
+    uint16_t code[3][WORD] = {{0}};
+    for (ptrdiff_t x = 0; x < s->width; x += step * WORD) {
+        const ptrdiff_t left = (s->width - x + step - 1) / step, n = left < WORD ? left : WORD;
         for (int c = 0; c < s->format->planes; c++)
             for (ptrdiff_t i = 0; i < n; i++)
-                code[c][i] = code_at(s->format, s->now->plane + c, y, x + 8 * i);
+                code[c][i] = code_at(s->format, s->now->plane + c, y, x + step * i);
         if (s->format->planes == 1)
             EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
         if (s->format->shift) to_grid(s->format, code[0], code[1], code[2]);
-        for (ptrdiff_t i = 0; i < n; i++) sum += luminance(l, code, (int)i);
+        for (int j = 0; j < s->light_count; j++)
+            for (ptrdiff_t i = 0; i < n; i++) sums[j] += luminance(s->lights + j, code, (int)i);
     }
-    return sum;
+}
+
+/* Sums of the luminance of every `across`-th pixel of every `down`-th row, by each light. */
+static void sum_luminance(const Scene *s, ptrdiff_t across, ptrdiff_t down, double *sums) {
+    for (int j = 0; j < s->light_count; j++) sums[j] = 0;
+    for (ptrdiff_t y = 0; y < s->height; y += down) add_luminance(s, y, across, sums);
 }
 
 /* Windows of a mask: a window that begins in word j lies within `span` words, whose bits bound its
-   own; only strips of words with more than the best so far are searched column by column. */
+   own; only strips of words with more than the best so far are searched column by column, and none
+   once a window has `enough` bits. */
 typedef struct {
     const uint64_t *mask;
     ptrdiff_t row_words, width, height, window_width, window_height, span;
     int32_t *bounds, *sums; /* a number for every word of a row, and for every pixel of a row */
-    int64_t best, x, y;
+    int64_t best, enough, x, y;
 } Windows;
 
 static inline uint64_t word_of(const Windows *w, ptrdiff_t y, ptrdiff_t i) {
@@ -812,6 +862,7 @@ static void search_strip(Windows *w, ptrdiff_t first) {
         }
         if (y >= w->window_height - 1 && total > w->best)
             search_word(w, first * WORD, y - w->window_height + 1);
+        if (w->best >= w->enough) return;
     }
 }
 
@@ -826,12 +877,11 @@ static int64_t rough_window(const Windows *w) {
     return most * w->window_width / (aligned.span * WORD);
 }
 
-/* The fullest window, if it has more than `best` bits. */
+/* The fullest window, or one that has enough, if it has more than `best` bits. */
 static void fullest_window(Windows *w) {
-    const int64_t most = (int64_t)w->window_width * w->window_height;
     w->span = (w->window_width + WORD - 2) / WORD + 1;
     bound_strips(w);
-    while (w->best < most) {
+    while (w->best < w->enough) {
         ptrdiff_t first = 0;
         for (ptrdiff_t i = 1; i < w->row_words; i++)
             if (w->bounds[i] > w->bounds[first]) first = i;

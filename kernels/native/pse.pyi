@@ -29,12 +29,19 @@ class Watch:
         done: np.ndarray,
     ) -> None: ...
     def luminance(
-        self, picture: np.ndarray, light: int, rows: np.ndarray, threads: int
+        self, picture: np.ndarray, across: int, down: int, sums: np.ndarray
     ) -> None: ...
+    def gather(
+        self,
+        lane: int,
+        slots: np.ndarray,
+        n: int,
+        step: int,
+        many: bool,
+        mask: np.ndarray,
+        threads: int,
+    ) -> int: ...
 
-def at_least(
-    states: np.ndarray, n: int, within: np.ndarray, mask: np.ndarray, threads: int
-) -> int: ...
 def window(
     mask: np.ndarray,
     width: int,
@@ -44,4 +51,5 @@ def window(
     floor: int,
     scratch: np.ndarray,
     rough: bool = False,
+    any: bool = False,
 ) -> tuple[int, int, int]: ...

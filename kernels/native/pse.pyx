@@ -39,6 +39,9 @@ cdef extern from "pse.h" nogil:
         uint64_t *ring
         Py_ssize_t stride
         uint64_t *marks
+        int limit
+        uint64_t *many
+        uint64_t *many_marks
         uint16_t *extreme
         uint16_t *direction
     ctypedef struct Screen:
@@ -61,15 +64,20 @@ cdef extern from "pse.h" nogil:
         const int64_t *expired
         Py_ssize_t expired_count, slot
     void step_rows(const Scene *s, Py_ssize_t begin, Py_ssize_t end, int64_t *done)
-    int64_t at_least_count(const uint64_t *states, Py_ssize_t stride, Py_ssize_t begin,
-                           Py_ssize_t end, int n, const uint64_t *within, uint64_t *mask)
-    double row_luminance(const Scene *s, const Light *l, Py_ssize_t y)
+    ctypedef struct Slots:
+        const uint64_t *ring
+        const uint64_t *marks
+        const int64_t *slots
+        Py_ssize_t count
+    int64_t gather_rows(const Scene *s, const Lane *lane, const Slots *slots, int n, int step,
+                        Py_ssize_t begin, Py_ssize_t end, uint64_t *mask)
+    void sum_luminance(const Scene *s, Py_ssize_t across, Py_ssize_t down, double *sums)
     ctypedef struct Windows:
         const uint64_t *mask
         Py_ssize_t row_words, width, height, window_width, window_height
         int32_t *bounds
         int32_t *sums
-        int64_t best, x, y
+        int64_t best, enough, x, y
     void fullest_window(Windows *w)
     int64_t rough_window(const Windows *w)
 
@@ -153,40 +161,44 @@ cdef class Watch:
             lane.rows[i // 3][i % 3] = numbers[5 + i]
 
     def hold(self, list states):
-        """Use the arrays (state, ring, marks) of each lane.
+        """Use the arrays (state, ring, marks, many, marks of many, limit) of each lane.
 
-        state is (words, 2 + bits of a count), ring (slots, words) and marks (slots, stretches of
-        64 words of the rows), all of uint64. A lane of ramps has a fourth, (2, pixels of its rows
-        in whole words) of uint16.
+        state is (words, 2 + bits of a count); ring and many are (slots, words), marks (slots,
+        stretches of 64 words of the rows), all of uint64. A lane of ramps has one more, (2, pixels of
+        its rows in whole words) of uint16.
         """
         cdef uint16_t[:, ::1] turns
-        cdef uint64_t[:, ::1] state, ring, marks
-        for i, (state, ring, marks, *more) in enumerate(states):
-            if self.lanes[i].kind == RAMP:
+        cdef uint64_t[:, ::1] state, ring, marks, many, many_marks
+        cdef Lane *lane
+        cdef int i
+        for i, (state, ring, marks, many, many_marks, limit, *more) in enumerate(states):
+            lane = &self.lanes[i]
+            if lane.kind == RAMP:
                 turns = more[0]
                 require(self.scene.ramps > 0 and turns.shape[1]
                         >= (self.scene.height + self.scene.ramps - 1) // self.scene.ramps
                         * self.scene.row_words * WORD, "a state has another size")
-                self.lanes[i].extreme, self.lanes[i].direction = &turns[0, 0], &turns[1, 0]
-            require(state.shape[0] == ring.shape[1] == self.scene.words and state.shape[1] > 2
-                    and marks.shape[0] == ring.shape[0]
-                    and marks.shape[1] == self.scene.height * self.scene.row_stretches,
+                lane.extreme, lane.direction = &turns[0, 0], &turns[1, 0]
+            require(state.shape[0] == ring.shape[1] == many.shape[1] == self.scene.words
+                    and ring.shape[0] == many.shape[0] == marks.shape[0] == many_marks.shape[0]
+                    and marks.shape[1] == many_marks.shape[1]
+                    == self.scene.height * self.scene.row_stretches and state.shape[1] > 2,
                     "a state has another size")
-            self.lanes[i].marks = &marks[0, 0]
-            self.lanes[i].state, self.lanes[i].stride = &state[0, 0], state.shape[1]
-            self.lanes[i].levels = <int>state.shape[1] - 2
-            self.lanes[i].ring, self.slots = &ring[0, 0], ring.shape[0]
+            lane.marks, lane.many_marks = &marks[0, 0], &many_marks[0, 0]
+            lane.state, lane.stride = &state[0, 0], state.shape[1]
+            lane.levels, lane.limit = <int>state.shape[1] - 2, limit
+            lane.ring, lane.many, self.slots = &ring[0, 0], &many[0, 0], ring.shape[0]
         self.kept = [*self.kept[:2], states]
 
     def step(self, const int64_t[:, :, ::1] pictures, list notes, const int64_t[::1] recent,
-             const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, ::1] done):
+             const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, :, ::1] done):
         """Take a frame: rows of `pictures` are it and those before it, the last one first.
 
         A plane is its address, bytes to the next row and sample, and shifts across and down. `notes`
         has an array of a byte for each word for each picture; that of the frame is filled. `recent`
         has slots of the ring, from the last frame backwards; `expired` those that leave; the new one
-        goes to `slot`. Each part of the rows has a thread and a row of `done`, whose sum is the
-        transitions of each lane.
+        goes to `slot`. Each part of the rows has a thread and a row of `done`, whose sum is, for each
+        lane, its transitions and those of pixels that then had made too many.
         """
         cdef Scene *s = &self.scene
         cdef Py_ssize_t part, height = s.height
@@ -203,14 +215,14 @@ cdef class Watch:
         s.notes, s.noted = noted[0], <const uint8_t **> (noted + 1)
         require((s.lane_count == 0 or 0 <= slot < self.slots)
                 and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
-        require(done.shape[1] == s.lane_count, "done has another number of lanes")
+        require(done.shape[1] == s.lane_count and done.shape[2] == 2, "done has another shape")
         self._describe(pictures, all_pictures)
         s.now, s.before, s.befores = all_pictures, all_pictures + 1, pictures.shape[0] - 1
         s.recent = &recent[0] if recent.shape[0] else NULL
         s.expired = &expired[0] if expired.shape[0] else NULL
         s.expired_count, s.slot = expired.shape[0], slot
         for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
-            step_rows(s, height * part // parts, height * (part + 1) // parts, &done[part, 0])
+            step_rows(s, height * part // parts, height * (part + 1) // parts, &done[part, 0, 0])
 
     cdef _describe(self, const int64_t[:, :, ::1] pictures, Picture *out):
         cdef Py_ssize_t i, p
@@ -222,37 +234,53 @@ cdef class Watch:
                 plane.row, plane.step = pictures[i, p, 1], pictures[i, p, 2]
                 plane.across, plane.down = pictures[i, p, 3], pictures[i, p, 4]
 
-    def luminance(self, const int64_t[:, :, ::1] picture, int light, double[::1] rows, int threads):
-        """Sums of the luminance of every eighth pixel of every eighth row."""
+    def luminance(self, const int64_t[:, :, ::1] picture, Py_ssize_t across, Py_ssize_t down,
+                  double[::1] sums):
+        """Sums by each light of the luminance of every `across`-th pixel of every `down`-th row."""
         cdef Picture now
         cdef Scene *s = &self.scene
-        cdef Py_ssize_t i, count = (s.height + 7) // 8
-        require(rows.shape[0] == count and light < s.light_count, "rows has another length")
+        require(across > 0 and down > 0 and sums.shape[0] == s.light_count, "sums has another length")
         self._describe(picture[:1], &now)
         s.now = &now
-        for i in prange(count, nogil=True, num_threads=threads, schedule="static"):
-            rows[i] = row_luminance(s, &self.lights[light], 8 * i)
+        with nogil:
+            sum_luminance(s, across, down, &sums[0])
 
+    def gather(self, int lane, const int64_t[::1] slots, int n, int step, bint many,
+               uint64_t[::1] mask, int threads):
+        """Bits of the pixels in any of the slots whose count is at least n; how many there are.
 
-def at_least(const uint64_t[:, ::1] states, int n, const uint64_t[::1] within, uint64_t[::1] mask,
-             int threads):
-    """Bits of the pixels within a mask whose count is at least n; how many there are."""
-    cdef Py_ssize_t words = mask.shape[0], part
-    cdef int64_t total = 0
-    cdef int parts = threads
-    require(states.shape[0] == within.shape[0] == words, "mask and states differ in length")
-    if n >> (states.shape[1] - 2):
-        mask[:] = 0
-        return 0
-    for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
-        total += at_least_count(&states[0, 0], states.shape[1], words * part // parts,
-                                words * (part + 1) // parts, n, &within[0], &mask[0])
-    return total
+        Of those that turned, or of those that then had made too `many` transitions; mask has every
+        `step`-th row.
+        """
+        cdef Scene *s = &self.scene
+        cdef Lane *of = &self.lanes[lane]
+        cdef Slots chosen
+        cdef Py_ssize_t part, i
+        cdef int64_t total = 0
+        cdef Py_ssize_t rows = (s.height + step - 1) // step
+        cdef int parts = threads
+        require(0 <= lane < s.lane_count and step > 0 and mask.shape[0] == rows * s.row_words,
+                "mask has another length")
+        for i in range(slots.shape[0]):
+            require(0 <= slots[i] < self.slots, "no slot")
+        if slots.shape[0] == 0:
+            mask[:] = 0
+            return 0
+        chosen.ring = of.many if many else of.ring
+        chosen.marks = of.many_marks if many else of.marks
+        chosen.slots, chosen.count = &slots[0], slots.shape[0]
+        for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
+            total += gather_rows(s, of, &chosen, n, step, rows * part // parts,
+                                 rows * (part + 1) // parts, &mask[0])
+        return total
 
 
 def window(const uint64_t[::1] mask, Py_ssize_t width, Py_ssize_t height, Py_ssize_t window_width,
-           Py_ssize_t window_height, int64_t floor, int32_t[::1] scratch, bint rough=False):
+           Py_ssize_t window_height, int64_t floor, int32_t[::1] scratch, bint rough=False,
+           bint any=False):
     """Most bits in any window of a mask, if more than floor, and the window's x and y; or floor.
+
+    Or those of any window that has more.
 
     scratch has 66 numbers for every word of a row and 192 more. A rough answer comes from windows
     of whole words.
@@ -264,6 +292,7 @@ def window(const uint64_t[::1] mask, Py_ssize_t width, Py_ssize_t height, Py_ssi
             and 0 < window_width <= width and 0 < window_height <= height, "no such window")
     w.bounds, w.sums = &scratch[0], &scratch[w.row_words]
     w.best, w.x, w.y = floor, 0, 0
+    w.enough = floor + 1 if any else window_width * window_height
     with nogil:
         if rough:
             w.best = rough_window(&w)

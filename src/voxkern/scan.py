@@ -151,8 +151,6 @@ def examine(path, profiles, files, write, progress):
             for result in report.results
         ],
     }
-    if not report.complete and report.verdict != "fail":
-        outcome["verdict"] = "incomplete"
     return outcome
 
 

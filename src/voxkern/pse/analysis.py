@@ -47,7 +47,8 @@ def analyze(
     Returns
     -------
     Report
-        Where a file breaks off, of what could be read: ``complete`` is False then.
+        Where a file breaks off, of what could be read: ``complete`` is False then, and the verdict
+        ``"incomplete"`` unless that part fails already.
 
     Raises
     ------
@@ -150,7 +151,7 @@ class _Pass:
             fps=1 / self._step(),
             complete=self.clip.complete,
             problem=self.clip.problem,
-            results=[judge.result() for judge in self.judges],
+            results=[judge.result(self.clip.complete) for judge in self.judges],
         )
 
 

@@ -30,8 +30,8 @@ KINDS = {
     "pattern": "Regular pattern",
     "ramp": "Strong, slower changes",
 }
-SYMBOLS = {"fail": "✕", "warning": "!", "pass": "✓", "unfinished": "?"}
-WORDS = {"fail": "Fail", "warning": "Warning", "pass": "Pass", "unfinished": "Not finished"}
+SYMBOLS = {"fail": "✕", "warning": "!", "pass": "✓", "incomplete": "?"}
+WORDS = {"fail": "Fail", "warning": "Warning", "pass": "Pass", "incomplete": "Incomplete"}
 SERIES = ("luminance", "flashes", "area", "red_flashes", "red_area")
 # A curve is drawn by at most this many stretches of time, of each its extremes: a film of two
 # hours would be 60 MB of numbers and minutes of drawing.
@@ -163,11 +163,6 @@ def _plural(count, word):
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
-def _state(report, verdict):
-    """The word for a badge: half a video has not passed."""
-    return "unfinished" if verdict == "pass" and not report.complete else verdict
-
-
 def _badge(state):
     return (
         f'<span class="badge {state}"><span aria-hidden="true">{SYMBOLS[state]}</span>'
@@ -190,12 +185,12 @@ def _facts(report):
 
 
 def _verdict(report):
-    state = _state(report, report.verdict)
+    state = report.verdict
     sentence = {
         "fail": "Parts of this video flash, or show patterns, in a way that {} not allow.",
         "warning": "No limit is broken, but parts of this video come close enough to need a look.",
         "pass": "Nothing in this video breaks the limits of {}.",
-        "unfinished": "Nothing was found in the part that could be read. The rest is unknown.",
+        "incomplete": "No limit is broken in the part that could be read. The rest is unknown.",
     }[state]
     broken = [r for r in report.results if r.verdict == "fail"] or report.results
     names = _listed([name_of(result.profile) for result in broken])
@@ -235,7 +230,7 @@ def _profiles(report):
             text = f"{count}, first at {clock(first.start)}: {html.escape(first.clause)}"
         items.append(
             f"<li><strong>{html.escape(name_of(result.profile))}</strong>"
-            f"{_badge(_state(report, result.verdict))}<span>{text}</span></li>"
+            f"{_badge(result.verdict)}<span>{text}</span></li>"
         )
     return f'<ul class="profiles">{"".join(items)}</ul>'
 

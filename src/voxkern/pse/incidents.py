@@ -4,6 +4,7 @@ import copy
 import math
 from array import array
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ ROUNDING = 5e-4  # s, of times in a container that counts milliseconds
 RAMPS_TOGETHER = 0.0205  # s: of a panning texture, more pixels turn within a few frames
 STILLS = 24  # incidents of a kind that keep a still: each has up to 0.5 MB
 TINY = 1e-9  # of areas and sizes in pixels, for their rounding
+LITTLE = 0.01  # of the tested area: how much of less flashes together need not be known exactly
 GROWN = 1.1  # a still is taken again when the area has grown so much
 COLUMNS = "time", "luminance", "flashes", "area", "red_flashes", "red_area"
 
@@ -50,18 +52,24 @@ class Area:
         self.limit = profile.area * self.whole
         if profile.area_inclusive:
             self.limit = math.ceil(self.limit * (1 - 1e-9)) - 1
-        self.memory = None, None, None
+        self.memory = None, 0  # a mask and its fullest window
+
+    def thinned(self, rows):
+        """The same of a mask that has but every so many rows."""
+        thinned = copy.copy(self)
+        thinned.limit, thinned.whole = self.limit / rows, self.whole / rows
+        return thinned
 
     def exceeded(self, watch, mask, total, rough=False):
         """Whether too many pixels of a mask are together."""
         if total <= self.limit or not self.window:
             return total > self.limit
         least = math.floor(self.limit)
-        if watch.window(mask, *self.window, least, rough) <= self.limit:
+        if watch.window(mask, *self.window, least, rough, any=True) <= self.limit:
             return False
         if rough or self.window == self.inner:
             return True
-        if min(self.size) >= 1 and watch.window(mask, *self.inner, least) > self.limit:
+        if min(self.size) >= 1 and watch.window(mask, *self.inner, least, any=True) > self.limit:
             return True
         covered = largest_cover(watch.unpack(mask), *self.size)
         least = self.profile.area * self.whole
@@ -69,19 +77,24 @@ class Area:
             self.profile.area_inclusive and covered >= least * (1 - TINY)
         )
 
-    def share(self, watch, mask, total, rough=False):
-        """Largest share of the tested area that a mask fills."""
+    def share(self, watch, mask, total, over):
+        """Largest share of the tested area that a mask fills; above its limit if it is `over` it.
+
+        Windows are of whole pixels, and rough where the mask is not over the limit.
+        """
         if not total:
             return 0.0
-        if self.window and rough:
-            return min(1.0, watch.window(mask, *self.window, 0, rough) / self.whole)
-        if self.window:
-            known, of, share = self.memory
-            if of != total or not np.array_equal(known, mask):
-                share = min(1.0, watch.window(mask, *self.window, 0) / self.whole)
-                self.memory = mask, total, share
-            return share
-        return total / self.whole
+        if self.window and not over:
+            total = watch.window(mask, *self.window, 0, rough=True)
+        elif self.window:
+            known, most = self.memory
+            if known is None or not np.array_equal(known, mask):
+                most = watch.window(mask, *self.window, 0)
+                self.memory = mask, most
+            total = most
+        if not over:
+            return min(total, self.limit) / self.whole
+        return min(1.0, max(total / self.whole, self.profile.area))
 
 
 def _css(profile, width, height, scale):
@@ -177,54 +190,71 @@ class Kind:
     level, share : int, float
         The largest event of the last second, and the largest share of the tested area that made too
         many transitions together; rough, where it is not too large.
+    mask : ndarray
+        The pixels that made too many transitions together, when some did last.
     """
 
     def __init__(self, watch, lane, area, profile):
         self.watch, self.lane, self.area = watch, lane, area
         self.limit, self.together = profile.transitions, profile.together + ROUNDING
-        self.event = self.level = 0
+        self.event = self.level = self.few = 0
+        # In windows, events below the limit are for the curve alone: some rows will do, and one
+        # frame where two are together.
+        self.step = watch.ramp_rows if area.window else 1
+        self.rough, self.seen = area.thinned(self.step), -np.inf
         self.share, self.mask = 0.0, None
         self.events = deque()  # (time, event, share) of the last second
 
-    def see(self, time):
-        """Take the state after a frame."""
+    def see(self, time, curve=True):
+        """Take the state after a frame; events below the limit are for the `curve` alone."""
         while self.events and time - self.events[0][0] > SECOND:
             self.events.popleft()
         self.event, share = 0, 0.0
-        now = self.watch.done(self.lane, 0.0)  # without any, nothing is new
-        done = self.watch.done(self.lane, self.together) if now else 0
-        if done > self.area.limit:
-            self._search()
-        if done:
-            mask, total = self.watch.at_least(self.lane, self.limit + 1, self.together)
-            share = self.area.share(self.watch, mask, total, rough=not self.over)
-            self.mask = mask
+        if self.watch.too_many(self.lane):  # without any, nothing is new
+            share = self._see_many(curve)
+        if curve and not self.event and self.watch.done(self.lane):
+            self.event = self._few(time)
         if self.event or share:
             self.events.append((time, self.event, share))
         self.level = max((event for _, event, _ in self.events), default=0)
         self.share = max((share for _, _, share in self.events), default=0.0)
 
-    def _search(self):
-        """The event, from the level before, which it seldom leaves by more than one."""
-        if self.holds(self.limit + 1):
+    def _see_many(self, curve):
+        """Enter the event where pixels made too many; the share of the area that did."""
+        most = self.watch.too_many(self.lane, self.together)
+        if most <= min(self.area.limit, LITTLE * self.area.whole if curve else np.inf):
+            return most / self.area.whole
+        self.mask, total = self.watch.over(self.lane, self.together)
+        if self.area.exceeded(self.watch, self.mask, total):
             self.event = max(self.level, self.limit + 1)
-        else:
-            self.event = min(max(self.level, 1), self.limit)
-        least = self.limit + 1 if self.event > self.limit else 0
-        while self.event > least and not self.holds(self.event):
-            self.event -= 1
-        while self.event != self.limit and self.holds(self.event + 1):
-            self.event += 1
+            while self.event > self.limit + 1 and not self.holds(self.event):
+                self.event -= 1
+            while self.holds(self.event + 1):
+                self.event += 1
+        return self.area.share(self.watch, self.mask, total, self.over)
+
+    def _few(self, time):
+        """The event up to the limit, from the one before: it seldom differs by more than one."""
+        if self.step > 1 and time - self.seen < self.together / 2:
+            return 0
+        self.seen = time
+        if self.watch.done(self.lane, self.together) <= self.area.limit:
+            return 0
+        while self.few and not self.holds(self.few):
+            self.few -= 1
+        while self.few < self.limit and self.holds(self.few + 1):
+            self.few += 1
+        return self.few
 
     def holds(self, count):
         """Whether too large an area made so many transitions, the last ones together.
 
-        Exactly, where that is too many; fewer are for the curve, and windows rough.
+        Fewer than are too many are for the curve, and windows rough.
         """
-        if self.watch.done(self.lane, self.together) <= self.area.limit:
-            return False
-        mask, total = self.watch.at_least(self.lane, count, self.together)
-        return self.area.exceeded(self.watch, mask, total, rough=count <= self.limit)
+        few = count <= self.limit
+        area, step = (self.rough, self.step) if few else (self.area, 1)
+        mask, total = self.watch.at_least(self.lane, count, self.together, step)
+        return area.exceeded(self.watch, mask, total, few)
 
     @property
     def over(self):
@@ -241,7 +271,7 @@ class Judge:
         self.area = Area(profile, watch.width, watch.height, scale)
         self.light = watch.light(profile)
         self.older = Older(profile) if profile.name == "carreira" else None
-        self.patterns = Patterns(profile, watch.width, watch.height) if profile.stripes else None
+        self.patterns = self._patterns() if profile.stripes else None
         self.kinds, self.tracks = {}, {}
         if not self.older:
             self._kind("luminance", watch.lane(profile, "luminance"), profile.luminance_clause)
@@ -249,10 +279,8 @@ class Judge:
             self._kind("red", watch.lane(profile, "red"), profile.red_clause)
         self.ramp = None
         if not self.older and colours.system(watch.colour)[1] == 1:
-            thinned = copy.copy(self.area)
-            thinned.limit /= watch.ramp_rows
-            thinned.whole /= watch.ramp_rows
-            self.ramp = Kind(watch, watch.lane(profile, "ramp"), thinned, profile)
+            area = self.area.thinned(watch.ramp_rows)
+            self.ramp = Kind(watch, watch.lane(profile, "ramp"), area, profile)
             self.ramp.together = RAMPS_TOGETHER
             self.tracks["ramp"] = Track("ramp", "warning", profile.ramp_clause)
         self.tracks["extended"] = Track("extended", "warning", profile.extended_clause)
@@ -262,6 +290,13 @@ class Judge:
             change = profile.relaxation.change * (1 + 1e-6)
             lane = watch.lane(profile, "luminance", change)
             self.strong = Kind(watch, lane, self.area, profile)
+
+    def _patterns(self):
+        """Regular patterns, one for all profiles that quote other clauses alone."""
+        name = colours.curve_of(self.watch.colour, self.profile.curve)
+        key = replace(self.profile.stripes, clause=""), name
+        make = Patterns(self.profile, self.watch.width, self.watch.height)
+        return self.watch.patterns.setdefault(key, make)
 
     def _kind(self, name, lane, clause):
         self.kinds[name] = Kind(self.watch, lane, self.area, self.profile)
@@ -273,7 +308,7 @@ class Judge:
         if self.patterns:
             self.patterns.see(frame)
         if self.profile.relaxation:
-            self.strong.see(frame.time)
+            self.strong.see(frame.time, curve=False)
         if self.older:
             row["flashes"], row["area"] = self._see_older(frame)
         for name, kind in self.kinds.items():
@@ -316,7 +351,7 @@ class Judge:
 
     def _see_ramps(self, frame):
         """Changes too slow for a flash that come as often: a warning where there are no flashes."""
-        self.ramp.see(frame.time)
+        self.ramp.see(frame.time, curve=False)
         if self.ramp.over and self.kinds["luminance"].level <= self.profile.transitions:
             start = self.watch.since(self.ramp.lane, self.ramp.mask)
             flashes, share = self.ramp.event / 2, self.ramp.share
@@ -335,7 +370,7 @@ class Judge:
         if self.run is None:
             self.run = self.watch.since(kind.lane, mask)
         if frame.time - self.run > self.profile.extended:
-            share = self.area.share(self.watch, mask, total)
+            share = self.area.share(self.watch, mask, total, over=True)
             see = self.tracks["extended"].see
             see(self.run, frame.time, kind.event / 2, share, self.watch, mask, frame)
 
@@ -349,13 +384,15 @@ class Judge:
             track.see(start, frame.time, float(flashes), 1.0, self.watch, mask, frame)
         return float(flashes), float(flashes > self.older.most)
 
-    def result(self):
-        """The verdict and all that led to it."""
+    def result(self, complete=True):
+        """The verdict and all that led to it; `complete`: whether these were all the frames."""
         for track in self.tracks.values():
             track.close()
         incidents = [incident for track in self.tracks.values() for incident in track.done]
-        incidents += self.patterns.incidents() if self.patterns else []
+        if self.patterns:
+            incidents += self.patterns.incidents(self.profile.stripes.clause)
         incidents.sort(key=lambda incident: (incident.start, incident.end))
-        verdict = max((i.severity for i in incidents), key=VERDICTS.index, default="pass")
+        worst = [i.severity for i in incidents]
+        verdict = max(["pass" if complete else "incomplete", *worst], key=VERDICTS.index)
         timeline = {name: np.array(column) for name, column in self.columns.items()}
         return Result(self.profile.name, verdict, incidents, timeline)

@@ -9,6 +9,7 @@ more pairs of bars than the rule allows is a pattern, and its cells are the area
 import functools
 import math
 from collections import deque
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -67,13 +68,15 @@ class Patterns:
         self._incidents = []
 
     def see(self, frame):
-        """Take the next frame; most are not looked at closely."""
+        """Take the next frame, once or more; most are not looked at closely."""
+        if frame.time == self._now:
+            return
         self._tick(frame.time)
         if not self._large:
             return
         signature = _signature(frame)
         before, self._signature = self._signature, signature
-        change = np.inf if before is None else float(np.mean(np.abs(signature - before)))
+        change = np.inf if before is None else _change(before, signature)
         if change > self._change[0]:
             self._change = change, frame.time
         since = frame.time - self._pushed
@@ -133,12 +136,13 @@ class Patterns:
         self._pushed, self._change, self._jumped = time, (0.0, time), False
         self._count += 1
 
-    def incidents(self):
-        """The incidents so far, as if the video ended here."""
+    def incidents(self, clause=None):
+        """The incidents so far, as if the video ended here; they quote `clause` or their own."""
         self._settle(self._now + self._last)
         self._held = None
         self._close()
-        return list(self._incidents)
+        clause = clause or self._rule.clause
+        return [replace(i, clause=f"{clause}: {i.clause}") for i in self._incidents]
 
     def _tick(self, time):
         if time > self._now:
@@ -208,7 +212,7 @@ class Patterns:
             0.0,
             stretch.area,
             (x, y, right - x, low - y),
-            f"{rule.clause}: more than {rule.pairs} pairs of light and dark stripes, {how}, over "
+            f"more than {rule.pairs} pairs of light and dark stripes, {how}, over "
             f"more than {100 * limit:g} % of the screen for longer than {rule.seconds:g} s",
             still,
             None if still is None else _mask_of(stretch.mask, still.shape[:2]),
@@ -244,7 +248,12 @@ class Stretch:
 def _moved(before, now):
     """Whether what lies in a pattern changed by more than noise does."""
     contrast = np.subtract(*np.percentile(now[:: 1 + now.size // 5000], (90, 10)))
-    return np.mean(np.abs(now - before)) > MOVED * contrast
+    return _change(before, now) > MOVED * contrast
+
+
+def _change(before, now):
+    """Mean change of a signature or a part of it."""
+    return float(np.abs(now - before).sum()) / max(1, now.size)
 
 
 # --- a picture ----------------------------------------------------------------------------------
@@ -432,74 +441,35 @@ def _circles(height, width):
 
 def small(frame, step, curve=None):
     """Luminance of a frame, float32, made `step` times smaller: means of codes, then light."""
-    colour, shape = frame.colour, frame.planes[0].shape
-    if colour.kind == "ycbcr":
-        planes = _unmixed(frame, step)
-    else:
-        planes = [_means(plane, shape, step) for plane in frame.planes]
-    table = _table(colour, curve)
-    light_of = [table.take(plane.astype(np.int32), mode="clip") for plane in planes]
-    if len(light_of) == 1:
-        return light_of[0]
-    total = sum(np.multiply(p, w, out=p) for w, p in zip(_weights(colour.primaries), light_of))
+    colour, (height, width) = frame.colour, frame.planes[0].shape
+    planes = [
+        [
+            plane.__array_interface__["data"][0],
+            *plane.strides,
+            plane.itemsize > 1,
+            plane.shape[1] < width,
+            plane.shape[0] < height,
+        ]
+        for plane in frame.planes
+    ]
+    out = np.empty((height // step, width // step), np.float32)
+    kernel.shrink(np.array(planes, np.int64), step, *_conversion(colour, curve), out=out)
     scale, exponent = light.system(colour)
-    return total if exponent == 1 else np.float32(scale) * total ** np.float32(exponent)
+    return out if exponent == 1 else np.float32(scale) * out ** np.float32(exponent)
 
 
 @functools.lru_cache(maxsize=8)
-def _table(colour, curve):
-    return light.light(colour, curve).astype(np.float32)
-
-
-def _weights(primaries):
-    return light.weights(primaries).astype(np.float32)
-
-
-def _unmixed(frame, step):
-    """R', G' and B' on the 12-bit grid, float32 with the half that rounds."""
-    shape = frame.planes[0].shape
-    m = light.matrix(frame.colour)
-    unit = np.float32(2.0**-m.shift)
-    red = _means(frame.planes[0], shape, step)
-    red -= np.float32(m.y0 + 0.5)
-    red *= m.y * unit
-    red += np.float32(light.BLACK + 0.5)
-    cb, cr = (_nearest(plane, shape, step) - np.float32(m.c0) for plane in frame.planes[1:])
-    blue = red + m.bu * unit * cb
-    green = red + m.gu * unit * cb
-    green += m.gv * unit * cr
-    cr *= m.rv * unit
-    red += cr
-    return red, green, blue
-
-
-def _means(plane, shape, step):
-    """Means of the middle 2 x 2 codes of every `step` x `step`, and a half; float32.
-
-    Two by two is enough to make flat what is too fine to be seen, such as single lines.
-    """
-    if step == 1:
-        return plane.astype(np.float32) + np.float32(0.5)
-    height, width = shape[0] // step, shape[1] // step
-    at = step // 2 - 1, step // 2
-    parts = [plane[y::step, x::step][:height, :width] for y in at for x in at]
-    upper, lower = (np.add(a, b, dtype=np.uint32) for a, b in (parts[:2], parts[2:]))
-    total = np.add(upper, lower, dtype=np.float32)
-    total *= np.float32(0.25)
-    total += np.float32(0.5)
-    return total
-
-
-def _nearest(plane, shape, step):
-    """The chroma of each pixel of :func:`_means`, float32."""
-    height, width = shape[0] // step, shape[1] // step
-    down, across = (-(-whole // size) for whole, size in zip(shape, plane.shape))
-    if step % down == 0 and step % across == 0:
-        down, across = step // down, step // across
-        return plane[down // 2 :: down, across // 2 :: across][:height, :width].astype(np.float32)
-    y = (np.arange(height) * step + step // 2) // down
-    x = (np.arange(width) * step + step // 2) // across
-    return plane[y[:, None], x].astype(np.float32)
+def _conversion(colour, curve):
+    """The numbers of Y'CbCr, if it is that; light of codes, and weights of channels."""
+    numbers, weights = [0.0] * 8, light.weights(colour.primaries)
+    if colour.kind == "ycbcr":
+        m = light.matrix(colour)
+        parts = np.array([m.rv, m.gu, m.gv, m.bu]) / 2**m.shift
+        numbers = [m.y0 + 0.5, m.y / 2**m.shift, light.BLACK + 0.5, m.c0, *parts]
+    if colour.kind == "gray":
+        weights = [1.0]
+    table = light.light(colour, curve)
+    return tuple(np.array(values, np.float32) for values in (numbers, table, weights))
 
 
 def _signature(frame):

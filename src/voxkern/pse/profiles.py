@@ -12,11 +12,11 @@ class Relaxation:
     Attributes
     ----------
     change : float
-        Transitions are at most this large. NAB-J 1.(2): 20 %.
+        Transitions are at most this large. NAB-J 1.(3): 20 %.
     transitions : int
-        And at most so many in a second. NAB-J 1.(2): 5 flashes, so 10.
+        And at most so many in a second. NAB-J 1.(3): 5 flashes, so 10.
     seconds : float
-        Lasting at most so long. NAB-J 1.(2): 2 s.
+        Lasting at most so long. NAB-J 1.(3): 2 s.
     """
 
     change: float = 0.20
@@ -27,6 +27,8 @@ class Relaxation:
 @dataclass(frozen=True)
 class Stripes:
     """Regular patterns that are too large, bright and long: Ofcom annex 1, BT.1702-3 annex 1.
+
+    NAB-J 3 forbids them over most of the screen and gives no numbers: it is measured as the others.
 
     Attributes
     ----------
@@ -220,7 +222,7 @@ PROFILES = {
             contrast=0.0,
             dark=1.0,
             relaxation=Relaxation(),
-            stripes=Stripes("NAB-J 3"),
+            stripes=Stripes("NAB-J 3, measured as in ITU-R BT.1702-3"),
         ),
         Profile(
             "carreira",

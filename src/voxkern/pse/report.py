@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SCHEMA = "voxkern.pse/1"  # docs/photosensitivity_report.schema.json; a change of meaning counts up
-VERDICTS = ("pass", "warning", "fail")  # from good to bad
+VERDICTS = ("pass", "warning", "incomplete", "fail")  # from good to bad
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Result:
     profile : str
         Its name.
     verdict : str
-        ``"pass"``, ``"warning"`` or ``"fail"``.
+        ``"pass"``, ``"warning"``, ``"incomplete"`` or ``"fail"``.
     incidents : list of Incident
     timeline : dict of str to ndarray
         One value a frame: ``"time"``, ``"luminance"`` (mean, relative 0 to 1), ``"flashes"`` (most
@@ -103,8 +103,13 @@ class Report:
 
     @property
     def verdict(self):
-        """The worst of the results: ``"fail"``, ``"warning"`` or ``"pass"``."""
-        return max((result.verdict for result in self.results), key=VERDICTS.index)
+        """The worst of the results: ``"fail"``, ``"incomplete"``, ``"warning"`` or ``"pass"``.
+
+        A video that was not read to its end never passes: unless what was read fails already, it
+        is ``"incomplete"``.
+        """
+        verdicts = [result.verdict for result in self.results]
+        return max(verdicts + ["incomplete"] * (not self.complete), key=VERDICTS.index)
 
     def to_json(self, path=None, *, timeline=True):
         """The report as JSON, after ``docs/photosensitivity_report.schema.json``.

@@ -1,5 +1,7 @@
 """The state of every pixel: lanes of transitions in the kernel, and their counts."""
 
+import itertools
+import math
 from collections import deque
 
 import numpy as np
@@ -25,6 +27,7 @@ SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; tim
 WORD = 64
 RAMP_ROWS = 128  # slow changes are watched in so many rows or more, spread over the frame
 SLOTS = 32  # frames of a second to begin with
+SAMPLES = 8000  # pixels whose mean is the luminance of a frame
 
 
 class Watch:
@@ -38,11 +41,12 @@ class Watch:
         self.ramp_rows = max(1, self.height // RAMP_ROWS)
         self.colour = frame.colour
         self.time = None
-        self._masks, self._means = {}, {}  # of the last frame, by lane, by light
+        self.patterns = {}  # what judges share that are equal
+        self._last, self._masks, self._means = {}, {}, None  # of the last frame: see their uses
         self._lights, self._lanes, self._screens = {}, {}, []
-        self._recent = (
-            deque()
-        )  # (time, slot, transitions of each lane) of the last second, newest first
+        # Of the last second, newest first: time, slot, and of each lane the transitions and those
+        # of pixels that then had made too many.
+        self._recent = deque()
         self._before = deque()  # (time, description, notes, frame) of those of the last 66 ms
         self._kernel = None
 
@@ -53,13 +57,14 @@ class Watch:
         """
         name = colours.curve_of(self.colour, profile.curve)
         source = light(self.colour, profile.curve)
+        count = profile.transitions
         if kind == "red":
             limits = profile.red, profile.red_share, profile.red_floor
-            key = kind, name, *limits, profile.red_distance, profile.red_change
+            key = kind, count, name, *limits, profile.red_distance, profile.red_change
             make = lambda: red_lane(self.colour, source, profile)  # noqa: E731
         elif kind == "ramp":
             limits = profile.change, profile.dark
-            key = kind, *limits
+            key = kind, count, *limits
             own = light(self.colour, None)  # warnings need no curve for each standard
             index = self._light(colours.curve_of(self.colour), own)
             make = lambda: ramp_lane(index, own, *limits)  # noqa: E731
@@ -67,14 +72,14 @@ class Watch:
             hdr = self.colour.transfer in ("pq", "hlg")
             contrast = profile.contrast if hdr or profile.contrast_in_sdr else 0.0
             limits = change or profile.change, profile.dark, contrast
-            key = kind, name, *limits
+            key = kind, count, name, *limits
             index = self.light(profile)
             make = lambda: luminance_lane(self.colour, index, source, *limits)  # noqa: E731
             need = smallest_change(source, *limits)
             dark = profile.dark if is_luminance(source) and not contrast else np.inf
             self._screens.append(luminance_screen(self.colour, profile.curve, need, dark))
         if key not in self._lanes:
-            self._lanes[key] = len(self._lanes), make()
+            self._lanes[key] = len(self._lanes), make(), count
         return self._lanes[key][0]
 
     def light(self, profile):
@@ -89,7 +94,7 @@ class Watch:
     def start(self, threads=None):
         """Make the state, once all lanes are known; `threads` is the most to use."""
         lights = [source[:4] for _, source in self._lights.values()]
-        lanes = [lane for _, lane in self._lanes.values()]
+        lanes = [lane for _, lane, _ in self._lanes.values()]
         self.row_words = -(-self.width // WORD)
         self._words = self.row_words * self.height
         self._kernel = _dispatch.module("native", _dispatch.cpu_level, "pse")
@@ -100,16 +105,20 @@ class Watch:
         rows = -(-self.height // self.ramp_rows)
         turns = lambda: [np.zeros((2, rows * self.row_words * WORD), np.uint16)]  # noqa: E731
         self._turns = [turns() if lane[0] == RAMP else [] for lane in lanes]
-        self._ring = [np.zeros((0, self._words), np.uint64) for _ in lanes]
+        none = lambda width: [np.zeros((0, width), np.uint64) for _ in lanes]  # noqa: E731
         self._states = [np.zeros((self._words, 2), np.uint64) for _ in lanes]
         stretches = self.height * -(-self.row_words // WORD)
-        self._marks = [np.zeros((0, stretches), np.uint64) for _ in lanes]
+        self._ring, self._marks = none(self._words), none(stretches)
+        self._many, self._many_marks = none(self._words), none(stretches)
+        self._limits = [limit for _, _, limit in self._lanes.values()]
         self._free, self._slots = [], 0
         self._grow(SLOTS)
         self._threads = min(self.height, host.useful_threads(self.width * self.height))
         self._threads = min(self._threads, threads or self._threads)
-        self._done = np.zeros((self._threads, len(lanes)), np.int64)
-        self._rows = np.empty(-(-self.height // 8))
+        self._done = np.zeros((self._threads, len(lanes), 2), np.int64)
+        step = math.isqrt(self.width * self.height // SAMPLES)
+        self._steps = max(1, step // 2), max(1, 2 * step)  # neighbours in a row are soon read
+        self._sums = np.empty(len(lights))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
 
     def _screen(self, lanes):
@@ -126,10 +135,11 @@ class Watch:
         """More frames in a second: a longer ring, and counts that reach as far."""
         self._free += range(self._slots, slots)
         self._slots = slots
-        self._ring = [_taller(ring, slots) for ring in self._ring]
+        for name in "_ring", "_marks", "_many", "_many_marks":
+            setattr(self, name, [_taller(array, slots) for array in getattr(self, name)])
         self._states = [_wider(state, 2 + slots.bit_length()) for state in self._states]
-        self._marks = [_taller(marks, slots) for marks in self._marks]
-        states = zip(self._states, self._ring, self._marks, self._turns)
+        rings = self._ring, self._marks, self._many, self._many_marks
+        states = zip(self._states, *rings, self._limits, self._turns)
         self._watch.hold([(*arrays, *turns) for *arrays, turns in states])
 
     def push(self, frame):
@@ -152,58 +162,78 @@ class Watch:
         self._watch.step(pictures, notes, recent, np.array(expired, np.int64), slot, self._done)
         self._recent.appendleft((frame.time, slot, self._done.sum(axis=0).tolist()))
         self.time = frame.time
+        self._last.clear()
         self._masks.clear()
-        self._means.clear()
+        self._means = None
 
     def mean(self, index):
-        """Mean luminance of the last frame, of every eighth pixel of every eighth row."""
-        if index not in self._means:
+        """Mean luminance of the last frame by a light, of some pixels at equal distances."""
+        if self._means is None:
             picture = np.array([self._before[0][1]], np.int64)
-            self._watch.luminance(picture, index, self._rows, self._threads)
-            self._means[index] = self._rows.sum() / (len(self._rows) * -(-self.width // 8))
+            across, down = self._steps
+            self._watch.luminance(picture, across, down, self._sums)
+            count = -(-self.height // down) * -(-self.width // across)
+            self._means = (self._sums / count).tolist()
         return self._means[index]
 
-    def done(self, lane, seconds):
+    def done(self, lane, seconds=0.0):
         """Transitions of a lane that were completed within the last so many `seconds`."""
-        return sum(item[2][lane] for item in self._within(seconds))
+        return sum(item[2][lane][0] for item in self._within(seconds))
+
+    def too_many(self, lane, seconds=0.0):
+        """Those of them by pixels that then had made too many; each pixel as often as it did."""
+        return sum(item[2][lane][1] for item in self._within(seconds))
 
     def _within(self, seconds):
-        now = self._recent[0][0]
-        return [item for item in self._recent if now - item[0] <= seconds]
+        """Of the last frames those within so many seconds, newest first."""
+        if seconds not in self._last:
+            now = self._recent[0][0]
+            last = itertools.takewhile(lambda item: now - item[0] <= seconds, self._recent)
+            self._last[seconds] = list(last)
+        return self._last[seconds]
 
-    def at_least(self, lane, count, seconds):
+    def at_least(self, lane, count, seconds, step=1):
         """Bits of the pixels that made so many transitions in the last second; their number.
 
-        Only of those that made the last of them within so many `seconds`, together.
+        Only of those that made the last of them within so many `seconds`, together. The mask has
+        every `step`-th row.
         """
-        if (lane, count, seconds) not in self._masks:
-            mask = np.empty(self._words, np.uint64)
-            within = self._together(lane, seconds)
-            total = self._kernel.at_least(self._states[lane], count, within, mask, self._threads)
-            self._masks[lane, count, seconds] = mask, total
-        return self._masks[lane, count, seconds]
+        return self._gather(lane, seconds, count, step)
 
-    def _together(self, lane, seconds):
-        if (lane, seconds) not in self._masks:
-            rows = [self._ring[lane][item[1]] for item in self._within(seconds)]
-            self._masks[lane, seconds] = (
-                rows[0] if len(rows) == 1 else np.bitwise_or.reduce(rows, axis=0)
-            )
-        return self._masks[lane, seconds]
+    def over(self, lane, seconds):
+        """Bits of the pixels that made too many transitions in a second; their number.
 
-    def window(self, mask, width, height, floor, rough=False):
+        Of those seconds that ended with a transition within the last so many `seconds`, together:
+        for the first of them to turn, a second may be over when the last one turns.
+        """
+        return self._gather(lane, seconds, many=1)
+
+    def _gather(self, lane, seconds, count=1, step=1, many=0):
+        key = lane, seconds, count, step, many
+        if key not in self._masks:
+            mask = np.empty(-(-self.height // step) * self.row_words, np.uint64)
+            slots = [item[1] for item in self._within(seconds) if item[2][lane][many]]
+            arguments = np.array(slots, np.int64), count, step, many
+            total = self._watch.gather(lane, *arguments, mask, self._threads)
+            self._masks[key] = mask, total
+        return self._masks[key]
+
+    def window(self, mask, width, height, floor, rough=False, any=False):
         """Most bits of a mask in any window of that size, or `floor` if it is not more.
 
-        A `rough` one is found by whole words of pixels, where these are small beside the frame.
+        Or, if `any` will do, those of one that has more.
+        A `rough` one is found by whole words of pixels, where these are small beside the frame. Of
+        a mask that has fewer rows than a frame, windows have fewer as well.
         """
         rough = rough and self.width > 8 * WORD
-        size = self.width, self.height, width, height
-        return self._kernel.window(mask, *size, floor, self._scratch, rough)[0]
+        rows = len(mask) // self.row_words
+        size = self.width, rows, width, max(1, round(height * rows / self.height))
+        return self._kernel.window(mask, *size, floor, self._scratch, rough, any)[0]
 
     def since(self, lane, mask):
         """Time of the first transition within the last second of the pixels of a mask."""
-        for time, slot, _ in reversed(self._recent):
-            if (self._ring[lane][slot] & mask).any():
+        for time, slot, done in reversed(self._recent):
+            if done[lane][0] and (self._ring[lane][slot] & mask).any():
                 return time
         return self.time
 
@@ -219,9 +249,11 @@ class Watch:
 
 
 def _taller(array, rows):
-    """An array of `rows` rows, the old ones first, zeros below."""
+    """An array of `rows` rows, the old ones first, zeros below; zeros take no memory."""
     result = np.zeros((rows, array.shape[1]), array.dtype)
-    result[: len(array)] = array
+    for old, new in zip(array, result):
+        if old.any():
+            new[:] = old
     return result
 
 

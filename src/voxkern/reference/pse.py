@@ -113,6 +113,22 @@ def counts(done, times, seconds=1.0):
     return result
 
 
+def too_many(done, times, limit, together):
+    """Pixels of each frame that made more than `limit` transitions in a second, ``(F, H, W)`` bool.
+
+    The second may have ended with any transition of the last `together` seconds: one that is over
+    for the pixels that turned first still counts when others end theirs.
+    """
+    here = done & (counts(done, times) > limit)
+    result = np.zeros(done.shape, bool)
+    for now in range(len(times)):
+        for before in range(now, -1, -1):
+            if times[now] - times[before] > together:
+                break
+            result[now] |= here[before]
+    return result
+
+
 def largest_area(mask, window=None):
     """Most pixels of `mask` in any window (height, width), or in all of it."""
     if window is None:
