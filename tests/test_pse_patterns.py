@@ -441,3 +441,19 @@ def test_natural_video_has_no_pattern():
     for frame in clip(REAL):
         watch.see(frame)
     assert watch.incidents() == []
+
+
+def test_profiles_that_share_their_looks_quote_their_own_clauses(monkeypatch):
+    wide = codes(np.where(np.arange(WIDTH) // 12 % 2, 0.6, 0.05))
+    picture = np.broadcast_to(wide, (HEIGHT, WIDTH))
+    looks = []
+    find = patterns.find
+    monkeypatch.setattr(patterns, "find", lambda *given: looks.append(1) or find(*given))
+    names = ["bt1702", "ofcom", "nabj"]
+    report = analyze([picture] * 40, 25, names)
+    together = len(looks)
+    clauses = [r.incidents[0].clause.split(":")[0] for r in report.results]
+    assert clauses == [PROFILES[name].stripes.clause for name in names]
+    alone = [analyze([picture] * 40, 25, name).results[0].incidents for name in names]
+    assert [r.incidents for r in report.results] == alone
+    assert len(looks) == 4 * together

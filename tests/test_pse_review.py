@@ -6,6 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
+from voxkern import _dispatch
+from voxkern.kernels.native import host
 from voxkern.pse import PROFILES, analyze
 from voxkern.pse.incidents import largest_cover
 from voxkern.reference import pse as reference
@@ -110,16 +112,17 @@ def regions(rng, times, shape, most):
     return light
 
 
+@pytest.mark.parametrize("level", host.levels())
 @pytest.mark.parametrize("profile", ["wcag22", "bt1702", "trace24"])
 @pytest.mark.parametrize("rate", ["fixed", "variable"])
-def test_what_is_together_is_the_oracles(rng, profile, rate):
+def test_what_is_together_is_the_oracles(rng, profile, rate, level):
     """Verdicts and areas; a window is 16 x 12 pixels."""
     shape = (24, 70) if PROFILES[profile].window else (12, 70)
     window = (12, 16) if PROFILES[profile].window else shape
     tested = window[::-1] if PROFILES[profile].window else None
     profile = dataclasses.replace(PROFILES[profile], window=tested, screen=None)
     failures = 0
-    for _ in range(40):
+    for _ in range(25):
         times = np.arange(70) / rng.choice([24, 30, 50])
         if rate == "variable":
             times = np.sort(rng.random(60)) * 2.5
@@ -129,11 +132,12 @@ def test_what_is_together_is_the_oracles(rng, profile, rate):
         most = max(reference.largest_area(m, window) for m in masks) / np.prod(window)
         fails = most >= 0.25 if profile.area_inclusive else most > 0.25
         codes = np.where(light > 0.1, 188, 63).astype(np.uint8)
-        result = analyze(zip(times, codes), profile=profile).results[0]
+        with _dispatch.force(None, level):
+            result = analyze(zip(times, codes), profile=profile).results[0]
         assert (result.verdict == "fail") == fails
         assert not fails or result.timeline["area"].max() == pytest.approx(most)
         failures += fails
-    assert 5 < failures < 35
+    assert 2 < failures < 23
 
 
 @pytest.mark.parametrize("name", [*WINDOWED, "bt1702"])

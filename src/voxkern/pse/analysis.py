@@ -59,7 +59,8 @@ def analyze(
     -----
     Memory does not grow with the number of frames, but for 48 bytes per frame and profile of the
     timeline: the frames of the last 66 ms and, of each pixel and kind of flash, some bits and one
-    more for each frame of a second (18 MB for two kinds at 1920x1080 and 30 frames per second).
+    more for each frame of a second (18 MB for two kinds at 1920x1080 and 30 frames per second; up
+    to twice as much where they flash too often).
 
     The report is the same for any number of threads.
 

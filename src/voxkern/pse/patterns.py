@@ -47,7 +47,7 @@ class Patterns:
 
     Notes
     -----
-    Memory does not grow with the video, and no frame is kept. A frame costs some 30 us, and 1 ms
+    Memory does not grow with the video, and no frame is kept. A frame costs some 50 us, and 1 ms
     where it is looked at (1080p; 4 ms where a pattern fills it): four times a second, some eight
     times where much changes, and frame by frame where a pattern moves fast.
     """
