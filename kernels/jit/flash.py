@@ -75,7 +75,7 @@ def power_of_gray(pixel, power):
 
 @compiled
 def largest_power_changes(frames, power, before, started, out):
-    """As largest_changes, of luminance that is a power of gray; before are pixels."""
+    """As largest_changes, of luminance that is a power of gray; before has pixels."""
     last = np.zeros(frames.shape[1])
     for p in range(last.size if started else 0):
         last[p] = power_of_gray(before[p], power)
@@ -85,6 +85,8 @@ def largest_power_changes(frames, power, before, started, out):
             if started or f > 0:
                 offer(value - last[p], out[0, f if started else f - 1])
             last[p] = value
+    for p in range(before.shape[0]):
+        before[p] = frames[-1, p]
 
 
 @compiled

@@ -115,12 +115,11 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
 
 
 def largest_power_changes(const real[:, :, ::1] frames, const double[::1] power,
-                          const real[:, ::1] before, bint started, *,
+                          real[:, ::1] before, bint started, *,
                           double[:, :, :, ::1] out):
     """As largest_changes, of frames whose luminance is a power of gray; see `Power` in flash.h.
 
-    power has its numbers in their order, fifths last. before is the frame before the first, if the
-    clip has started.
+    power has its numbers in their order, fifths last; before are the pixels of a frame.
     """
     cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
     cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
@@ -137,7 +136,7 @@ def largest_power_changes(const real[:, :, ::1] frames, const double[::1] power,
     clip.length, clip.pixels = frames.shape[0], pixels
     clip.size, clip.rgb = frames.shape[2] * sizeof(real), frames.shape[2] == 3
     clip.power = &curve
-    clip.before = <void *> &before[0, 0] if started else NULL
+    clip.before = <void *> &before[0, 0] if before.shape[0] else NULL
     clip.started = started
     for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
         begin = blocks * part // parts * BLOCK

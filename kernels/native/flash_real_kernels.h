@@ -211,5 +211,8 @@ static void SIMD(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double 
                             pair < 0 ? NULL : largest + 2 * k * pair, k);
             before = source;
         }
+        if (clip->before)
+            memcpy((REAL *)clip->before + at * channels, before,
+                   smaller(tile, end - at) * clip->size);
     }
 }

@@ -28,9 +28,7 @@ class Watch:
         slot: int,
         done: np.ndarray,
     ) -> None: ...
-    def luminance(
-        self, picture: np.ndarray, across: int, down: int, sums: np.ndarray
-    ) -> None: ...
+    def luminance(self, picture: np.ndarray, across: int, down: int, sums: np.ndarray) -> None: ...
     def gather(
         self,
         lane: int,

@@ -287,8 +287,6 @@ def _rows_by_power(frames, k, power, before, keep):
     def kernel(some, started, out):
         pixels = _pixels(some.astype(dtype, copy=False))
         _dispatch.kernel("flash").largest_power_changes(pixels, power, before, started, out=out)
-        if keep:
-            before[...] = pixels[-1]
 
     return _rows_by_groups(frames, k, kernel, started, keep), before
 

@@ -77,7 +77,7 @@ def largest_changes(frames, table, codes, cubics, lines, rising, before, started
 
 
 def largest_power_changes(frames, power, before, started, *, out):
-    """As largest_changes, of luminance that is a power of gray; `before` are pixels."""
+    """As largest_changes, of luminance that is a power of gray; `before` has pixels."""
     knee, below, scale, slope, offset, *_, fifths = power
     channels = frames.shape[2]
     gray = frames.sum(axis=2, dtype=np.float64) / channels
@@ -90,6 +90,7 @@ def largest_power_changes(frames, power, before, started, *, out):
             values = np.where(gray <= knee, values, raised)
     for last, now, heaps in zip(values[:-1], values[1:], out.swapaxes(0, 1)):
         largest_differences(last, now, out=heaps)
+    before[:] = frames[-1, : len(before)]
 
 
 def largest_differences(before, now, *, out):
