@@ -210,14 +210,17 @@ class Kind:
         while self.events and time - self.events[0][0] > SECOND:
             self.events.popleft()
         self.event, share = 0, 0.0
-        if self.watch.too_many(self.lane):  # without any, nothing is new
+        done, many = self.watch.now(self.lane)  # without any, nothing is new
+        if many:
             share = self._see_many(curve)
-        if curve and not self.event and self.watch.done(self.lane):
+        if done and curve and not self.event:
             self.event = self._few(time)
         if self.event or share:
             self.events.append((time, self.event, share))
-        self.level = max((event for _, event, _ in self.events), default=0)
-        self.share = max((share for _, _, share in self.events), default=0.0)
+        self.level, self.share = 0, 0.0
+        if self.events:
+            _, events, shares = zip(*self.events)
+            self.level, self.share = max(events), max(shares)
 
     def _see_many(self, curve):
         """Enter the event where pixels made too many; the share of the area that did."""

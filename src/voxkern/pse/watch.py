@@ -176,11 +176,15 @@ class Watch:
             self._means = (self._sums / count).tolist()
         return self._means[index]
 
-    def done(self, lane, seconds=0.0):
+    def now(self, lane):
+        """Transitions of a lane in the last frame; those of pixels that then had made too many."""
+        return self._recent[0][2][lane]
+
+    def done(self, lane, seconds):
         """Transitions of a lane that were completed within the last so many `seconds`."""
         return sum(item[2][lane][0] for item in self._within(seconds))
 
-    def too_many(self, lane, seconds=0.0):
+    def too_many(self, lane, seconds):
         """Those of them by pixels that then had made too many; each pixel as often as it did."""
         return sum(item[2][lane][1] for item in self._within(seconds))
 
