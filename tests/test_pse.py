@@ -180,6 +180,34 @@ def test_counts_of_video_near_gray(rng, bits, full, chroma, level):
     assert agree(frames, level=level) > 3
 
 
+@pytest.mark.parametrize("level", host.levels())
+@pytest.mark.parametrize(("height", "lines"), [(1083, [0, 3, 4, 7]), (1620, [0, 5, 6, 11])])
+def test_lines_that_stand_for_several(rng, height, lines, level):
+    colour = Colour("ycbcr", 8, "bt709", "bt709", "bt709", False)
+    frames = list(ycbcr(rng, colour, count=8, size=(height, 70)))
+    watch_lines = np.arange(height // (height // 540))
+    down = height // 540
+    watch_lines = watch_lines * down + watch_lines % 2 * (down - 1)
+    assert watch_lines[:4].tolist() == lines
+    with _dispatch.force(None, level):
+        found = native_counts(frames, (["wcag22"], ["bt1702"]))
+    for key, counts in found.items():
+        expected = oracle_counts(frames, *key)[:, watch_lines]
+        np.testing.assert_array_equal(counts, expected, str(key))
+
+
+@pytest.mark.parametrize("field", [0, 1])
+def test_a_flash_in_the_lines_of_one_field_fills_half_of_the_screen(field):
+    dark = np.zeros((1080, 96), np.uint8)
+    bright = dark.copy()
+    bright[field::2] = 255
+    report = analyze([dark, dark, dark, bright, bright, bright] * 8, 30, "bt1702")
+    assert report.verdict == "fail"
+    incident = report.results[0].incidents[0]
+    assert incident.area == pytest.approx(0.5)
+    assert incident.box == ((0, 2, 96, 1078) if field else (0, 0, 96, 1078))
+
+
 def test_codes_out_of_their_depth_are_the_largest():
     planes = tuple(np.full((2, 3), 65535, np.uint16) for _ in range(3))
     frames = [Frame(i / 30, planes, Colour("ycbcr", 10, full_range=False)) for i in range(3)]

@@ -1,6 +1,7 @@
 /* Transitions of every pixel of a video, and how many each made within the last second.
 
-   Pixels go in words of 64 along a row, one bit each. A word whose bytes have not moved by a step
+   Pixels go in words of 64 along a row, one bit each. Of large frames a row of these stands for
+   several of the picture, of which it is one. A word whose bytes have not moved by a step
    that may make a transition, as screen.py proves, is only read. In the others the luminance is
    computed in 16 bits, whose error light.py measures over all codes: a difference is surely enough,
    surely not, or looked up in the float64 tables of the oracle. */
@@ -79,6 +80,7 @@ enum { ROW = 7, HAS_CR = 8, REDDISH = 16 };
 
 typedef struct {
     ptrdiff_t width, height, row_words, words, row_stretches; /* of 64 words */
+    ptrdiff_t down;                                           /* rows of a picture for each */
     const Format *format;
     const Picture *now, *before;                 /* the frames before, the last one first */
     int befores, lane_count, light_count, ramps; /* watched in each so many rows, 0 for none */
@@ -538,6 +540,12 @@ typedef struct {
     int loaded, any;
 } Steps;
 
+/* The row of a picture that a row of words is of: even and odd ones in turn, for a flash may be in
+   the lines of one field alone. */
+FORCE_INLINE ptrdiff_t line_of(const Scene *s, ptrdiff_t row) {
+    return row * s->down + (row & 1) * (s->down - 1);
+}
+
 /* The pixels of a word and no steps, to begin with. */
 static inline void begin_steps(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
                                Steps *steps) {
@@ -599,8 +607,9 @@ static inline int note_red(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n
 }
 
 /* Steps of a word from one frame, the last but k, to this one. */
-static inline void step_from(const Scene *s, ptrdiff_t y, ptrdiff_t x, int k, int light, int red,
+static inline void step_from(const Scene *s, ptrdiff_t row, ptrdiff_t x, int k, int light, int red,
                              int32_t far, Steps *steps) {
+    const ptrdiff_t y = line_of(s, row), at = row * s->row_words + x / WORD;
     const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
     Pixels before;
     begin_steps(s, y, x, n, steps);
@@ -617,7 +626,7 @@ static inline void step_from(const Scene *s, ptrdiff_t y, ptrdiff_t x, int k, in
         }
         if (!(up | down)) continue;
         for (int i = 0; i < k; i++)
-            since |= lane->ring[s->recent[i] * s->words + y * s->row_words + x / WORD];
+            since |= lane->ring[s->recent[i] * s->words + at];
         steps->rises[j] |= up & ~since;
         steps->falls[j] |= down & ~since;
         steps->any |= ((up | down) & ~since) != 0;
@@ -626,9 +635,9 @@ static inline void step_from(const Scene *s, ptrdiff_t y, ptrdiff_t x, int k, in
 
 /* Steps of a word from the frames before to this one, whose note is taken; `second` where the row
    above has the same chroma. */
-static inline void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, int second, Steps *steps) {
+static inline void step_word(const Scene *s, ptrdiff_t row, ptrdiff_t x, int second, Steps *steps) {
     const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
-    const ptrdiff_t at = y * s->row_words + x / WORD;
+    const ptrdiff_t y = line_of(s, row), at = row * s->row_words + x / WORD;
     const int coded = s->format->shift != 0;
     const int deep = s->format->most > 255; /* below the upper bytes there are others */
     int note = -1;
@@ -636,15 +645,16 @@ static inline void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, int secon
     if (coded) note = note_coded(s, y, x, n, second ? s->notes[at - s->row_words] : -1);
     for (int k = 0; k < s->befores; k++) {
         const int other = s->noted[k][at], one = note & ROW, two = other & ROW;
-        const int row = !coded ? 0 : one > two ? one : two;
-        const uint8_t *table = s->screen->steps[row % TABLES];
+        const int far_from_gray = !coded ? 0 : one > two ? one : two;
+        const int wild = far_from_gray == TABLES;
+        const uint8_t *table = s->screen->steps[wild ? 0 : far_from_gray];
         const int moved_by = heights_moved(s->format, s->before + k, s->now, y, x, n, table);
         if (note < 0) note = moved_by || deep ? note_red(s, y, x, n, steps) : other;
         int light = moved_by == 2, red = (note | other) & REDDISH;
         int32_t far = 0;
-        if (red || row == TABLES) far = moved(s->format, s->before + k, s->now, y, x, n);
-        if (row == TABLES) light = far >= s->still;
-        if (light || far) step_from(s, y, x, k, light, red, far, steps);
+        if (red || wild) far = moved(s->format, s->before + k, s->now, y, x, n);
+        if (wild) light = far >= s->still;
+        if (light || far) step_from(s, row, x, k, light, red, far, steps);
     }
     s->notes[at] = (uint8_t)(note < 0 ? note_red(s, y, x, n, steps) : note);
 }
@@ -669,9 +679,9 @@ NO_INLINE void turn_ramps(const uint16_t *RESTRICT light, uint16_t *RESTRICT ext
 }
 
 /* After step_word, for lanes of ramps. */
-static inline void ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
-    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
-    const ptrdiff_t at = y / s->ramps * s->row_words * WORD + x;
+static inline void ramp_word(const Scene *s, ptrdiff_t row, ptrdiff_t x, Steps *steps) {
+    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD, y = line_of(s, row);
+    const ptrdiff_t at = row / s->ramps * s->row_words * WORD + x;
     uint16_t rise[WORD], fall[WORD];
     if (s->befores && !moved(s->format, s->before, s->now, y, x, n)) return;
     begin_steps(s, y, x, n, steps);
@@ -740,7 +750,7 @@ static void step_stretch(const Scene *s, ptrdiff_t y, ptrdiff_t first, int secon
 static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *done) {
     for (ptrdiff_t y = begin; y < end; y++)
         for (ptrdiff_t first = 0; first < s->row_words; first += WORD)
-            step_stretch(s, y, first, y > begin && y & s->now->plane[1].down, done);
+            step_stretch(s, y, first, s->down == 1 && y > begin && y & s->now->plane[1].down, done);
 }
 
 /* --- counts and areas ------------------------------------------------------------------------- */
@@ -803,7 +813,7 @@ static inline void add_luminance(const Scene *s, ptrdiff_t y, ptrdiff_t step, do
 /* Sums of the luminance of every `across`-th pixel of every `down`-th row, by each light. */
 static void sum_luminance(const Scene *s, ptrdiff_t across, ptrdiff_t down, double *sums) {
     for (int j = 0; j < s->light_count; j++) sums[j] = 0;
-    for (ptrdiff_t y = 0; y < s->height; y += down) add_luminance(s, y, across, sums);
+    for (ptrdiff_t y = 0; y < s->height; y += down) add_luminance(s, line_of(s, y), across, sums);
 }
 
 /* Windows of a mask: a window that begins in word j lies within `span` words, whose bits bound its

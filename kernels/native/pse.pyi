@@ -10,6 +10,7 @@ class Watch:
         self,
         width: int,
         height: int,
+        down: int,
         format: np.ndarray,
         lights: list,
         lanes: list,

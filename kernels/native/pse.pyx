@@ -49,7 +49,7 @@ cdef extern from "pse.h" nogil:
         uint16_t black, ratio, floor
         int32_t cr_least, cr_slope, y0
     ctypedef struct Scene:
-        Py_ssize_t width, height, row_words, words, row_stretches
+        Py_ssize_t width, height, row_words, words, row_stretches, down
         const Format *format
         const Picture *now
         const Picture *before
@@ -103,12 +103,13 @@ cdef class Watch:
     cdef list kept
     cdef readonly int slots
 
-    def __init__(self, Py_ssize_t width, Py_ssize_t height, const int64_t[::1] format, list lights,
+    def __init__(self, Py_ssize_t width, Py_ssize_t height, Py_ssize_t down,
+                 const int64_t[::1] format, list lights,
                  list lanes, const uint8_t[:, ::1] steps, const int64_t[::1] reds, int ramps):
         require(len(lights) <= MOST_LIGHTS and len(lanes) <= MOST_LANES, "too many profiles")
         cdef Scene *s = &self.scene
         s.width, s.height, s.row_words = width, height, (width + WORD - 1) // WORD
-        s.words = s.row_words * height
+        s.words, s.down = s.row_words * height, down
         s.row_stretches = (s.row_words + WORD - 1) // WORD
         self.format = Format(format[0], format[1], format[2], format[3], format[4], format[5],
                              format[6], format[7], format[8], format[9], format[10], format[11])

@@ -30,23 +30,24 @@ class Area:
     Attributes
     ----------
     window : (int, int) or None
-        Width and height in pixels of the video that hold it; `inner` are whole pixels of it.
+        Width in pixels and rows that are watched that hold it; `inner` are whole ones of it.
     size : (float, float)
-        Its width and height in pixels of the video.
+        Its width in pixels and height in rows that are watched.
     limit : float
         Pixels that flash together above this are too many.
     whole : float
-        Pixels of the tested area.
+        Pixels of the tested area in these rows.
     """
 
-    def __init__(self, profile, width, height, scale):
+    def __init__(self, profile, watch, scale):
         self.profile = profile
-        self.window, self.whole = None, float(width * height)
+        self.window, self.whole = None, float(watch.width * watch.rows)
         if profile.window:
-            across, down = _css(profile, width, height, scale)
+            across, down = _css(profile, watch.width, watch.height, scale)
+            down *= watch.down
             wide, high = profile.window
             self.whole = wide * high / (across * down)
-            self.size = min(width, wide / across), min(height, high / down)
+            self.size = min(watch.width, wide / across), min(watch.rows, high / down)
             self.window = tuple(math.ceil(n - TINY) for n in self.size)
             self.inner = tuple(max(1, math.floor(n + TINY)) for n in self.size)
         self.limit = profile.area * self.whole
@@ -148,7 +149,7 @@ class Track:
             self.now = {"start": start, "flashes": 0.0, "area": 0.0}
         now = self.now
         if share > GROWN * now["area"] or "box" not in now:
-            whole = watch.unpack(mask)
+            whole = watch.spread(mask)
             now["box"] = _box(whole)
             if len(self.done) < STILLS:
                 now["still"], now["mask"] = _still(frame, whole)
@@ -271,7 +272,7 @@ class Judge:
     def __init__(self, profile, watch, scale):
         self.profile, self.watch = profile, watch
         self.columns = {name: array("d") for name in COLUMNS}
-        self.area = Area(profile, watch.width, watch.height, scale)
+        self.area = Area(profile, watch, scale)
         self.light = watch.light(profile)
         self.older = Older(profile) if profile.name == "carreira" else None
         self.patterns = self._patterns() if profile.stripes else None
@@ -383,7 +384,7 @@ class Judge:
             track = self.tracks.setdefault(
                 "luminance", Track("luminance", "fail", self.profile.luminance_clause)
             )
-            mask = np.full(self.watch.row_words * self.watch.height, ~np.uint64(0))
+            mask = np.full(self.watch.row_words * self.watch.rows, ~np.uint64(0))
             track.see(start, frame.time, float(flashes), 1.0, self.watch, mask, frame)
         return float(flashes), float(flashes > self.older.most)
 

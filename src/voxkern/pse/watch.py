@@ -25,7 +25,8 @@ from voxkern.pse.screen import MILD, luminance_screen, red_screen
 STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
 SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
 WORD = 64
-RAMP_ROWS = 128  # slow changes are watched in so many rows or more, spread over the frame
+ROWS = 540  # of frames with more, each row that is watched stands for several; see line_of
+RAMP_ROWS = 64  # slow changes are watched in so many rows or more, spread over the frame
 SLOTS = 32  # frames of a second to begin with
 SAMPLES = 8000  # pixels whose mean is the luminance of a frame
 
@@ -38,7 +39,9 @@ class Watch:
 
     def __init__(self, frame):
         self.height, self.width = frame.planes[0].shape
-        self.ramp_rows = max(1, self.height // RAMP_ROWS)
+        self.down = max(1, self.height // ROWS)
+        self.rows = self.height // self.down
+        self.ramp_rows = max(1, self.rows // RAMP_ROWS)
         self.colour = frame.colour
         self.time = None
         self.patterns = {}  # what judges share that are equal
@@ -96,27 +99,34 @@ class Watch:
         lights = [source[:4] for _, source in self._lights.values()]
         lanes = [lane for _, lane, _ in self._lanes.values()]
         self.row_words = -(-self.width // WORD)
-        self._words = self.row_words * self.height
+        self._words = self.row_words * self.rows
         self._kernel = _dispatch.module("native", _dispatch.cpu_level, "pse")
         screen = self._screen(lanes)
         self._watch = self._kernel.Watch(
-            self.width, self.height, _format(self.colour), lights, lanes, *screen, self.ramp_rows
+            self.width,
+            self.rows,
+            self.down,
+            _format(self.colour),
+            lights,
+            lanes,
+            *screen,
+            self.ramp_rows,
         )
-        rows = -(-self.height // self.ramp_rows)
+        rows = -(-self.rows // self.ramp_rows)
         turns = lambda: [np.zeros((2, rows * self.row_words * WORD), np.uint16)]  # noqa: E731
         self._turns = [turns() if lane[0] == RAMP else [] for lane in lanes]
         none = lambda width: [np.zeros((0, width), np.uint64) for _ in lanes]  # noqa: E731
         self._states = [np.zeros((self._words, 2), np.uint64) for _ in lanes]
-        stretches = self.height * -(-self.row_words // WORD)
+        stretches = self.rows * -(-self.row_words // WORD)
         self._ring, self._marks = none(self._words), none(stretches)
         self._many, self._many_marks = none(self._words), none(stretches)
         self._limits = [limit for _, _, limit in self._lanes.values()]
         self._free, self._slots = [], 0
         self._grow(SLOTS)
-        self._threads = min(self.height, host.useful_threads(self.width * self.height))
+        self._threads = min(self.rows, host.useful_threads(self.width * self.rows))
         self._threads = min(self._threads, threads or self._threads)
         self._done = np.zeros((self._threads, len(lanes), 2), np.int64)
-        step = math.isqrt(self.width * self.height // SAMPLES)
+        step = math.isqrt(self.width * self.rows // SAMPLES)
         self._steps = max(1, step // 2), max(1, 2 * step)  # neighbours in a row are soon read
         self._sums = np.empty(len(lights))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
@@ -172,7 +182,7 @@ class Watch:
             picture = np.array([self._before[0][1]], np.int64)
             across, down = self._steps
             self._watch.luminance(picture, across, down, self._sums)
-            count = -(-self.height // down) * -(-self.width // across)
+            count = -(-self.rows // down) * -(-self.width // across)
             self._means = (self._sums / count).tolist()
         return self._means[index]
 
@@ -215,7 +225,7 @@ class Watch:
     def _gather(self, lane, seconds, count=1, step=1, many=0):
         key = lane, seconds, count, step, many
         if key not in self._masks:
-            mask = np.empty(-(-self.height // step) * self.row_words, np.uint64)
+            mask = np.empty(-(-self.rows // step) * self.row_words, np.uint64)
             slots = [item[1] for item in self._within(seconds) if item[2][lane][many]]
             arguments = np.array(slots, np.int64), count, step, many
             total = self._watch.gather(lane, *arguments, mask, self._threads)
@@ -231,7 +241,7 @@ class Watch:
         """
         rough = rough and self.width > 8 * WORD
         rows = len(mask) // self.row_words
-        size = self.width, rows, width, max(1, round(height * rows / self.height))
+        size = self.width, rows, width, max(1, round(height * rows / self.rows))
         return self._kernel.window(mask, *size, floor, self._scratch, rough, any)[0]
 
     def since(self, lane, mask):
@@ -242,14 +252,19 @@ class Watch:
         return self.time
 
     def counts(self, lane):
-        """Transitions of every pixel within the last second, ``(H, W)`` int."""
+        """Transitions of every pixel within the last second, ``(rows, W)`` int."""
         planes = np.ascontiguousarray(self._states[lane][:, 2:].T)
         return sum(self.unpack(plane).astype(int) << i for i, plane in enumerate(planes))
 
     def unpack(self, mask):
-        """A mask as ``(H, W)`` bool."""
-        rows = mask.astype("<u8", copy=False).view(np.uint8).reshape(self.height, -1)
+        """A mask as ``(rows, W)`` bool."""
+        rows = mask.astype("<u8", copy=False).view(np.uint8).reshape(self.rows, -1)
         return np.unpackbits(rows, axis=1, count=self.width, bitorder="little").view(bool)
+
+    def spread(self, mask):
+        """A mask as ``(H, W)`` bool, each row for all that it stands for."""
+        rows = np.minimum(np.arange(self.height) // self.down, self.rows - 1)
+        return self.unpack(mask)[rows]
 
 
 def _taller(array, rows):
