@@ -625,8 +625,7 @@ static inline void step_from(const Scene *s, ptrdiff_t row, ptrdiff_t x, int k, 
             reddened(lane, &before, &steps->now, &up, &down);
         }
         if (!(up | down)) continue;
-        for (int i = 0; i < k; i++)
-            since |= lane->ring[s->recent[i] * s->words + at];
+        for (int i = 0; i < k; i++) since |= lane->ring[s->recent[i] * s->words + at];
         steps->rises[j] |= up & ~since;
         steps->falls[j] |= down & ~since;
         steps->any |= ((up | down) & ~since) != 0;

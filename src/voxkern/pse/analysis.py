@@ -62,8 +62,8 @@ def analyze(
     more for each frame of a second (18 MB for two kinds at 1920x1080 and 30 frames per second; up
     to twice as much where they flash too often).
 
-    Of frames of 1080 lines and more one line in ``height // 540`` is looked at, even and odd ones in
-    turn. The report is the same for any number of threads.
+    Of frames of 1080 lines and more one line in ``height // 540`` is looked at, even and odd ones
+    in turn. The report is the same for any number of threads.
 
     Examples
     --------
