@@ -86,10 +86,21 @@ from voxkern.pool import (
 __version__ = "0.1.0"
 
 
+# Modules of their own names, imported when they are first asked for: most programs never do.
+ON_DEMAND = (
+    "activations",
+    "attacks",
+    "augment",
+    "init",
+    "losses",
+    "pse",
+    "shapes",
+)
+
+
 def __getattr__(name):
-    """``voxkern.pse`` when it is first asked for: most programs never do."""
-    if name == "pse":
-        return importlib.import_module("voxkern.pse")
+    if name in ON_DEMAND:
+        return importlib.import_module(f"voxkern.{name}")
     raise AttributeError(f"module 'voxkern' has no attribute {name!r}")
 
 
