@@ -80,11 +80,8 @@ NETWORK = [
 
 def test_a_trace_of_a_volume():
     rows = shapes.trace(NETWORK, (8, 11, 13, 3))
-    assert [r.name for r in rows] == "input CONV3x3x5-4 BATCHNORM relu POOL-2 CONV1-6".split() + [
-        "FLATTEN",
-        "FC-7",
-        "FC-2",
-    ]
+    names = "input", "CONV3x3x5-4", "BATCHNORM", "relu", "POOL-2", "CONV1-6", "FLATTEN"
+    assert tuple(r.name for r in rows) == (*names, "FC-7", "FC-2")
     assert [r.shape for r in rows[:2]] == [(8, 11, 13, 3), (8, 6, 6, 4)]
     assert [r.shape for r in rows[4:]] == [(4, 3, 3, 4), (4, 3, 3, 6), (216,), (7,), (2,)]
     assert [r.parameters for r in rows] == [0, 540, 8, 0, 0, 30, 0, 1519, 14]

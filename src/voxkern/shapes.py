@@ -9,7 +9,7 @@ from voxkern._check import LARGEST_SIZE, per_axis
 
 
 def output_size(size, kernel, stride=1, padding=0, dilation=1, ceil_mode=False):
-    """Number of windows along an axis: ``(size + 2*padding - dilation*(kernel-1) - 1)//stride + 1``.
+    """Number of windows: ``(size + 2 padding - dilation (kernel - 1) - 1) // stride + 1``.
 
     Parameters
     ----------

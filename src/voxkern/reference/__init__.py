@@ -3,6 +3,7 @@
 They import nothing of the fast side. Slow, and short enough to check by eye.
 """
 
+from voxkern.reference import activations
 from voxkern.reference.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.reference.conv import (
     ConvPlan,
@@ -80,6 +81,7 @@ from voxkern.reference.pool import (
 __all__ = [
     "ConvPlan",
     "FlashTable",
+    "activations",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool1d_backward",
     "adaptive_avg_pool2d",

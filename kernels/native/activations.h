@@ -1,0 +1,14 @@
+/* Elementwise functions and their gradients. */
+#ifndef VOXKERN_ACTIVATIONS_H
+#define VOXKERN_ACTIVATIONS_H
+#include "exp.h"
+
+enum { LEAKY_RELU, ELU, SIGMOID, TANH };
+
+#define REAL float
+#include "activations_kernels.h"
+#undef REAL
+#define REAL double
+#include "activations_kernels.h"
+#undef REAL
+#endif
