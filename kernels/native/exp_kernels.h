@@ -7,8 +7,8 @@ FORCE_INLINE SIMD(vec) SIMD(exp_parts)(SIMD(vec) x, SIMD(vec) * power) {
     n = SIMD(sub)(n, whole);
     SIMD(vec) r = SIMD(fma)(n, SIMD(all)(-PASTE(LN2, REAL)), x);
     r = SIMD(fma)(n, SIMD(all)(-PASTE(LN2_REST, REAL)), r);
-    n = SIMD(add)(n, SIMD(all)(PASTE(BIAS, REAL)));
-    *power = SIMD(of_logs)(SIMD(mul)(n, SIMD(all)(PASTE(OCTAVE, REAL))));
+    const SIMD(vec) bias = SIMD(all)(PASTE(BIAS, REAL) * PASTE(OCTAVE, REAL));
+    *power = SIMD(of_logs)(SIMD(fma)(n, SIMD(all)(PASTE(OCTAVE, REAL)), bias));
     return SIMD(fma)(SIMD(mul)(r, r), SIMD(curve)(r), r);
 }
 

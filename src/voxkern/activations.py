@@ -310,7 +310,7 @@ def _softmax(x, axis, log, out):
     given = (x,)
     x = _check.array(x, "x")
     out = _check.output(out, x.shape, x.dtype, *given)
-    (rows,) = _check.computed(_rows(x, axis))
+    (rows,) = _check.computed(rows_along(x, axis))
     return _by_rows("softmax_rows", (rows,), log, axis, out)
 
 
@@ -318,13 +318,13 @@ def _softmax_gradient(grad, result, axis, log, out):
     given = grad, result
     grad, result = _pair(grad, result, "result")
     out = _check.output(out, result.shape, result.dtype, *given)
-    rows = _check.computed(_rows(grad, axis), _rows(result, axis))
+    rows = _check.computed(rows_along(grad, axis), rows_along(result, axis))
     return _by_rows("softmax_rows_gradient", rows, log, axis, out)
 
 
 def _by_rows(name, rows, log, axis, out):
     """Let a kernel write `out` by rows along an axis."""
-    to = _last(out, axis)
+    to = last(out, axis)
     scratch = _check.writable(to, rows[0].dtype)
     if out.size:
         kernel = getattr(_dispatch.kernel("activations"), name)
@@ -333,13 +333,13 @@ def _by_rows(name, rows, log, axis, out):
     return out
 
 
-def _last(x, axis):
+def last(x, axis):
     """A view of `x` with an axis moved to the end; of a scalar, one of a single element."""
     axis = _check.integer(axis, "axis", -max(x.ndim, 1), max(x.ndim, 1) - 1)
     return np.moveaxis(x.reshape(1) if x.ndim == 0 else x, axis, -1)
 
 
-def _rows(x, axis):
+def rows_along(x, axis):
     """`x` as rows along an axis, C-contiguous."""
-    view = _last(x, axis)
+    view = last(x, axis)
     return _check.contiguous(view).reshape(-1 if view.size else 0, view.shape[-1])

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 import voxkern
-from voxkern import bench_conv, reference, timing
+from voxkern import bench_conv, losses, reference, timing
 from voxkern.timing import normal, onnxruntime, optional, per_axis
 
 
@@ -251,8 +251,34 @@ def flash(count, height, width, content):
     return Case(label, frames.nbytes, "GB/s", contenders)
 
 
+def cross_entropy(rows, classes):
+    """Softmax, cross-entropy and the gradient; one read of the logits and one write are counted."""
+    x, labels = normal((rows, classes)), np.arange(rows) * 7 % classes
+    out = np.empty_like(x)
+    contenders = {
+        "voxkern": lambda: losses.cross_entropy_and_gradient(x, labels, out=out)[1],
+        "NumPy oracle": lambda: reference.losses.cross_entropy_and_gradient(x, labels, out=out)[1],
+    }
+    if torch := optional("torch"):
+        ops, given, target = torch.ops.aten, torch.from_numpy(x), torch.from_numpy(labels)
+        logs, slope, taken = (torch.empty(x.shape) for _ in range(3))
+        loss, total = torch.empty(()), torch.empty(())
+        mean = None, 1, -100  # no weights, the mean, the class that is ignored
+
+        def both():
+            torch._log_softmax(given, 1, False, out=logs)
+            ops.nll_loss_forward.output(logs, target, *mean, output=loss, total_weight=total)
+            one = torch.ones(())
+            ops.nll_loss_backward.grad_input(one, logs, target, *mean, total, grad_input=slope)
+            return ops._log_softmax_backward_data.out(slope, logs, 1, torch.float32, out=taken)
+
+        contenders["torch"] = both
+    label = f"cross-entropy and gradient {timing.dims(x.shape)}"
+    return Case(label, 2 * x.nbytes, "GB/s", contenders)
+
+
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
-OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash"
+OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "losses"
 POOLED = [(shape, *window) for shape in (VOLUMES, IMAGES) for window in ((2, 2, 0), (3, 2, 1))]
 # operation: its cases, and the quick ones; each the function that makes it and its arguments
 CASES = {
@@ -303,6 +329,7 @@ CASES = {
         [(flash, 16, 720, 1280, c) for c in ("noise", "smooth", "static", "flash", "gradient")],
         [(flash, 3, 17, 31, "noise"), (flash, 3, 17, 31, "smooth"), (flash, 3, 17, 31, "flash")],
     ),
+    "losses": ([(cross_entropy, 4096, 1000)], [(cross_entropy, 7, 13)]),
 }
 
 

@@ -3,7 +3,7 @@
 They import nothing of the fast side. Slow, and short enough to check by eye.
 """
 
-from voxkern.reference import activations
+from voxkern.reference import activations, losses
 from voxkern.reference.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.reference.conv import (
     ConvPlan,
@@ -129,6 +129,7 @@ __all__ = [
     "instance_norm_backward",
     "layer_norm",
     "layer_norm_backward",
+    "losses",
     "lp_pool1d",
     "lp_pool1d_backward",
     "lp_pool2d",

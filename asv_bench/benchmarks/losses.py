@@ -1,0 +1,21 @@
+"""Softmax, cross-entropy and gradient, beside NumPy and torch."""
+
+from voxkern import bench, set_num_threads
+
+from . import installed_torch, ratio
+
+
+class CrossEntropy:
+    def setup(self):
+        set_num_threads(1)
+        self.contenders = bench.cross_entropy(4096, 1000).contenders
+
+    def time_loss_and_gradient(self):
+        self.contenders["voxkern"]()
+
+    def track_ratio_to_numpy(self):
+        return ratio(self.contenders["voxkern"], self.contenders["NumPy oracle"])
+
+    def track_ratio_to_torch(self):
+        installed_torch()
+        return ratio(self.contenders["voxkern"], self.contenders["torch"])
