@@ -385,7 +385,9 @@ class _Entropy:
             self.count, of_label = len(self.rows), None
         else:
             self.labels = _classes(target, self.shape, x.shape[axis], ignore_index).reshape(-1)
-            of_label = np.where(self.labels < 0, 0, weight[self.labels])
+            of_label = self.labels >= 0
+            if weight is not None:
+                of_label = of_label * weight[self.labels]
             self.count, self.shares = of_label.sum(), None
             if smoothing:
                 taken = self.labels[:, None] >= 0
@@ -393,7 +395,7 @@ class _Entropy:
         self.of_label = of_label
         if self.shares is not None:
             even = smoothing / x.shape[axis]
-            self.shares = ((1 - smoothing) * self.shares + even) * weight
+            self.shares = _weighted((1 - smoothing) * self.shares + even, weight)
             if of_label is not None:
                 self.shares *= taken
 
@@ -475,17 +477,19 @@ def _classes(target, shape, classes, ignore_index):
         raise TypeError(f"target has dtype {target.dtype}; classes must be integers")
     ignore_index = _check.integer(ignore_index, "ignore_index", -(2**62), 2**62)
     _check.shape(target, "target", shape)
-    ignored = target == ignore_index
-    wrong = ~ignored & ((target < 0) | (target >= classes))
+    labels = target.astype(np.int64)
+    ignored = labels == ignore_index
+    wrong = (labels.view(np.uint64) >= classes) & ~ignored
     if wrong.any():
         raise ValueError(f"target holds {target[wrong].flat[0]}; classes are 0 to {classes - 1}")
-    return np.where(ignored, -1, target).astype(np.int64)
+    labels[ignored] = -1
+    return labels
 
 
 def _class_weights(weight, x, axis):
-    """The factors of the classes as float64."""
+    """The factors of the classes as float64, or None."""
     if weight is None:
-        return np.ones(x.shape[axis])
+        return None
     weight = _check.array(weight, "weight")
     _check.shape(weight, "weight", (x.shape[axis],))
     return weight.astype(np.float64)
