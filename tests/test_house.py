@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib
 import importlib.metadata
 import inspect
 import os
@@ -22,6 +23,9 @@ import hostile
 
 OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
 OPERATIONS += ["activations", "losses"]
+# Imported by name, with an oracle and a page each; what they share is no function of theirs.
+MODULES = ["activations", "attacks", "augment", "init", "losses", "shapes"]
+OF_MODULES = ["generator", "last", "rows_along"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
 OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
@@ -363,6 +367,32 @@ def test_the_examples_of_the_readme_run_one_after_another(tmp_path, monkeypatch)
     namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_and_of_its_page_are_right(name, monkeypatch, tmp_path):
+    module = importlib.import_module(f"voxkern.{name}")
+    failed, tried = doctest.testmod(module, extraglobs={"np": np, "voxkern": voxkern})
+    assert failed == 0 < tried
+    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, f"{name}.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if n != "shapes"])
+def test_every_function_of_a_module_has_an_oracle_with_its_parameters(name):
+    ours, oracles = importlib.import_module(f"voxkern.{name}"), getattr(reference, name)
+    for function, own in inspect.getmembers(ours, inspect.isfunction):
+        if own.__module__ != ours.__name__ or function.startswith("_") or not own.__doc__:
+            continue
+        if function in OF_MODULES:
+            continue
+        oracle = inspect.signature(getattr(oracles, function))
+        assert list(oracle.parameters) == list(inspect.signature(own).parameters)
 
 
 @pytest.mark.parametrize("name", voxkern.__all__)

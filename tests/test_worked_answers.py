@@ -4,9 +4,13 @@ CS230 is Stanford's midterm of 2020 or 2021, I2DL the Technical University of Mu
 "Introduction to Deep Learning" of 2020/21.
 """
 
+from math import e, exp, log, sqrt, tanh
+
+import numpy as np
 import pytest
 
-from voxkern import shapes
+import voxkern
+from voxkern import activations, attacks, init, losses, shapes
 
 
 def answers(*rows):
@@ -137,3 +141,245 @@ def test_cs230_2020_the_table_of_a_small_cnn(place, shape, parameters):
 )
 def test_shapes(call, answer):
     assert call() == answer
+
+
+Z = np.array([-2.0, 0.0, 3.0])
+
+
+@answers(
+    ("CS230 2020, sigmoid at 0", lambda: activations.sigmoid([0.0]), [0.5]),
+    ("CS230 2020, sigmoid of the log of odds 3", lambda: activations.sigmoid([log(3)]), [0.75]),
+    ("CS230 2020, largest slope of a sigmoid", lambda: slope_at_0("sigmoid"), [0.25]),
+    ("CS230 2020, largest slope of tanh", lambda: slope_at_0("tanh"), [1]),
+    ("CS230 2020, tanh from sigmoid", lambda: 2 * activations.sigmoid([1.0]) - 1, [tanh(0.5)]),
+    ("CS230 2020, a saturated sigmoid does not learn", lambda: saturated("sigmoid"), [0]),
+    ("CS230 2020, nor does a saturated tanh", lambda: saturated("tanh"), [0]),
+    ("CS230 2020, ReLU", lambda: activations.relu(Z), [0, 0, 3]),
+    ("CS230 2020, slope of ReLU: dead units", lambda: activations.relu_backward(Z, Z), [0, 0, 3]),
+    ("CS230 2020, leaky ReLU", lambda: activations.leaky_relu(Z), [-0.02, 0, 3]),
+    (
+        "CS230 2020, slope of leaky ReLU: no unit dies",
+        lambda: activations.leaky_relu_backward(np.ones(3), Z, 0.1),
+        [0.1, 0.1, 1],
+    ),
+    ("I2DL 2020/21, ELU", lambda: activations.elu(Z), [exp(-2) - 1, 0, 3]),
+    ("I2DL 2020/21, PReLU", lambda: activations.prelu(Z, [0.25]), [-0.5, 0, 3]),
+    (
+        "I2DL 2020/21, gradient to the slope of PReLU",
+        lambda: activations.prelu_backward(np.ones(3), Z, np.array([0.25]))[1],
+        [-2],
+    ),
+    (
+        "CS230 2020, softmax of (0, log 2, log 5)",
+        lambda: activations.softmax([0.0, log(2), log(5)]),
+        [1 / 8, 2 / 8, 5 / 8],
+    ),
+    (
+        "CS230 2020, softmax does not change with a shift",
+        lambda: activations.softmax([1000.0, 1000 + log(2), 1000 + log(5)]),
+        [1 / 8, 2 / 8, 5 / 8],
+    ),
+    (
+        "CS230 2020, softmax of two classes is a sigmoid",
+        lambda: activations.softmax([1.5, 0.0])[:1],
+        [1 / (1 + exp(-1.5))],
+    ),
+    (
+        "CS230 2020, gradient of softmax",
+        lambda: activations.softmax_backward([1.0, 0.0], [0.25, 0.75]),
+        [0.25 * 0.75, -0.25 * 0.75],
+    ),
+)
+def test_activations(call, answer):
+    np.testing.assert_allclose(call(), answer, rtol=1e-12, atol=1e-15)
+
+
+def slope_at_0(name):
+    at_0 = getattr(activations, name)([0.0])
+    return getattr(activations, f"{name}_backward")([1.0], at_0)
+
+
+def saturated(name):
+    far = getattr(activations, name)([50.0])
+    return getattr(activations, f"{name}_backward")([1.0], far)
+
+
+LOGITS = np.log([[1.0, 2, 5], [2, 2, 4]])  # softmax: eighths and quarters
+
+
+@answers(
+    ("CS230 2020, loss of p = 1/2", lambda: losses.binary_cross_entropy([0.5], [1]), log(2)),
+    (
+        "CS230 2020, loss of p = 0.9, y = 0",
+        lambda: losses.binary_cross_entropy([0.9], [0]),
+        log(10),
+    ),
+    (
+        "CS230 2020, mean logistic loss",
+        lambda: losses.binary_cross_entropy([0.5, 0.25, 0.25], [1, 1, 0]),
+        (log(2) + log(4) + log(4 / 3)) / 3,
+    ),
+    (
+        "CS230 2020, gradient of the logistic loss: a - y",
+        lambda: losses.binary_cross_entropy_with_logits_backward(1.0, [log(3)], [1]),
+        -0.25,
+    ),
+    (
+        "CS230 2020, gradient to the probability: -1/p",
+        lambda: losses.binary_cross_entropy_backward(1.0, [0.2], [1]),
+        -5,
+    ),
+    (
+        "CS230 2020, cross-entropy of ten equal classes",
+        lambda: losses.cross_entropy(np.zeros((4, 10)), [0, 3, 3, 9]),
+        log(10),
+    ),
+    (
+        "CS230 2020, cross-entropy of a softmax layer",
+        lambda: losses.cross_entropy(LOGITS, [2, 0], reduction="none"),
+        [log(8 / 5), log(4)],
+    ),
+    (
+        "CS230 2020, gradient of softmax and cross-entropy: p - y",
+        lambda: losses.cross_entropy_backward(1.0, LOGITS, [2, 0], reduction="sum"),
+        [[1 / 8, 2 / 8, -3 / 8], [-3 / 4, 1 / 4, 2 / 4]],
+    ),
+    (
+        "CS230 2020, the same for a mean over two examples",
+        lambda: losses.cross_entropy_backward(1.0, LOGITS, [2, 0])[1],
+        [-3 / 8, 1 / 8, 2 / 8],
+    ),
+    (
+        "CS230 2020, one-hot labels",
+        lambda: losses.cross_entropy(LOGITS, [[0, 0, 1], [1, 0, 0]]),
+        (log(8 / 5) + log(4)) / 2,
+    ),
+    (
+        "CS230 2021, labels smoothed by 0.3",
+        lambda: losses.cross_entropy(LOGITS[:1], [2], label_smoothing=0.3),
+        0.8 * log(8 / 5) + 0.1 * log(4) + 0.1 * log(8),
+    ),
+    (
+        "CS230 2021, weighted classes",
+        lambda: losses.cross_entropy(LOGITS, [2, 0], weight=np.array([3.0, 1, 1])),
+        (log(8 / 5) + 3 * log(4)) / 4,
+    ),
+    (
+        "CS230 2021, several labels at once: independent logistic losses",
+        lambda: losses.multilabel_soft_margin_loss([[0.0, log(3), -log(3)]], [[1, 1, 0]]),
+        (log(2) + 2 * log(4 / 3)) / 3,
+    ),
+    (
+        "CS230 2021, gradient of the multi-label loss",
+        lambda: losses.multilabel_soft_margin_loss_backward(1.0, [[0.0, log(3)]], [[1, 1]]),
+        [[-1 / 4, -1 / 8]],
+    ),
+    ("I2DL 2020/21, squared error", lambda: losses.mse_loss([1.0, 2, 4], [1.0, 4, 1]), 13 / 3),
+    (
+        "I2DL 2020/21, gradient of the squared error",
+        lambda: losses.mse_loss_backward(1.0, [1.0, 2, 4], [1.0, 4, 1]),
+        [0, -4 / 3, 2],
+    ),
+    ("I2DL 2020/21, L2 penalty", lambda: losses.l2_penalty([3.0, -4], 0.1), 2.5),
+    ("I2DL 2020/21, its gradient", lambda: losses.l2_penalty_backward([3.0, -4], 0.1), [0.6, -0.8]),
+    ("I2DL 2020/21, L1 penalty", lambda: losses.l1_penalty([3.0, -4], 0.1), 0.7),
+    ("I2DL 2020/21, its gradient", lambda: losses.l1_penalty_backward([3.0, -4], 0.1), [0.1, -0.1]),
+    (
+        "I2DL 2020/21, a step with L2: (1 - 2 lr lambda) w",
+        lambda: np.array([3.0]) - 0.5 * losses.l2_penalty_backward([3.0], 0.1),
+        [(1 - 2 * 0.5 * 0.1) * 3],
+    ),
+)
+def test_losses(call, answer):
+    np.testing.assert_allclose(call(), answer, rtol=1e-12, atol=1e-15)
+
+
+@answers(
+    ("CS230 2020, Xavier", lambda: init.variance(100, 300, "xavier"), 1 / 200),
+    ("CS230 2020, He, for ReLU", lambda: init.variance(50, 10, "kaiming"), 1 / 25),
+    ("I2DL 2020/21, Xavier as it is defined there", lambda: init.variance(64, 8, "lecun"), 1 / 64),
+    ("I2DL 2020/21, inputs of a filter", lambda: init.fans((64, 3, 7, 7)), (147, 3136)),
+    (
+        "CS230 2020, fast gradient sign",
+        lambda: attacks.fgsm([0.5, 0.2, 0.9], [-0.1, 2.0, 0.0], 0.25),
+        [0.25, 0.45, 0.9],
+    ),
+    (
+        "CS230 2021, fast gradient sign on a linear unit: epsilon times the sum of abs(w)",
+        lambda: np.array([1.0, -2, 3]) @ attacks.fgsm([1.0, 1, 1], [1.0, -2, 3], 0.1),
+        2 + 0.1 * 6,
+    ),
+)
+def test_init_and_attacks(call, answer):
+    np.testing.assert_allclose(call(), answer, rtol=1e-12)
+
+
+def batch(**options):
+    """Batch norm of the table's two features over four examples, and its running statistics."""
+    x = np.array([[1.0, 10], [2, 10], [3, 30], [6, 30]])
+    mean, var = np.array([0.0, 0]), np.array([1.0, 1])
+    return voxkern.batch_norm(x, mean, var, **options), mean, var
+
+
+@answers(
+    (
+        "CS230 2020, batch norm: first feature, mean 3, variance 3.5",
+        lambda: batch(training=True, eps=0.0)[0][:, 0],
+        np.array([-2, -1, 0, 3]) / sqrt(3.5),
+    ),
+    (
+        "CS230 2020, batch norm: second feature, mean 20, variance 100",
+        lambda: batch(training=True, eps=0.0)[0][:, 1],
+        [-1, -1, 1, 1],
+    ),
+    (
+        "CS230 2020, batch norm: scale 2 and shift 1",
+        lambda: batch(training=True, eps=0.0, weight=np.array([2.0, 2]), bias=np.array([1.0, 1]))[
+            0
+        ][:, 1],
+        [-1, -1, 3, 3],
+    ),
+    (
+        "CS230 2020, batch norm: running means, momentum 0.1",
+        lambda: batch(training=True)[1],
+        [0.3, 2],
+    ),
+    (
+        "I2DL 2020/21, batch norm: running variances, unbiased",
+        lambda: batch(training=True)[2],
+        [0.9 + 0.1 * 14 / 3, 0.9 + 0.1 * 400 / 3],
+    ),
+    (
+        "I2DL 2020/21, batch norm at test time uses the running statistics",
+        lambda: batch(eps=3.0)[0][:, 0],
+        [0.5, 1, 1.5, 3],
+    ),
+)
+def test_batch_norm(call, answer):
+    np.testing.assert_allclose(call(), answer, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_cs230_2020_two_neurons_make_xor(a, b):
+    # The first neuron is AND, a step at a + b = 1.5; the second is OR without it.
+    first = activations.heaviside(np.array([a + b - 1.5]))
+    second = activations.heaviside(np.array([a + b - 2 * first[0] - 0.5]))
+    assert second[0] == a ^ b
+
+
+def test_cs230_2020_backpropagation_through_two_layers():
+    # x = 2, w1 = 1, ReLU, w2 = -1, sigmoid, y = 1: the loss is log(1 + e^2).
+    z1 = np.array([2.0 * 1])
+    z2 = -1 * activations.relu(z1)
+    assert losses.binary_cross_entropy_with_logits(z2, [1]) == pytest.approx(log(1 + e**2))
+    d2 = losses.binary_cross_entropy_with_logits_backward(1.0, z2, [1])
+    d1 = activations.relu_backward(d2 * -1, z1)
+    assert d2[0] * 2 == pytest.approx(-2 / (1 + exp(-2)))  # to w2
+    assert d1[0] * 2 == pytest.approx(2 / (1 + exp(-2)))  # to w1
+
+
+def test_cs230_2021_siamese_output():
+    # sigma(W2 (a1 - a2) + b2) of two encodings
+    difference = np.array([1.0, 0, 2]) - np.array([0.0, 1, 1])
+    got = activations.sigmoid([np.array([1.0, 2, 1]) @ difference + log(2)])
+    assert got[0] == pytest.approx(2 / 3)

@@ -3,7 +3,7 @@
 They import nothing of the fast side. Slow, and short enough to check by eye.
 """
 
-from voxkern.reference import activations, losses
+from voxkern.reference import activations, attacks, augment, init, losses
 from voxkern.reference.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.reference.conv import (
     ConvPlan,
@@ -94,6 +94,8 @@ __all__ = [
     "adaptive_max_pool2d_backward",
     "adaptive_max_pool3d",
     "adaptive_max_pool3d_backward",
+    "attacks",
+    "augment",
     "avg_pool1d",
     "avg_pool1d_backward",
     "avg_pool2d",
@@ -125,6 +127,7 @@ __all__ = [
     "group_norm",
     "group_norm_backward",
     "im2col",
+    "init",
     "instance_norm",
     "instance_norm_backward",
     "layer_norm",
