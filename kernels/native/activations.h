@@ -3,7 +3,7 @@
 #define VOXKERN_ACTIVATIONS_H
 #include "exp.h"
 
-enum { LEAKY_RELU, ELU, SIGMOID, TANH };
+enum { RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE };
 
 #define REAL float
 #include "activations_kernels.h"

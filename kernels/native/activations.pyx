@@ -6,7 +6,7 @@ from voxkern.kernels.native.host import useful_threads
 
 cdef extern from "activations.h" nogil:
     enum:
-        LEAKY_RELU, ELU, SIGMOID, TANH
+        RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE
     void map_float(int kind, const float *x, Py_ssize_t n, float p, float *out)
     void map_double(int kind, const double *x, Py_ssize_t n, double p, double *out)
     void map_slope_float(int kind, const float *grad, const float *x, Py_ssize_t n, float p,
@@ -34,7 +34,14 @@ ctypedef fused real:
 cdef enum:
     BLOCK = 1 << 13  # elements of a task: a multiple of every vector
 
-KINDS = {"leaky_relu": LEAKY_RELU, "elu": ELU, "sigmoid": SIGMOID, "tanh": TANH}
+KINDS = {
+    "relu": RELU,  # of ReLU and tanh the gradients alone, of the step not
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "heaviside": HEAVISIDE,
+}
 
 
 def elementwise(name, const real[::1] x, double parameter, *, real[::1] out):

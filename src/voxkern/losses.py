@@ -150,11 +150,9 @@ def multilabel_soft_margin_loss_backward(
     given = grad, x, target, weight
     x, target = _of_classes(x, target)
     out = _check.output(out, x.shape, x.dtype, *given)
-    rows = _upstream(grad, _choice(reduction), x[:, 0] if x.shape[1] else np.empty(len(x)))
-    each = np.ascontiguousarray(np.broadcast_to(rows[:, None] / max(x.shape[1], 1), x.shape))
-    slope = binary_cross_entropy_with_logits_backward(each, x, target, weight, "none")
-    out[...] = slope
-    return out
+    rows = _upstream(grad, _choice(reduction), np.empty(len(x)))
+    each = np.broadcast_to(rows.reshape(-1, 1) / max(x.shape[1], 1), x.shape)
+    return binary_cross_entropy_with_logits_backward(each, x, target, weight, "none", out=out)
 
 
 def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -308,7 +306,8 @@ def mse_loss(x, target, reduction="mean"):
     """
     x, target, reduction, dtype = _same(x, target, reduction)
     with np.errstate(all="ignore"):
-        return _reduced(np.square(x - target), reduction, dtype)
+        losses = x - target
+        return _reduced(np.square(losses, out=losses), reduction, dtype)
 
 
 def mse_loss_backward(grad, x, target, reduction="mean", *, out=None):
@@ -460,7 +459,7 @@ def _strength(value):
 
 def _within(value, name):
     """`value` itself, if it holds nothing outside 0 to 1."""
-    if not ((value >= 0) & (value <= 1)).all():
+    if value.size and not (value.min() >= 0 and value.max() <= 1):
         wrong = value[~((value >= 0) & (value <= 1))].flat[0]
         raise ValueError(f"{name} holds {wrong}; it must be 0 to 1")
     return value
@@ -559,14 +558,13 @@ def _reduced(losses, reduction, dtype):
 
 
 def _upstream(grad, reduction, x):
-    """The gradient to each loss, of the shape of `x`."""
+    """The gradient to the losses in the dtype of `x`: of its shape, or one for all."""
     grad = _numbers(grad, "grad")
     _check.shape(grad, "grad", x.shape if reduction == "none" else ())
-    return np.broadcast_to(grad / max(x.size, 1) if reduction == "mean" else grad, x.shape)
+    return (grad / max(x.size, 1) if reduction == "mean" else grad).astype(x.dtype)
 
 
 def _chained(slope, grad, out):
     """out = slope * grad"""
     with np.errstate(all="ignore"):
-        out[...] = slope * grad
-    return out
+        return np.multiply(slope, grad, out=out, casting="same_kind")

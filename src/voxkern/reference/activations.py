@@ -112,14 +112,15 @@ def elementwise(name, x, parameter, *, out):
     if name == "sigmoid":
         sigmoid(x, out=out)
     else:
-        {"leaky_relu": leaky_relu, "elu": elu}[name](x, parameter, out=out)
+        {"leaky_relu": leaky_relu, "elu": elu, "heaviside": heaviside}[name](x, parameter, out=out)
 
 
 def elementwise_gradient(name, grad, x, parameter, *, out):
     """Twin of the kernel."""
     grad, x = grad.astype(np.float64), x.astype(np.float64)
-    if name in ("sigmoid", "tanh"):
-        {"sigmoid": sigmoid_backward, "tanh": tanh_backward}[name](grad, x, out=out)
+    plain = {"relu": relu_backward, "sigmoid": sigmoid_backward, "tanh": tanh_backward}
+    if name in plain:
+        plain[name](grad, x, out=out)
     else:
         backward = {"leaky_relu": leaky_relu_backward, "elu": elu_backward}[name]
         backward(grad, x, parameter, out=out)
