@@ -370,7 +370,8 @@ class _Entropy:
 
     def __init__(self, x, target, weight, ignore_index, reduction, smoothing, soft=True):
         x = _check.array(x, "x")
-        if x.ndim == 0 or (axis := min(1, x.ndim - 1)) >= x.ndim or not x.shape[axis]:
+        axis = min(1, x.ndim - 1)
+        if x.ndim == 0 or not x.shape[axis]:
             raise ValueError(f"x has shape {x.shape}; it must be (C,) or (N, C, ...), C at least 1")
         self.dtype, self.x_shape, self.axis = x.dtype, x.shape, axis
         self.shape = x.shape[:axis] + x.shape[axis + 1 :]
