@@ -20,7 +20,7 @@ from voxkern.kernels.native import host
 
 import hostile
 
-OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
+OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "optim", "flash", "pse"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
 OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
@@ -354,17 +354,18 @@ def test_arrays_on_a_gpu_are_not_copied_silently(name):
 # --- documentation ------------------------------------------------------------------------------
 
 
-def test_the_examples_of_the_readme_run_one_after_another(tmp_path, monkeypatch):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "least"), [("README.md", 5), ("docs/optim.md", 1)])
+def test_the_examples_of_a_page_run_one_after_another(page, least, tmp_path, monkeypatch):
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(blocks) >= 5
+    assert len(blocks) >= least
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
+        exec(compile(block, page, "exec"), namespace)
 
 
-@pytest.mark.parametrize("name", voxkern.__all__)
+@pytest.mark.parametrize("name", [*voxkern.__all__, "optim"])
 def test_the_examples_of_the_docstrings_are_right(name):
     namespace = {"np": np, "voxkern": voxkern, "decoded_frames": ()}
     runner = doctest.DocTestRunner(verbose=False)

@@ -87,9 +87,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    """``voxkern.pse`` when it is first asked for: most programs never do."""
-    if name == "pse":
-        return importlib.import_module("voxkern.pse")
+    """Modules when they are first asked for: most programs never do."""
+    if name in ("optim", "pse", "recurrent"):
+        return importlib.import_module(f"voxkern.{name}")
     raise AttributeError(f"module 'voxkern' has no attribute {name!r}")
 
 
