@@ -219,6 +219,13 @@ def calls():
         "instance_norm_backward": ((x + 1, x), {}),
         "layer_norm": ((x, x.shape[2:]), {}),
         "layer_norm_backward": ((x + 1, x, x.shape[2:]), {}),
+        "linear": ((x, hostile.normal(rng, (7, x.shape[-1]), "float32")), {}),
+        "linear_backward": ((x[..., :3], x, np.ones((3, x.shape[-1]), "float32")), {}),
+        "dropout": ((x,), {"rng": 1}),
+        "dropout_backward": ((x, x > 0), {}),
+        "flatten": ((x,), {}),
+        "upsample": ((x,), {"size": 9, "mode": "trilinear"}),
+        "upsample_backward": ((x, 3), {"size": x.shape[2:], "mode": "trilinear"}),
         "flash_table": ((frames,), {}),
         "luminance": ((frames,), {}),
         "video_flashinator": ((frames,), {}),
@@ -354,7 +361,9 @@ def test_arrays_on_a_gpu_are_not_copied_silently(name):
 # --- documentation ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 5), ("docs/optim.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("README.md", 5), ("docs/optim.md", 1), ("docs/layers.md", 1)]
+)
 def test_the_examples_of_a_page_run_one_after_another(page, least, tmp_path, monkeypatch):
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
