@@ -362,7 +362,8 @@ def test_arrays_on_a_gpu_are_not_copied_silently(name):
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("README.md", 5), ("docs/optim.md", 1), ("docs/layers.md", 1)]
+    ("page", "least"),
+    [("README.md", 5), ("docs/optim.md", 1), ("docs/layers.md", 1), ("docs/recurrent.md", 1)],
 )
 def test_the_examples_of_a_page_run_one_after_another(page, least, tmp_path, monkeypatch):
     text = (ROOT / page).read_text(encoding="utf-8")
@@ -374,7 +375,7 @@ def test_the_examples_of_a_page_run_one_after_another(page, least, tmp_path, mon
         exec(compile(block, page, "exec"), namespace)
 
 
-@pytest.mark.parametrize("name", [*voxkern.__all__, "optim"])
+@pytest.mark.parametrize("name", [*voxkern.__all__, "optim", "recurrent"])
 def test_the_examples_of_the_docstrings_are_right(name):
     namespace = {"np": np, "voxkern": voxkern, "decoded_frames": ()}
     runner = doctest.DocTestRunner(verbose=False)

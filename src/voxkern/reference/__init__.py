@@ -3,7 +3,7 @@
 They import nothing of the fast side. Slow, and short enough to check by eye.
 """
 
-from voxkern.reference import optim
+from voxkern.reference import optim, recurrent
 from voxkern.reference.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.reference.conv import (
     ConvPlan,
@@ -158,6 +158,7 @@ __all__ = [
     "max_unpool3d_backward",
     "optim",
     "optim_adam",
+    "recurrent",
     "upsample",
     "upsample_backward",
     "video_flashinator",
