@@ -20,7 +20,8 @@ from voxkern.kernels.native import host
 
 import hostile
 
-OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "optim", "flash", "pse"]
+OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
+OPERATIONS += ["optim"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
 OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")

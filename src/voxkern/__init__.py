@@ -90,9 +90,12 @@ from voxkern.upsample import upsample, upsample_backward
 __version__ = "0.1.0"
 
 
+# Modules of their own names, imported when they are first asked for: most programs never do.
+ON_DEMAND = ("optim", "pse", "recurrent")
+
+
 def __getattr__(name):
-    """Modules when they are first asked for: most programs never do."""
-    if name in ("optim", "pse", "recurrent"):
+    if name in ON_DEMAND:
         return importlib.import_module(f"voxkern.{name}")
     raise AttributeError(f"module 'voxkern' has no attribute {name!r}")
 
