@@ -42,10 +42,11 @@ def dropout(x, p=0.5, training=True, *, inverted=True, rng=None, return_mask=Fal
 
     Notes
     -----
-    A dropped infinity is NaN, as torch's is. Other memory: 5 bytes an element.
+    A dropped infinity is NaN, as torch's is. Other memory: two copies of `x`
+    and 5 bytes an element.
 
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting"
-    (2014), which is the form that is not inverted; CS230 2020; TUM I2DL 2020/21.
+    (2014), which is the form that is not inverted.
 
     Examples
     --------

@@ -42,7 +42,7 @@ def sgd(params, grads, lr, *, l2=0.0, weight_decay=0.0):
 
     Notes
     -----
-    Source: ``torch.optim.SGD``; CS230 2020 on L2 regularisation.
+    Source: ``torch.optim.SGD``.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def momentum(
     torch has the classical form, and with ``dampening`` the other one, but for its first step.
 
     Source: ``torch.optim.SGD``; Sutskever et al., "On the importance of initialization and momentum
-    in deep learning" (2013); TUM I2DL 2020/21 on momentum.
+    in deep learning" (2013).
 
     Examples
     --------

@@ -46,7 +46,7 @@ def rnn_cell(x, hx, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
 
     Notes
     -----
-    Source: ``torch.rnn_tanh_cell``; TUM I2DL 2020/21 on recurrent networks.
+    Source: ``torch.rnn_tanh_cell``, ``torch.rnn_relu_cell``.
 
     Examples
     --------
