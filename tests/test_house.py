@@ -22,7 +22,7 @@ from voxkern.kernels.native import host
 import hostile
 
 OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
-OPERATIONS += ["activations", "losses"]
+OPERATIONS += ["activations", "losses", "optim"]
 # Imported by name, with an oracle and a page each; what they share is no function of theirs.
 MODULES = ["activations", "attacks", "augment", "init", "losses", "shapes"]
 OF_MODULES = ["generator", "last", "rows_along"]
@@ -224,6 +224,13 @@ def calls():
         "instance_norm_backward": ((x + 1, x), {}),
         "layer_norm": ((x, x.shape[2:]), {}),
         "layer_norm_backward": ((x + 1, x, x.shape[2:]), {}),
+        "linear": ((x, hostile.normal(rng, (7, x.shape[-1]), "float32")), {}),
+        "linear_backward": ((x[..., :3], x, np.ones((3, x.shape[-1]), "float32")), {}),
+        "dropout": ((x,), {"rng": 1}),
+        "dropout_backward": ((x, x > 0), {}),
+        "flatten": ((x,), {}),
+        "upsample": ((x,), {"size": 9, "mode": "trilinear"}),
+        "upsample_backward": ((x, 3), {"size": x.shape[2:], "mode": "trilinear"}),
         "flash_table": ((frames,), {}),
         "luminance": ((frames,), {}),
         "video_flashinator": ((frames,), {}),
@@ -359,14 +366,18 @@ def test_arrays_on_a_gpu_are_not_copied_silently(name):
 # --- documentation ------------------------------------------------------------------------------
 
 
-def test_the_examples_of_the_readme_run_one_after_another(tmp_path, monkeypatch):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [("README.md", 5), ("docs/optim.md", 1), ("docs/layers.md", 1), ("docs/recurrent.md", 1)],
+)
+def test_the_examples_of_a_page_run_one_after_another(page, least, tmp_path, monkeypatch):
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(blocks) >= 5
+    assert len(blocks) >= least
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
+        exec(compile(block, page, "exec"), namespace)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -395,7 +406,7 @@ def test_every_function_of_a_module_has_an_oracle_with_its_parameters(name):
         assert list(oracle.parameters) == list(inspect.signature(own).parameters)
 
 
-@pytest.mark.parametrize("name", voxkern.__all__)
+@pytest.mark.parametrize("name", [*voxkern.__all__, "optim", "recurrent"])
 def test_the_examples_of_the_docstrings_are_right(name):
     namespace = {"np": np, "voxkern": voxkern, "decoded_frames": ()}
     runner = doctest.DocTestRunner(verbose=False)

@@ -30,7 +30,9 @@ from voxkern.cs230 import (
     optim_adam,
     video_flashinator,
 )
+from voxkern.dropout import dropout, dropout_backward
 from voxkern.flash import FlashTable, flash_table, luminance
+from voxkern.flatten import flatten
 from voxkern.groupnorm import (
     group_norm,
     group_norm_backward,
@@ -40,6 +42,7 @@ from voxkern.groupnorm import (
     layer_norm_backward,
 )
 from voxkern.im2col import col2im, im2col
+from voxkern.linear import linear, linear_backward
 from voxkern.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -82,6 +85,7 @@ from voxkern.pool import (
     max_unpool3d,
     max_unpool3d_backward,
 )
+from voxkern.upsample import upsample, upsample_backward
 
 __version__ = "0.1.0"
 
@@ -93,7 +97,9 @@ ON_DEMAND = (
     "augment",
     "init",
     "losses",
+    "optim",
     "pse",
+    "recurrent",
     "shapes",
 )
 
@@ -141,7 +147,10 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "conv_workspace",
+    "dropout",
+    "dropout_backward",
     "flash_table",
+    "flatten",
     "forward_batchnorm",
     "get_num_threads",
     "get_tiled_dim",
@@ -156,6 +165,8 @@ __all__ = [
     "instance_norm_backward",
     "layer_norm",
     "layer_norm_backward",
+    "linear",
+    "linear_backward",
     "lp_pool1d",
     "lp_pool1d_backward",
     "lp_pool2d",
@@ -178,5 +189,7 @@ __all__ = [
     "optim_adam",
     "reference",
     "set_num_threads",
+    "upsample",
+    "upsample_backward",
     "video_flashinator",
 ]

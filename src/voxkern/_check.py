@@ -111,6 +111,15 @@ def flag(value, name):
     return bool(value)
 
 
+def needed(need):
+    """Which of three gradients are wanted, as Python bools."""
+    try:
+        need_x, need_weight, need_bias = need
+    except (TypeError, ValueError):
+        raise ValueError(f"need is {need!r}; it must be three booleans") from None
+    return tuple(flag(n, "need") for n in (need_x, need_weight, need_bias))
+
+
 def number(value, name):
     """`value` as a finite float."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):

@@ -704,7 +704,7 @@ def _known_transpose(axes, x, weight, stride, padding, output_padding, groups, d
 
 def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
     x, weight, grad = _arrays(x, weight, grad, "grad")
-    need_x, need_weight, need_bias = _needed(need)
+    need_x, need_weight, need_bias = _check.needed(need)
     shapes = axes, x.shape, weight.shape, grad.shape
     found = _cached(_known_gradients, shapes, (stride, padding, dilation, groups))
     dtype = x.dtype
@@ -835,14 +835,6 @@ def _check_shapes(axes, x, weight, groups):
     if len(weight) != axes + 2 or 0 in weight:
         raise ValueError(f"weight has shape {weight}; it must have {axes + 2} non-empty axes")
     return _check.integer(groups, "groups", minimum=1)
-
-
-def _needed(need):
-    try:
-        need_x, need_weight, need_bias = need
-    except (TypeError, ValueError):
-        raise ValueError(f"need is {need!r}; it must be three booleans") from None
-    return tuple(_check.flag(n, "need") for n in (need_x, need_weight, need_bias))
 
 
 def _volume(x, axes):

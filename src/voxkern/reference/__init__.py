@@ -3,7 +3,7 @@
 They import nothing of the fast side. Slow, and short enough to check by eye.
 """
 
-from voxkern.reference import activations, attacks, augment, init, losses
+from voxkern.reference import activations, attacks, augment, init, losses, optim, recurrent
 from voxkern.reference.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.reference.conv import (
     ConvPlan,
@@ -25,7 +25,9 @@ from voxkern.reference.cs230 import (
     optim_adam,
     video_flashinator,
 )
+from voxkern.reference.dropout import dropout, dropout_backward
 from voxkern.reference.flash import FlashTable, flash_table, luminance
+from voxkern.reference.flatten import flatten
 from voxkern.reference.groupnorm import (
     group_norm,
     group_norm_backward,
@@ -35,6 +37,7 @@ from voxkern.reference.groupnorm import (
     layer_norm_backward,
 )
 from voxkern.reference.im2col import col2im, im2col
+from voxkern.reference.linear import linear, linear_backward
 from voxkern.reference.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool1d_backward,
@@ -77,6 +80,7 @@ from voxkern.reference.pool import (
     max_unpool3d,
     max_unpool3d_backward,
 )
+from voxkern.reference.upsample import upsample, upsample_backward
 
 __all__ = [
     "ConvPlan",
@@ -117,7 +121,10 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "dropout",
+    "dropout_backward",
     "flash_table",
+    "flatten",
     "forward_batchnorm",
     "get_tiled_dim",
     "global_avg_pool",
@@ -132,6 +139,8 @@ __all__ = [
     "instance_norm_backward",
     "layer_norm",
     "layer_norm_backward",
+    "linear",
+    "linear_backward",
     "losses",
     "lp_pool1d",
     "lp_pool1d_backward",
@@ -152,6 +161,10 @@ __all__ = [
     "max_unpool2d_backward",
     "max_unpool3d",
     "max_unpool3d_backward",
+    "optim",
     "optim_adam",
+    "recurrent",
+    "upsample",
+    "upsample_backward",
     "video_flashinator",
 ]
