@@ -123,6 +123,13 @@ def test_cross_entropy(backend, rng, reduction, dtype, shape, kind, weighted, sm
         assert_exact(grad, losses.cross_entropy_backward(1.0, x, *rest))
 
 
+def test_soft_labels_of_float16_are_not_rounded_again(rng):
+    x, target = hostile.normal(rng, (7, 300), "f2"), labels(rng, (7, 300), "soft").astype("f2")
+    got = losses.cross_entropy(x, target, reduction="none", label_smoothing=0.1)
+    want = oracle.cross_entropy(wide(x), wide(target), reduction="none", label_smoothing=0.1)
+    assert_close(got, want)
+
+
 @every_reduction
 @every_dtype
 @pytest.mark.parametrize("shape", [(7, 5), (5,), (2, 3, 11, 5)], ids=str)

@@ -364,8 +364,9 @@ def l2_penalty_backward(weights, strength, *, out=None):
 class _Entropy:
     """The checked arguments of a loss over classes.
 
-    `rows` are the logits, (rows, C), and `labels` the class of each row, below 0 where it is
-    ignored; `shares` are weighted labels of every class where those do not say all, else None.
+    `rows` are the logits, (rows, C); `labels` the class of each row, below 0 where it is ignored, and
+    `of_label` the weights of those. Where they do not say all, `shares` are weighted labels of every
+    class, else None. `count` is what a mean is divided by.
     """
 
     def __init__(self, x, target, weight, ignore_index, reduction, smoothing, soft=True):
@@ -381,23 +382,19 @@ class _Entropy:
         target = _check.array(target, "target", _check.NUMBERS if soft else INDICES)
         if target.ndim == x.ndim and soft:
             _check.shape(target, "target", x.shape)
-            self.labels, self.shares = None, rows_along(_within(target, "target"), axis)
-            self.count, of_label = len(self.rows), None
+            shares = rows_along(_within(target, "target"), axis).astype(np.float64)
+            self.count = len(self.rows)
+            self.shares = _smoothed(shares, smoothing, weight)
         else:
-            self.labels = _classes(target, self.shape, x.shape[axis], ignore_index).reshape(-1)
-            of_label = self.labels >= 0
+            labels = _classes(target, self.shape, x.shape[axis], ignore_index).reshape(-1)
+            taken = labels >= 0
+            self.labels, self.of_label, self.shares = labels, taken, None
             if weight is not None:
-                of_label = of_label * weight[self.labels]
-            self.count, self.shares = of_label.sum(), None
+                self.of_label = taken * weight[labels]
+            self.count = self.of_label.sum()
             if smoothing:
-                taken = self.labels[:, None] >= 0
-                self.shares = (self.labels[:, None] == np.arange(x.shape[axis])).astype(np.float64)
-        self.of_label = of_label
-        if self.shares is not None:
-            even = smoothing / x.shape[axis]
-            self.shares = _weighted((1 - smoothing) * self.shares + even, weight)
-            if of_label is not None:
-                self.shares *= taken
+                shares = labels[:, None] == np.arange(x.shape[axis])
+                self.shares = _smoothed(shares, smoothing, weight) * taken[:, None]
 
     def scale(self, grad):
         """The factor of each row: the gradient of its loss, and the weight of its class."""
@@ -449,6 +446,11 @@ def _smoothing(value):
     if not 0 <= value <= 1:
         raise ValueError(f"label_smoothing is {value}; it must be 0 to 1")
     return value
+
+
+def _smoothed(shares, smoothing, weight):
+    """Labels of every class, some of each spread evenly, times the weights of the classes."""
+    return _weighted((1 - smoothing) * shares + smoothing / shares.shape[1], weight)
 
 
 def _strength(value):
