@@ -364,9 +364,9 @@ def l2_penalty_backward(weights, strength, *, out=None):
 class _Entropy:
     """The checked arguments of a loss over classes.
 
-    `rows` are the logits, (rows, C); `labels` the class of each row, below 0 where it is ignored, and
-    `of_label` the weights of those. Where they do not say all, `shares` are weighted labels of every
-    class, else None. `count` is what a mean is divided by.
+    `rows` are the logits, (rows, C); `labels` the class of each row, below 0 where it is ignored,
+    and `of_label` the weights of those. Where they do not say all, `shares` are weighted labels of
+    every class, else None. `count` is what a mean is divided by.
     """
 
     def __init__(self, x, target, weight, ignore_index, reduction, smoothing, soft=True):
