@@ -38,7 +38,7 @@ FORCE_INLINE void SIMD(adapt_at)(const Adaptation *q, REAL *weight, const REAL *
     }
     s = SIMD(fma)(SIMD(mul)(g, new2), g, SIMD(mul)(s, SIMD(all)((REAL)q->beta2)));
     SIMD(give)(square, s, n);
-    s = SIMD(root)(SIMD(add)(s, SIMD(all)((REAL)q->inside)));
+    s = SIMD(square_root)(SIMD(add)(s, SIMD(all)((REAL)q->inside)));
     m = SIMD(div)(SIMD(mul)(m, SIMD(all)((REAL)-q->rate)),
                   SIMD(add)(s, SIMD(all)((REAL)q->outside)));
     SIMD(give)(weight, SIMD(fma)(w, SIMD(all)((REAL)q->kept), m), n);

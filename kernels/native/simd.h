@@ -72,8 +72,8 @@ FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm512_mul_p
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm512_mul_pd(a, b); }
 FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm512_div_ps(a, b); }
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm512_div_pd(a, b); }
-FORCE_INLINE vec_float root_float(vec_float a) { return _mm512_sqrt_ps(a); }
-FORCE_INLINE vec_double root_double(vec_double a) { return _mm512_sqrt_pd(a); }
+FORCE_INLINE vec_float square_root_float(vec_float a) { return _mm512_sqrt_ps(a); }
+FORCE_INLINE vec_double square_root_double(vec_double a) { return _mm512_sqrt_pd(a); }
 FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm512_max_ps(b, a); }
 FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm512_max_pd(b, a); }
 FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
@@ -243,8 +243,8 @@ FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm256_mul_p
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm256_mul_pd(a, b); }
 FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm256_div_ps(a, b); }
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm256_div_pd(a, b); }
-FORCE_INLINE vec_float root_float(vec_float a) { return _mm256_sqrt_ps(a); }
-FORCE_INLINE vec_double root_double(vec_double a) { return _mm256_sqrt_pd(a); }
+FORCE_INLINE vec_float square_root_float(vec_float a) { return _mm256_sqrt_ps(a); }
+FORCE_INLINE vec_double square_root_double(vec_double a) { return _mm256_sqrt_pd(a); }
 FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm256_max_ps(b, a); }
 FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm256_max_pd(b, a); }
 FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
@@ -379,8 +379,8 @@ FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return vmulq_f32(a,
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return vmulq_f64(a, b); }
 FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return vdivq_f32(a, b); }
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return vdivq_f64(a, b); }
-FORCE_INLINE vec_float root_float(vec_float a) { return vsqrtq_f32(a); }
-FORCE_INLINE vec_double root_double(vec_double a) { return vsqrtq_f64(a); }
+FORCE_INLINE vec_float square_root_float(vec_float a) { return vsqrtq_f32(a); }
+FORCE_INLINE vec_double square_root_double(vec_double a) { return vsqrtq_f64(a); }
 FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
     return vbslq_f32(vcltq_f32(a, b), x, y);
 }
@@ -447,8 +447,8 @@ FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return _mm_mul_ps(a
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return _mm_mul_pd(a, b); }
 FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return _mm_div_ps(a, b); }
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return _mm_div_pd(a, b); }
-FORCE_INLINE vec_float root_float(vec_float a) { return _mm_sqrt_ps(a); }
-FORCE_INLINE vec_double root_double(vec_double a) { return _mm_sqrt_pd(a); }
+FORCE_INLINE vec_float square_root_float(vec_float a) { return _mm_sqrt_ps(a); }
+FORCE_INLINE vec_double square_root_double(vec_double a) { return _mm_sqrt_pd(a); }
 FORCE_INLINE vec_float max_float(vec_float a, vec_float b) { return _mm_max_ps(b, a); }
 FORCE_INLINE vec_double max_double(vec_double a, vec_double b) { return _mm_max_pd(b, a); }
 FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
@@ -542,8 +542,8 @@ FORCE_INLINE vec_float mul_float(vec_float a, vec_float b) { return a * b; }
 FORCE_INLINE vec_double mul_double(vec_double a, vec_double b) { return a * b; }
 FORCE_INLINE vec_float div_float(vec_float a, vec_float b) { return a / b; }
 FORCE_INLINE vec_double div_double(vec_double a, vec_double b) { return a / b; }
-FORCE_INLINE vec_float root_float(vec_float a) { return sqrtf(a); }
-FORCE_INLINE vec_double root_double(vec_double a) { return sqrt(a); }
+FORCE_INLINE vec_float square_root_float(vec_float a) { return sqrtf(a); }
+FORCE_INLINE vec_double square_root_double(vec_double a) { return sqrt(a); }
 FORCE_INLINE vec_float where_less_float(vec_float a, vec_float b, vec_float x, vec_float y) {
     return a < b ? x : y;
 }

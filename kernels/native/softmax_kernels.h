@@ -1,7 +1,7 @@
 /* The loops of softmax.h for one type, REAL. */
 
 /* The largest element of a row, NaN if there is one. */
-static REAL SIMD(row_most)(const REAL *x, ptrdiff_t n) {
+static inline REAL SIMD(row_most)(const REAL *x, ptrdiff_t n) {
     enum { L = SIMD(lanes) };
     SIMD(vec) most[2];
     SIMD(record) record = SIMD(whole)();
@@ -50,7 +50,7 @@ FORCE_INLINE double SIMD(exps)(const REAL *x, ptrdiff_t n, REAL most, REAL *out)
 }
 
 /* out = out * scale */
-static void SIMD(scale_row)(REAL *out, ptrdiff_t n, REAL scale) {
+static inline void SIMD(scale_row)(REAL *out, ptrdiff_t n, REAL scale) {
     enum { L = SIMD(lanes) };
     const SIMD(vec) s = SIMD(all)(scale);
     ptrdiff_t i = 0;
@@ -58,12 +58,12 @@ static void SIMD(scale_row)(REAL *out, ptrdiff_t n, REAL scale) {
     for (; i < n; i++) out[i] *= scale;
 }
 
-static void SIMD(softmax_row)(const REAL *x, ptrdiff_t n, REAL *out) {
+static inline void SIMD(softmax_row)(const REAL *x, ptrdiff_t n, REAL *out) {
     double sum = SIMD(exps)(x, n, SIMD(row_most)(x, n), out);
     SIMD(scale_row)(out, n, (REAL)(1 / sum));
 }
 
-static void SIMD(log_softmax_row)(const REAL *x, ptrdiff_t n, REAL *out) {
+static inline void SIMD(log_softmax_row)(const REAL *x, ptrdiff_t n, REAL *out) {
     enum { L = SIMD(lanes) };
     const REAL most = SIMD(row_most)(x, n), log_sum = (REAL)log(SIMD(exps)(x, n, most, NULL));
     const SIMD(vec) m = SIMD(all)(most), s = SIMD(all)(log_sum);
@@ -73,7 +73,7 @@ static void SIMD(log_softmax_row)(const REAL *x, ptrdiff_t n, REAL *out) {
 }
 
 /* The sum of a * b, or of a where there is no b. */
-static double SIMD(row_sum)(const REAL *a, const REAL *b, ptrdiff_t n) {
+static inline double SIMD(row_sum)(const REAL *a, const REAL *b, ptrdiff_t n) {
     enum { L = SIMD(lanes) };
     double total = 0;
     ptrdiff_t block = even_block(n, EXPS_SUMMED);
@@ -91,7 +91,8 @@ static double SIMD(row_sum)(const REAL *a, const REAL *b, ptrdiff_t n) {
 }
 
 /* out = y (grad - sum of grad y) with y = softmax(x) */
-static void SIMD(softmax_gradient_row)(const REAL *grad, const REAL *y, ptrdiff_t n, REAL *out) {
+static inline void SIMD(softmax_gradient_row)(const REAL *grad, const REAL *y, ptrdiff_t n,
+                                              REAL *out) {
     enum { L = SIMD(lanes) };
     const REAL mean = (REAL)SIMD(row_sum)(grad, y, n);
     const SIMD(vec) m = SIMD(all)(mean);
@@ -104,8 +105,8 @@ static void SIMD(softmax_gradient_row)(const REAL *grad, const REAL *y, ptrdiff_
 }
 
 /* out = grad - exp(y) sum of grad with y = log_softmax(x) */
-static void SIMD(log_softmax_gradient_row)(const REAL *grad, const REAL *y, ptrdiff_t n,
-                                           REAL *out) {
+static inline void SIMD(log_softmax_gradient_row)(const REAL *grad, const REAL *y, ptrdiff_t n,
+                                                  REAL *out) {
     enum { L = SIMD(lanes) };
     const SIMD(vec) s = SIMD(all)(-(REAL)SIMD(row_sum)(grad, NULL, n));
     ptrdiff_t i = 0;
@@ -119,8 +120,8 @@ static void SIMD(log_softmax_gradient_row)(const REAL *grad, const REAL *y, ptrd
 }
 
 /* -log softmax(x) at `label`; out = scale (softmax(x) - 1 at `label`) if there is an out. */
-static double SIMD(cross_entropy_row)(const REAL *x, ptrdiff_t n, ptrdiff_t label, double scale,
-                                      REAL *out) {
+static inline double SIMD(cross_entropy_row)(const REAL *x, ptrdiff_t n, ptrdiff_t label,
+                                             double scale, REAL *out) {
     const REAL most = SIMD(row_most)(x, n);
     if (!out) return log(SIMD(exps)(x, n, most, NULL)) - ((double)x[label] - most);
     double sum = SIMD(exps)(x, n, most, out);
