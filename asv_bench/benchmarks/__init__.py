@@ -21,3 +21,8 @@ def installed_torch():
         raise NotImplementedError("torch is not installed") from None
     torch.set_num_threads(1)
     return torch
+
+
+def needs_torch(*_):
+    """The `setup` of a benchmark beside torch in a class whose others need none."""
+    installed_torch()

@@ -4,7 +4,7 @@ import numpy as np
 
 from voxkern import activations, reference, set_num_threads
 
-from . import installed_torch, ratio
+from . import installed_torch, needs_torch, ratio
 
 CASES = {
     "leaky_relu": (10**6,),
@@ -49,3 +49,5 @@ class Activations:
             "log_softmax": lambda: torch._log_softmax(x, 1, False, out=out),
         }[name]
         return ratio(lambda: self.time_forward(name), theirs)
+
+    track_ratio_to_torch.setup = needs_torch

@@ -4,7 +4,7 @@ import numpy as np
 
 import voxkern
 
-from . import installed_torch, ratio
+from . import installed_torch, needs_torch, ratio
 
 
 class Linear:
@@ -30,7 +30,11 @@ class Linear:
         given = [torch.from_numpy(a) for a in (self.x, self.weight, self.bias)]
         return ratio(self.time_forward, lambda: torch.nn.functional.linear(*given))
 
+    track_forward_ratio.setup = needs_torch
+
     def track_dropout_ratio(self):
         torch = installed_torch()
         x = torch.from_numpy(self.x)
         return ratio(self.time_dropout, lambda: torch.nn.functional.dropout(x))
+
+    track_dropout_ratio.setup = needs_torch

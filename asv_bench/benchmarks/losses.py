@@ -2,7 +2,7 @@
 
 from voxkern import bench, set_num_threads
 
-from . import installed_torch, ratio
+from . import installed_torch, needs_torch, ratio
 
 
 class CrossEntropy:
@@ -19,3 +19,5 @@ class CrossEntropy:
     def track_ratio_to_torch(self):
         installed_torch()
         return ratio(self.contenders["voxkern"], self.contenders["torch"])
+
+    track_ratio_to_torch.setup = needs_torch

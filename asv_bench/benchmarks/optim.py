@@ -5,7 +5,7 @@ import numpy as np
 import voxkern
 from voxkern import optim
 
-from . import installed_torch, ratio
+from . import installed_torch, needs_torch, ratio
 
 # A function, how many averages it keeps, its other arguments, and torch's class.
 CASES = {
@@ -47,3 +47,5 @@ class Optim:
         weight.grad = torch.from_numpy(self.lists[1][0].copy())
         peer = getattr(torch.optim, theirs)([weight], **options)
         return ratio(lambda: self.step(optim, name), peer.step)
+
+    track_ratio_to_torch.setup = needs_torch

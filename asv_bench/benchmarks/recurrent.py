@@ -5,7 +5,7 @@ import numpy as np
 import voxkern
 from voxkern import recurrent
 
-from . import installed_torch, ratio
+from . import installed_torch, needs_torch, ratio
 
 BATCH, FEATURES, STEPS = 64, 512, 20
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -58,6 +58,8 @@ class Recurrent:
 
         return ratio(lambda: self.time_cell(kind), theirs)
 
+    track_cell_ratio.setup = needs_torch
+
     def track_training_ratio(self, kind):
         """Forward and backward: our backward pass is both."""
         torch, (x, *weights), states = self.peer(kind)
@@ -72,3 +74,5 @@ class Recurrent:
             torch.autograd.grad(output, [x, *layer.parameters()], grad)
 
         return ratio(lambda: self.time_backward(kind), theirs)
+
+    track_training_ratio.setup = needs_torch

@@ -4,7 +4,7 @@ import numpy as np
 
 import voxkern
 
-from . import installed_torch, ratio
+from . import installed_torch, needs_torch, ratio
 
 CASES = {
     "nearest": (8, 64, 56, 56),
@@ -47,6 +47,8 @@ class Upsample:
         peer = torch.nn.functional.interpolate
         return ratio(lambda: self.forward(voxkern), lambda: peer(x, **self.how))
 
+    track_forward_ratio.setup = needs_torch
+
     def track_backward_ratio(self, mode):
         torch = installed_torch()
         x, grad = torch.from_numpy(self.x).requires_grad_(), torch.from_numpy(self.grad)
@@ -55,3 +57,5 @@ class Upsample:
             lambda: self.backward(voxkern),
             lambda: torch.autograd.grad(y, x, grad, retain_graph=True),
         )
+
+    track_backward_ratio.setup = needs_torch
