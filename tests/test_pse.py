@@ -208,6 +208,23 @@ def test_a_flash_in_the_lines_of_one_field_fills_half_of_the_screen(field):
     assert incident.box == ((0, 2, 96, 1078) if field else (0, 0, 96, 1078))
 
 
+@pytest.mark.parametrize("level", host.levels())
+@pytest.mark.parametrize(("bits", "apart"), [(8, 1), (8, 3), (10, 1)])
+def test_colours_in_any_part_of_a_word_are_seen(level, bits, apart):
+    """Y' stays; chroma changes in one eighth of each word, and luminance with it."""
+    colour, scale = Colour("ycbcr", bits, "bt709", "bt709", "bt709", False), 1 << bits - 8
+    dtype = np.uint8 if bits == 8 else np.uint16
+    luma = np.full((16, 200), 120 * scale, dtype)
+    frames = []
+    for i in range(20):
+        chroma = np.full((2, 8, 100), 128 * scale, dtype)
+        for part in range(8):
+            chroma[1, part, np.arange(100) % 32 // 4 == part] += (i // 2 % 2) * 100 * scale
+        cb, cr = np.repeat(chroma, apart, axis=2)[..., ::apart]
+        frames.append(Frame(i / 30, (luma, cb, cr), colour))
+    assert agree(frames, level=level) > 3
+
+
 def test_codes_out_of_their_depth_are_the_largest():
     planes = tuple(np.full((2, 3), 65535, np.uint16) for _ in range(3))
     frames = [Frame(i / 30, planes, Colour("ycbcr", 10, full_range=False)) for i in range(3)]

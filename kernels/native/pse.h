@@ -260,11 +260,13 @@ static inline int32_t plane_apart(const Format *f, const Plane *a, const Plane *
     return most;
 }
 
-/* The upper bytes of a plane's samples in a word, in `room` if not in the plane; how many. */
+/* The upper bytes of a plane's samples in a word: `count` in the plane itself, or in `room`, where
+   there is one for each of the n pixels and zeros behind them. */
 static inline const uint8_t *upper_bytes(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x,
                                          ptrdiff_t n, uint8_t *room, int *count) {
-    *count = WORD >> (n == WORD ? p->across : 0);
-    if (f->most < 256 && p->step == 1 && n == WORD) return sample(p, y, x);
+    const int direct = f->most < 256 && p->step == 1 && n == WORD;
+    *count = direct ? WORD >> p->across : (int)n;
+    if (direct) return sample(p, y, x);
     uint16_t code[WORD];
     int shift = 0;
     while (f->most >> shift > 255) shift++;
@@ -567,17 +569,18 @@ static inline void extremes(const uint8_t *p, int n, int *least, int *most) {
 
 /* How far a word's chroma is from gray, as a note. */
 static inline int note_chroma(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n) {
-    uint8_t rooms[2][WORD], far = 0, most = 0;
-    int count, row = 0;
-    const uint8_t *cb = upper_bytes(s->format, s->now->plane + 1, y, x, n, rooms[0], &count);
-    const uint8_t *cr = upper_bytes(s->format, s->now->plane + 2, y, x, n, rooms[1], &count);
-    if (n < WORD) count = (int)n;
-    for (int i = 0; i < count; i++) {
-        const uint8_t blue = (uint8_t)(cb[i] > 128 ? cb[i] - 128 : 128 - cb[i]);
-        const uint8_t red = (uint8_t)(cr[i] > 128 ? cr[i] - 128 : 128 - cr[i]);
-        far = blue > far ? blue : far;
-        far = red > far ? red : far;
-        most = cr[i] > most ? cr[i] : most;
+    uint8_t room[WORD], far = 0, most = 0;
+    int row = 0;
+    for (int c = 1; c < 3; c++) { /* Cb, whose `most` is not wanted, then Cr */
+        int count;
+        const uint8_t *chroma = upper_bytes(s->format, s->now->plane + c, y, x, n, room, &count);
+        most = 0;
+        for (int i = 0; i < count; i++) {
+            const uint8_t code = chroma[i];
+            const uint8_t apart_from_gray = (uint8_t)(code > 128 ? code - 128 : 128 - code);
+            far = apart_from_gray > far ? apart_from_gray : far;
+            most = code > most ? code : most;
+        }
     }
     while (row < TABLES && far > MILD << row) row++;
     return row | (most - 128 >= s->screen->cr_least ? HAS_CR : 0);
@@ -590,10 +593,10 @@ static inline int note_coded(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t
     int note = above < 0 ? note_chroma(s, y, x, n) : above & ~REDDISH, count, least, most, darkest;
     if (!(note & HAS_CR)) return note;
     const uint8_t *cr = upper_bytes(s->format, plane + 2, y, x, n, room, &count);
-    extremes(cr, n < WORD ? (int)n : count, &least, &most);
+    extremes(cr, count, &least, &most);
     const int64_t needed = (int64_t)(most - 126) << 16; /* with what rounding takes away */
     const uint8_t *luma = upper_bytes(s->format, plane, y, x, n, room, &count);
-    extremes(luma, (int)n, &darkest, &most);
+    extremes(luma, count, &darkest, &most);
     return needed >= (int64_t)(darkest - s->screen->y0) * s->screen->cr_slope ? note | REDDISH
                                                                               : note;
 }
@@ -653,7 +656,7 @@ static inline void step_word(const Scene *s, ptrdiff_t row, ptrdiff_t x, int sec
         int32_t far = 0;
         if (red || wild) far = moved(s->format, s->before + k, s->now, y, x, n);
         if (wild) light = far >= s->still;
-        if (light || far) step_from(s, row, x, k, light, red, far, steps);
+        if (light || (red && far)) step_from(s, row, x, k, light, red, far, steps);
     }
     s->notes[at] = (uint8_t)(note < 0 ? note_red(s, y, x, n, steps) : note);
 }
