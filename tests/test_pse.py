@@ -180,32 +180,81 @@ def test_counts_of_video_near_gray(rng, bits, full, chroma, level):
     assert agree(frames, level=level) > 3
 
 
+def watched(height, width, cell):
+    """Lines and columns of the pixels that are watched, one of each cell."""
+    row, column = np.mgrid[: height // cell, : width // cell]
+    block, turns = column // 8, np.array([0, 2, 1, 3] if cell == 4 else [0, 1])
+    y = cell * row + turns[(row + block) % cell]
+    return y, cell * column + turns[(row + row // cell + 2 * block + block // cell) % cell]
+
+
+@pytest.mark.parametrize("cell", [2, 4])
+def test_every_pixel_of_a_cell_is_watched_in_its_turn(cell):
+    for side in range(0, 256, 32 * cell):
+        y, x = watched(16 * cell, 1024, cell)
+        columns = slice(side // cell, side // cell + 64)
+        chosen = y[:16, columns] % cell * cell + x[:16, columns] % cell
+        assert len(set(np.bincount(chosen.ravel(), minlength=cell**2))) == 1
+
+
 @pytest.mark.parametrize("level", host.levels())
-@pytest.mark.parametrize(("height", "lines"), [(1083, [0, 3, 4, 7]), (1620, [0, 5, 6, 11])])
-def test_lines_that_stand_for_several(rng, height, lines, level):
-    colour = Colour("ycbcr", 8, "bt709", "bt709", "bt709", False)
-    frames = list(ycbcr(rng, colour, count=8, size=(height, 70)))
-    watch_lines = np.arange(height // (height // 540))
-    down = height // 540
-    watch_lines = watch_lines * down + watch_lines % 2 * (down - 1)
-    assert watch_lines[:4].tolist() == lines
+@pytest.mark.parametrize(("size", "cell"), [((3301, 259), 2), ((259, 8107), 4)])
+@pytest.mark.parametrize("form", ["ycbcr", "deep", "rgb", "gray"])
+def test_cells_count_as_the_pixels_that_stand_for_them(rng, size, cell, form, level):
+    if form in ("ycbcr", "deep"):
+        bits, shifts = (8, (1, 1)) if form == "ycbcr" else (10, (1, 0))
+        colour = Colour("ycbcr", bits, "bt709", "bt709", "bt709", False)
+        frames = list(ycbcr(rng, colour, 6, size, shifts))
+    else:
+        shifts, shape = (0, 0), (6, *size, 3) if form == "rgb" else (6, *size)
+        frames = list(clip(pictures(rng, shape, np.uint8 if form == "rgb" else np.uint16), 30))
+    y, x = watched(*size, cell)
+    chosen = [
+        frame._replace(
+            planes=(
+                frame.planes[0][y, x],
+                *(plane[y >> shifts[1], x >> shifts[0]] for plane in frame.planes[1:]),
+            )
+        )
+        for frame in frames
+    ]
     with _dispatch.force(None, level):
-        found = native_counts(frames, (["wcag22"], ["bt1702"]))
+        found = native_counts(frames, (["wcag22"], [] if form == "gray" else ["bt1702"]))
     for key, counts in found.items():
-        expected = oracle_counts(frames, *key)[:, watch_lines]
+        expected = oracle_counts(chosen, *key)
+        assert expected.max() > 1
         np.testing.assert_array_equal(counts, expected, str(key))
 
 
 @pytest.mark.parametrize("field", [0, 1])
 def test_a_flash_in_the_lines_of_one_field_fills_half_of_the_screen(field):
-    dark = np.zeros((1080, 96), np.uint8)
+    dark = np.zeros((1080, 1920), np.uint8)
     bright = dark.copy()
     bright[field::2] = 255
     report = analyze([dark, dark, dark, bright, bright, bright] * 8, 30, "bt1702")
     assert report.verdict == "fail"
     incident = report.results[0].incidents[0]
     assert incident.area == pytest.approx(0.5)
-    assert incident.box == ((0, 2, 96, 1078) if field else (0, 0, 96, 1078))
+    assert incident.box == (0, 0, 1920, 1080)
+
+
+@pytest.mark.parametrize(("size", "cell"), [((540, 960), 1), ((720, 1280), 2), ((1080, 1920), 4)])
+@pytest.mark.parametrize("profile", ["bt1702", "wcag22"])
+@pytest.mark.parametrize("share", [0.245, 0.255])
+def test_areas_in_cells_are_those_in_pixels(rng, size, cell, profile, share):
+    """Rectangles anywhere, just below and just above a quarter of the tested area."""
+    assert Watch(next(iter(clip(np.zeros((1, *size), np.uint8), 30)))).cell == cell
+    high, wide = size if profile == "bt1702" else (256, 341)
+    for _ in range(4):
+        down = round(high * rng.uniform(0.4, 0.9))
+        across = round(high * wide * share / down)
+        y, x = rng.integers(size[0] - down), rng.integers(size[1] - across)
+        dark = np.full(size, 40, np.uint8)
+        bright = dark.copy()
+        bright[y : y + down, x : x + across] = 230
+        frames = [dark, dark, dark, bright, bright, bright] * 6
+        report = analyze(frames, 30, profile, size=size[::-1])
+        assert (report.verdict == "fail") == (share > 0.25), (y, x, down, across)
 
 
 @pytest.mark.parametrize("level", host.levels())

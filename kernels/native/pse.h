@@ -1,8 +1,8 @@
 /* Transitions of every pixel of a video, and how many each made within the last second.
 
-   Pixels go in words of 64 along a row, one bit each. Of large frames a row of these stands for
-   several of the picture, of which it is one. A word whose bytes have not moved by a step
-   that may make a transition, as screen.py proves, is only read. In the others the luminance is
+   Pixels go in words of 64 along a row, one bit each. Of large frames a pixel stands for a cell of
+   several, of which it is one. A word whose bytes have not moved by a step that may make a
+   transition, as screen.py proves, is only read. In the others the luminance is
    computed in 16 bits, whose error light.py measures over all codes: a difference is surely enough,
    surely not, or looked up in the float64 tables of the oracle. */
 #ifndef VOXKERN_PSE_H
@@ -80,7 +80,7 @@ enum { ROW = 7, HAS_CR = 8, REDDISH = 16 };
 
 typedef struct {
     ptrdiff_t width, height, row_words, words, row_stretches; /* of 64 words */
-    ptrdiff_t down;                                           /* rows of a picture for each */
+    int padded;                                               /* pictures have whole words */
     const Format *format;
     const Picture *now, *before;                 /* the frames before, the last one first */
     int befores, lane_count, light_count, ramps; /* watched in each so many rows, 0 for none */
@@ -166,10 +166,14 @@ NO_INLINE void to_grid(const Format *f, uint16_t *RESTRICT red, uint16_t *RESTRI
     }
 }
 
-/* Samples of a plane with one for two pixels, for a whole word. */
-static inline void load_halved(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x,
+/* Samples of a plane of chroma, one for each or for two pixels, of a whole word. */
+static inline void load_chroma(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x,
                                uint16_t *out) {
     const uint8_t *from = sample(p, y, x);
+    if (!p->across) {
+        load_line(f, p, y, x, WORD, out);
+        return;
+    }
     if (f->most < 256 && p->step == 1) {
         for (int i = 0; i < WORD / 2; i++) out[i] = from[i];
     } else {
@@ -177,25 +181,40 @@ static inline void load_halved(const Format *f, const Plane *p, ptrdiff_t y, ptr
     }
 }
 
-/* The same as to_grid where two pixels share a chroma and a step of Y' is whole steps of the grid, so
-   that what chroma adds is rounded by itself: in 16 bits. */
-NO_INLINE void to_grid_halved(const Format *f, const uint16_t *RESTRICT luma,
-                              const uint16_t *RESTRICT cb, const uint16_t *RESTRICT cr,
-                              uint16_t *RESTRICT red, uint16_t *RESTRICT green,
-                              uint16_t *RESTRICT blue) {
+/* What chroma adds to the grid's codes where it is rounded by itself, and for each of two pixels. */
+NO_INLINE void chroma_terms(const Format *f, const uint16_t *RESTRICT cb,
+                            const uint16_t *RESTRICT cr, int count, int16_t *RESTRICT red,
+                            int16_t *RESTRICT green, int16_t *RESTRICT blue) {
     const Format m = *f;
     const int32_t half = 1 << (m.shift - 1);
+    for (int i = 0; i < count; i++) {
+        const int32_t u = cb[i] - m.c0, v = cr[i] - m.c0;
+        red[i] = (int16_t)((m.rv * v + half) >> m.shift);
+        green[i] = (int16_t)((m.gu * u + m.gv * v + half) >> m.shift);
+        blue[i] = (int16_t)((m.bu * u + half) >> m.shift);
+    }
+}
+
+static inline void twice_each(const int16_t *from, int16_t *out) {
+    uint32_t pairs[WORD / 2];
+    for (int i = 0; i < WORD / 2; i++) pairs[i] = (uint16_t)from[i] * 0x10001u;
+    memcpy(out, pairs, sizeof pairs);
+}
+
+/* The same as to_grid where a step of Y' is whole steps of the grid, so that what chroma adds is rounded
+   by itself: in 16 bits. Where chroma is `halved`, two pixels share it. */
+NO_INLINE void to_grid_short(const Format *f, const uint16_t *RESTRICT luma,
+                             const uint16_t *RESTRICT cb, const uint16_t *RESTRICT cr, int halved,
+                             uint16_t *RESTRICT red, uint16_t *RESTRICT green,
+                             uint16_t *RESTRICT blue) {
+    const Format m = *f;
     const int16_t step = (int16_t)(m.y >> m.shift), base = (int16_t)(m.black - step * m.y0);
     const int16_t top = (int16_t)m.top;
-    uint32_t twice[3][WORD / 2];
-    int16_t term[3][WORD];
-    for (int i = 0; i < WORD / 2; i++) {
-        const int32_t u = cb[i] - m.c0, v = cr[i] - m.c0;
-        twice[0][i] = (uint16_t)((m.rv * v + half) >> m.shift) * 0x10001u;
-        twice[1][i] = (uint16_t)((m.gu * u + m.gv * v + half) >> m.shift) * 0x10001u;
-        twice[2][i] = (uint16_t)((m.bu * u + half) >> m.shift) * 0x10001u;
-    }
-    memcpy(term, twice, sizeof term);
+    int16_t own[3][WORD], pairs[3][WORD];
+    chroma_terms(f, cb, cr, halved ? WORD / 2 : WORD, own[0], own[1], own[2]);
+    if (halved)
+        EACH(c, 3) twice_each(own[c], pairs[c]);
+    const int16_t (*term)[WORD] = (const int16_t (*)[WORD])(halved ? pairs : own);
     for (int i = 0; i < WORD; i++) {
         const int16_t y = (int16_t)(step * (int16_t)luma[i] + base);
         const int16_t r = (int16_t)(y + term[0][i]), g = (int16_t)(y + term[1][i]);
@@ -217,19 +236,78 @@ static inline void load_codes(const Format *f, const Picture *p, ptrdiff_t y, pt
         }
         return;
     }
-    if (f->shift && f->y % (1 << f->shift) == 0 && n == WORD && p->plane[1].across &&
-        p->plane[2].across) {
-        uint16_t luma[WORD], cb[WORD / 2], cr[WORD / 2];
-        load_line(f, p->plane, y, x, n, luma);
-        load_halved(f, p->plane + 1, y, x, cb);
-        load_halved(f, p->plane + 2, y, x, cr);
-        to_grid_halved(f, luma, cb, cr, code[0], code[1], code[2]);
+    const int halved = p->plane[1].across;
+    if (f->shift && f->y % (1 << f->shift) == 0 && n == WORD && halved == p->plane[2].across) {
+        uint16_t part[3][WORD];
+        load_line(f, p->plane, y, x, n, part[0]);
+        for (int c = 1; c < 3; c++) load_chroma(f, p->plane + c, y, x, part[c]);
+        to_grid_short(f, part[0], part[1], part[2], halved, code[0], code[1], code[2]);
         return;
     }
     for (int c = 0; c < f->planes; c++) load_line(f, p->plane + c, y, x, n, code[c]);
     if (f->planes == 1)
         EACH(c, 2) memcpy(code[c + 1], code[0], sizeof code[0]);
     if (f->shift) to_grid(f, code[0], code[1], code[2]);
+}
+
+/* --- cells ------------------------------------------------------------------------------------ */
+
+enum { BLOCK = 8 /* cells in a row */ };
+
+/* Squares of 2 or 4 pixels a side, 1 << fold, are each one of theirs: by blocks of a row, a cell's lines
+   and columns come in turn, so that what the edges of a shape lose in some they gain in others. */
+FORCE_INLINE ptrdiff_t place(ptrdiff_t turn, int fold) {
+    static const uint8_t far_apart[4] = {0, 2, 1, 3};
+    return fold == 2 ? far_apart[turn & 3] : turn & fold;
+}
+
+/* n codes of 8 or 16 bits, so many bytes apart. */
+FORCE_INLINE void take_apart(const uint8_t *from, ptrdiff_t apart, int wide, ptrdiff_t n,
+                             uint8_t *out) {
+    for (ptrdiff_t i = 0; i < n; i++)
+        memcpy(out + (i << wide), from + i * apart, (size_t)1 << wide);
+}
+
+/* A row of cells of a plane of 8 or `wide` 16 bits: `width` codes, and zeros in the rest of `room`. */
+FORCE_INLINE void fold_row(const Plane *p, int fold, int wide, ptrdiff_t row, ptrdiff_t width,
+                           ptrdiff_t room, int ahead, uint8_t *out) {
+    const ptrdiff_t apart = ((1 << fold) >> p->across) * p->step, blocks = width / BLOCK;
+    memset(out + (width << wide), 0, (size_t)((room - width) << wide));
+    for (ptrdiff_t b = 0; b * BLOCK < width; b++, out += BLOCK << wide) {
+        const ptrdiff_t y = (row << fold) + place(row + b, fold);
+        const ptrdiff_t turn = row + (row >> fold) + 2 * b + (b >> fold);
+        const uint8_t *from = sample(p, y, (b * BLOCK << fold) + place(turn, fold));
+        if (ahead) {
+            const ptrdiff_t below = ((row + 1) << fold) + place(row + 1 + b, fold);
+            const uint8_t *next = sample(p, below, b * BLOCK << fold);
+            for (ptrdiff_t i = 0; i < BLOCK * apart; i += 64) PREFETCH(next + i);
+        }
+        if (b == blocks) {
+            take_apart(from, apart, wide, width - b * BLOCK, out);
+        } else if (apart == 4 && !wide) {
+            take_apart(from, 4, wide, BLOCK, out);
+        } else if (apart == 2 && !wide) {
+            take_apart(from, 2, wide, BLOCK, out);
+        } else {
+            take_apart(from, apart, wide, BLOCK, out);
+        }
+    }
+}
+
+/* Rows of cells of a picture, one plane after the other, each row of whole words. */
+static void fold_rows(const Scene *s, const Picture *from, int fold, ptrdiff_t begin, ptrdiff_t end,
+                      uint8_t *out) {
+    const ptrdiff_t room = s->row_words * WORD;
+    for (ptrdiff_t y = begin; y < end; y++)
+        for (int c = 0; c < s->format->planes; c++) {
+            const ptrdiff_t at = (c * s->height + y) * room;
+            const int ahead = y + 1 < s->height && !(c && packed(s->format, from));
+            if (s->format->most < 256) {
+                fold_row(from->plane + c, fold, 0, y, s->width, room, ahead, out + at);
+            } else {
+                fold_row(from->plane + c, fold, 1, y, s->width, room, ahead, out + 2 * at);
+            }
+        }
 }
 
 /* --- how far codes moved ---------------------------------------------------------------------- */
@@ -523,6 +601,11 @@ static inline int turn(const Scene *s, const Lane *lane, ptrdiff_t at, uint64_t 
     return ones(done);
 }
 
+/* Pixels of the word that begins at x. */
+FORCE_INLINE ptrdiff_t pixels_from(const Scene *s, ptrdiff_t x) {
+    return s->padded || s->width - x >= WORD ? WORD : s->width - x;
+}
+
 static inline void load_pixels(const Scene *s, const Picture *p, ptrdiff_t y, ptrdiff_t x,
                                ptrdiff_t n, Pixels *out) {
     load_codes(s->format, p, y, x, n, out->code);
@@ -541,12 +624,6 @@ typedef struct {
     Pixels now;
     int loaded, any;
 } Steps;
-
-/* The row of a picture that a row of words is of: even and odd ones in turn, for a flash may be in
-   the lines of one field alone. */
-FORCE_INLINE ptrdiff_t line_of(const Scene *s, ptrdiff_t row) {
-    return row * s->down + (row & 1) * (s->down - 1);
-}
 
 /* The pixels of a word and no steps, to begin with. */
 static inline void begin_steps(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
@@ -610,10 +687,9 @@ static inline int note_red(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n
 }
 
 /* Steps of a word from one frame, the last but k, to this one. */
-static inline void step_from(const Scene *s, ptrdiff_t row, ptrdiff_t x, int k, int light, int red,
+static inline void step_from(const Scene *s, ptrdiff_t y, ptrdiff_t x, int k, int light, int red,
                              int32_t far, Steps *steps) {
-    const ptrdiff_t y = line_of(s, row), at = row * s->row_words + x / WORD;
-    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
+    const ptrdiff_t n = pixels_from(s, x), at = y * s->row_words + x / WORD;
     Pixels before;
     begin_steps(s, y, x, n, steps);
     load_pixels(s, s->before + k, y, x, n, &before);
@@ -637,9 +713,8 @@ static inline void step_from(const Scene *s, ptrdiff_t row, ptrdiff_t x, int k, 
 
 /* Steps of a word from the frames before to this one, whose note is taken; `second` where the row
    above has the same chroma. */
-static inline void step_word(const Scene *s, ptrdiff_t row, ptrdiff_t x, int second, Steps *steps) {
-    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD;
-    const ptrdiff_t y = line_of(s, row), at = row * s->row_words + x / WORD;
+static inline void step_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, int second, Steps *steps) {
+    const ptrdiff_t n = pixels_from(s, x), at = y * s->row_words + x / WORD;
     const int coded = s->format->shift != 0;
     const int deep = s->format->most > 255; /* below the upper bytes there are others */
     int note = -1;
@@ -656,7 +731,7 @@ static inline void step_word(const Scene *s, ptrdiff_t row, ptrdiff_t x, int sec
         int32_t far = 0;
         if (red || wild) far = moved(s->format, s->before + k, s->now, y, x, n);
         if (wild) light = far >= s->still;
-        if (light || (red && far)) step_from(s, row, x, k, light, red, far, steps);
+        if (light || (red && far)) step_from(s, y, x, k, light, red, far, steps);
     }
     s->notes[at] = (uint8_t)(note < 0 ? note_red(s, y, x, n, steps) : note);
 }
@@ -681,9 +756,8 @@ NO_INLINE void turn_ramps(const uint16_t *RESTRICT light, uint16_t *RESTRICT ext
 }
 
 /* After step_word, for lanes of ramps. */
-static inline void ramp_word(const Scene *s, ptrdiff_t row, ptrdiff_t x, Steps *steps) {
-    const ptrdiff_t n = s->width - x < WORD ? s->width - x : WORD, y = line_of(s, row);
-    const ptrdiff_t at = row / s->ramps * s->row_words * WORD + x;
+static inline void ramp_word(const Scene *s, ptrdiff_t y, ptrdiff_t x, Steps *steps) {
+    const ptrdiff_t n = pixels_from(s, x), at = y / s->ramps * s->row_words * WORD + x;
     uint16_t rise[WORD], fall[WORD];
     if (s->befores && !moved(s->format, s->before, s->now, y, x, n)) return;
     begin_steps(s, y, x, n, steps);
@@ -752,7 +826,7 @@ static void step_stretch(const Scene *s, ptrdiff_t y, ptrdiff_t first, int secon
 static void step_rows(const Scene *s, ptrdiff_t begin, ptrdiff_t end, int64_t *done) {
     for (ptrdiff_t y = begin; y < end; y++)
         for (ptrdiff_t first = 0; first < s->row_words; first += WORD)
-            step_stretch(s, y, first, s->down == 1 && y > begin && y & s->now->plane[1].down, done);
+            step_stretch(s, y, first, y > begin && y & s->now->plane[1].down, done);
 }
 
 /* --- counts and areas ------------------------------------------------------------------------- */
@@ -815,7 +889,7 @@ static inline void add_luminance(const Scene *s, ptrdiff_t y, ptrdiff_t step, do
 /* Sums of the luminance of every `across`-th pixel of every `down`-th row, by each light. */
 static void sum_luminance(const Scene *s, ptrdiff_t across, ptrdiff_t down, double *sums) {
     for (int j = 0; j < s->light_count; j++) sums[j] = 0;
-    for (ptrdiff_t y = 0; y < s->height; y += down) add_luminance(s, line_of(s, y), across, sums);
+    for (ptrdiff_t y = 0; y < s->height; y += down) add_luminance(s, y, across, sums);
 }
 
 /* Windows of a mask: a window that begins in word j lies within `span` words, whose bits bound its

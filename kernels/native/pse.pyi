@@ -10,7 +10,7 @@ class Watch:
         self,
         width: int,
         height: int,
-        down: int,
+        fold: int,
         format: np.ndarray,
         lights: list,
         lanes: list,
@@ -29,6 +29,7 @@ class Watch:
         slot: int,
         done: np.ndarray,
     ) -> None: ...
+    def cells(self, picture: np.ndarray, out: np.ndarray, threads: int) -> None: ...
     def luminance(self, picture: np.ndarray, across: int, down: int, sums: np.ndarray) -> None: ...
     def gather(
         self,

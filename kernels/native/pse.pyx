@@ -49,7 +49,8 @@ cdef extern from "pse.h" nogil:
         uint16_t black, ratio, floor
         int32_t cr_least, cr_slope, y0
     ctypedef struct Scene:
-        Py_ssize_t width, height, row_words, words, row_stretches, down
+        Py_ssize_t width, height, row_words, words, row_stretches
+        int padded
         const Format *format
         const Picture *now
         const Picture *before
@@ -69,6 +70,8 @@ cdef extern from "pse.h" nogil:
         const uint64_t *marks
         const int64_t *slots
         Py_ssize_t count
+    void fold_rows(const Scene *s, const Picture *source, int fold, Py_ssize_t begin,
+                   Py_ssize_t end, uint8_t *out)
     int64_t gather_rows(const Scene *s, const Lane *lane, const Slots *slots, int n, int step,
                         Py_ssize_t begin, Py_ssize_t end, uint64_t *mask)
     void sum_luminance(const Scene *s, Py_ssize_t across, Py_ssize_t down, double *sums)
@@ -102,14 +105,16 @@ cdef class Watch:
     cdef Scene scene
     cdef list kept
     cdef readonly int slots
+    cdef int fold
 
-    def __init__(self, Py_ssize_t width, Py_ssize_t height, Py_ssize_t down,
+    def __init__(self, Py_ssize_t width, Py_ssize_t height, int fold,
                  const int64_t[::1] format, list lights,
                  list lanes, const uint8_t[:, ::1] steps, const int64_t[::1] reds, int ramps):
         require(len(lights) <= MOST_LIGHTS and len(lanes) <= MOST_LANES, "too many profiles")
         cdef Scene *s = &self.scene
         s.width, s.height, s.row_words = width, height, (width + WORD - 1) // WORD
-        s.words, s.down = s.row_words * height, down
+        s.words = s.row_words * height
+        self.fold, s.padded = fold, fold > 0
         s.row_stretches = (s.row_words + WORD - 1) // WORD
         self.format = Format(format[0], format[1], format[2], format[3], format[4], format[5],
                              format[6], format[7], format[8], format[9], format[10], format[11])
@@ -224,6 +229,19 @@ cdef class Watch:
         s.expired_count, s.slot = expired.shape[0], slot
         for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
             step_rows(s, height * part // parts, height * (part + 1) // parts, &done[part, 0, 0])
+
+    def cells(self, const int64_t[:, :, ::1] picture, uint8_t[:, :, ::1] out, int threads):
+        """The cells of a picture into out, (planes, rows, bytes of a row of whole words)."""
+        cdef Picture whole
+        cdef Scene *s = &self.scene
+        cdef Py_ssize_t part, size = 1 if self.format.most < 256 else 2
+        cdef int parts = threads
+        require(out.shape[0] == self.format.planes and out.shape[1] == s.height
+                and out.shape[2] == s.row_words * WORD * size, "out has another shape")
+        self._describe(picture[:1], &whole)
+        for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
+            fold_rows(s, &whole, self.fold, s.height * part // parts,
+                      s.height * (part + 1) // parts, &out[0, 0, 0])
 
     cdef _describe(self, const int64_t[:, :, ::1] pictures, Picture *out):
         cdef Py_ssize_t i, p

@@ -30,24 +30,24 @@ class Area:
     Attributes
     ----------
     window : (int, int) or None
-        Width in pixels and rows that are watched that hold it; `inner` are whole ones of it.
+        Columns and rows that are watched that hold it; `inner` are whole ones of it.
     size : (float, float)
-        Its width in pixels and height in rows that are watched.
+        Its width and height in columns and rows that are watched.
     limit : float
-        Pixels that flash together above this are too many.
+        Watched pixels that flash together above this are too many.
     whole : float
-        Pixels of the tested area in these rows.
+        Watched pixels of the tested area.
     """
 
     def __init__(self, profile, watch, scale):
         self.profile = profile
-        self.window, self.whole = None, float(watch.width * watch.rows)
+        self.window, self.whole = None, float(watch.columns * watch.rows)
         if profile.window:
-            across, down = _css(profile, watch.width, watch.height, scale)
-            down *= watch.down
+            css = _css(profile, watch.width, watch.height, scale)
+            across, down = (watch.cell * of_a_pixel for of_a_pixel in css)
             wide, high = profile.window
             self.whole = wide * high / (across * down)
-            self.size = min(watch.width, wide / across), min(watch.rows, high / down)
+            self.size = min(watch.columns, wide / across), min(watch.rows, high / down)
             self.window = tuple(math.ceil(n - TINY) for n in self.size)
             self.inner = tuple(max(1, math.floor(n + TINY)) for n in self.size)
         self.limit = profile.area * self.whole

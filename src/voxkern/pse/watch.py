@@ -25,7 +25,10 @@ from voxkern.pse.screen import MILD, luminance_screen, red_screen
 STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
 SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
 WORD = 64
-ROWS = 540  # of frames with more, each row that is watched stands for several; see line_of
+# Frames with more pixels than the first are watched in cells of 2 x 2 pixels, from the second on of
+# 4 x 4: larger ones change the verdict of a labelled case.
+SMALL, LARGE = 1024 * 768, 1920 * 1080
+NARROW = 256  # pixels: frames that are no wider or higher have no cells
 RAMP_ROWS = 64  # slow changes are watched in so many rows or more, spread over the frame
 SLOTS = 32  # frames of a second to begin with
 SAMPLES = 8000  # pixels whose mean is the luminance of a frame
@@ -34,13 +37,16 @@ SAMPLES = 8000  # pixels whose mean is the luminance of a frame
 class Watch:
     """Transitions and counts of frames like `frame`, for lanes that are asked for with `lane`.
 
-    Memory: an eighth of a byte per pixel, lane and frame of a second; and the frames of 66 ms.
+    Of large frames one pixel of each `cell` by `cell` is watched: `columns` by `rows` of them.
+
+    Memory: an eighth of a byte per pixel or cell, lane and frame of a second; and what is watched
+    of the frames of 66 ms.
     """
 
     def __init__(self, frame):
         self.height, self.width = frame.planes[0].shape
-        self.down = max(1, self.height // ROWS)
-        self.rows = self.height // self.down
+        self.cell = cell_of(self.width, self.height)
+        self.columns, self.rows = self.width // self.cell, self.height // self.cell
         self.ramp_rows = max(1, self.rows // RAMP_ROWS)
         self.colour = frame.colour
         self.time = None
@@ -98,14 +104,14 @@ class Watch:
         """Make the state, once all lanes are known; `threads` is the most to use."""
         lights = [source[:4] for _, source in self._lights.values()]
         lanes = [lane for _, lane, _ in self._lanes.values()]
-        self.row_words = -(-self.width // WORD)
+        self.row_words = -(-self.columns // WORD)
         self._words = self.row_words * self.rows
         self._kernel = _dispatch.module("native", _dispatch.cpu_level, "pse")
         screen = self._screen(lanes)
         self._watch = self._kernel.Watch(
-            self.width,
+            self.columns,
             self.rows,
-            self.down,
+            self.cell.bit_length() - 1,
             _format(self.colour),
             lights,
             lanes,
@@ -123,10 +129,10 @@ class Watch:
         self._limits = [limit for _, _, limit in self._lanes.values()]
         self._free, self._slots = [], 0
         self._grow(SLOTS)
-        self._threads = min(self.rows, host.useful_threads(self.width * self.rows))
+        self._threads = min(self.rows, host.useful_threads(self.columns * self.rows))
         self._threads = min(self._threads, threads or self._threads)
         self._done = np.zeros((self._threads, len(lanes), 2), np.int64)
-        step = math.isqrt(self.width * self.rows // SAMPLES)
+        step = math.isqrt(self.columns * self.rows // SAMPLES)
         self._steps = max(1, step // 2), max(1, 2 * step)  # neighbours in a row are soon read
         self._sums = np.empty(len(lights))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
@@ -164,7 +170,8 @@ class Watch:
             self._grow(2 * self._slots)
         slot = self._free.pop()
         notes = np.empty(self._words, np.uint8)  # the kernel's, of this frame
-        self._before.appendleft((frame.time, _description(frame), notes, frame))
+        description, kept = self._cells(frame)
+        self._before.appendleft((frame.time, description, notes, kept))
         pictures = np.array([item[1] for item in self._before], np.int64)
         notes = [item[2] for item in self._before]
         recent = np.array([item[1] for item in self._recent], np.int64)
@@ -176,13 +183,23 @@ class Watch:
         self._masks.clear()
         self._means = None
 
+    def _cells(self, frame):
+        """The description of what is watched of a frame, and who holds it."""
+        if self.cell == 1:
+            return _description(frame.planes), frame
+        size = frame.planes[0].itemsize
+        cells = np.empty((len(frame.planes), self.rows, self.row_words * WORD * size), np.uint8)
+        whole = np.array([_description(frame.planes)], np.int64)
+        self._watch.cells(whole, cells, self._threads)
+        return _description(cells.view(frame.planes[0].dtype)), cells
+
     def mean(self, index):
         """Mean luminance of the last frame by a light, of some pixels at equal distances."""
         if self._means is None:
             picture = np.array([self._before[0][1]], np.int64)
             across, down = self._steps
             self._watch.luminance(picture, across, down, self._sums)
-            count = -(-self.rows // down) * -(-self.width // across)
+            count = -(-self.rows // down) * -(-self.columns // across)
             self._means = (self._sums / count).tolist()
         return self._means[index]
 
@@ -239,9 +256,9 @@ class Watch:
         A `rough` one is found by whole words of pixels, where these are small beside the frame. Of
         a mask that has fewer rows than a frame, windows have fewer as well.
         """
-        rough = rough and self.width > 8 * WORD
+        rough = rough and self.columns > 8 * WORD
         rows = len(mask) // self.row_words
-        size = self.width, rows, width, max(1, round(height * rows / self.rows))
+        size = self.columns, rows, width, max(1, round(height * rows / self.rows))
         return self._kernel.window(mask, *size, floor, self._scratch, rough, any)[0]
 
     def since(self, lane, mask):
@@ -252,19 +269,20 @@ class Watch:
         return self.time
 
     def counts(self, lane):
-        """Transitions of every pixel within the last second, ``(rows, W)`` int."""
+        """Transitions of every pixel or cell within the last second, ``(rows, columns)`` int."""
         planes = np.ascontiguousarray(self._states[lane][:, 2:].T)
         return sum(self.unpack(plane).astype(int) << i for i, plane in enumerate(planes))
 
     def unpack(self, mask):
-        """A mask as ``(rows, W)`` bool."""
+        """A mask as ``(rows, columns)`` bool."""
         rows = mask.astype("<u8", copy=False).view(np.uint8).reshape(self.rows, -1)
-        return np.unpackbits(rows, axis=1, count=self.width, bitorder="little").view(bool)
+        return np.unpackbits(rows, axis=1, count=self.columns, bitorder="little").view(bool)
 
     def spread(self, mask):
-        """A mask as ``(H, W)`` bool, each row for all that it stands for."""
-        rows = np.minimum(np.arange(self.height) // self.down, self.rows - 1)
-        return self.unpack(mask)[rows]
+        """A mask as ``(H, W)`` bool, each cell for all of its pixels."""
+        rows = np.minimum(np.arange(self.height) // self.cell, self.rows - 1)
+        columns = np.minimum(np.arange(self.width) // self.cell, self.columns - 1)
+        return self.unpack(mask)[np.ix_(rows, columns)]
 
 
 def _taller(array, rows):
@@ -291,9 +309,9 @@ def _format(colour):
     )
 
 
-def _description(frame):
+def _description(planes):
     """Rows of address, bytes to the next row and sample, and shifts, one a plane."""
-    height, width = frame.planes[0].shape
+    height, width = planes[0].shape
     return [
         [
             plane.__array_interface__["data"][0],
@@ -301,8 +319,16 @@ def _description(frame):
             int(plane.shape[1] < width),
             int(plane.shape[0] < height),
         ]
-        for plane in frame.planes
-    ] + [[0] * 5] * (3 - len(frame.planes))
+        for plane in planes
+    ] + [[0] * 5] * (3 - len(planes))
+
+
+def cell_of(width, height):
+    """How many pixels wide and high the cells are that one pixel each stands for."""
+    pixels = width * height
+    if pixels <= SMALL or min(width, height) < NARROW:
+        return 1
+    return 2 if pixels < LARGE else 4
 
 
 def checked(frame, like=None):
