@@ -86,11 +86,11 @@ class Shaper:
 
     def __init__(self):
         self._reformatter = VideoReformatter()  # one for all: it keeps its tables
+        self._known = None, None  # what says how the last picture is to be read, and how
 
     def __call__(self, picture, time):
         """The :class:`Frame` of a picture shown at `time` seconds."""
-        form = layout(picture.format)
-        colour = colour_of(picture, form)
+        form, colour = self._form(picture)
         if any(plane.line_size < 0 for plane in picture.planes):  # stored from the bottom up
             form, colour = Layout("rgb", 16, "gbrp16le"), Colour("rgb", 16, colour.transfer)
         if form.through:
@@ -103,6 +103,17 @@ class Shaper:
         else:
             planes = tuple(plane_array(plane, form.bits) for plane in picture.planes)
         return Frame(time, planes, colour)
+
+    def _form(self, picture):
+        """The Layout and Colour of a picture."""
+        said = (
+            *(picture.format.name, picture.width, picture.height, picture.colorspace),
+            *(picture.color_range, picture.color_primaries, picture.color_trc),
+        )
+        if said != self._known[0]:
+            form = layout(picture.format)
+            self._known = said, (form, colour_of(picture, form))
+        return self._known[1]
 
     def _through(self, picture, form, colour):
         """The picture in a planar format; Y'CbCr stays in its matrix and range."""

@@ -179,7 +179,8 @@ class Video:
                 self._faults.append(reach)
                 break
             if packet.pts is not None:
-                reach = max(reach, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                end = packet.pts + (packet.duration or 0)
+                reach = max(reach, end * float(packet.time_base))
             if packet.stream is not self._stream:
                 continue
             try:
@@ -214,7 +215,7 @@ class Video:
                     time = max(time, last + INSTANT)
             step = self._step
             if picture.duration and picture.time_base and not self._rate:
-                step = float(picture.duration * picture.time_base)
+                step = picture.duration * float(picture.time_base)
             last = time
             yield picture, time, step
 
