@@ -278,9 +278,10 @@ FORCE_INLINE void fold_row(const Plane *p, int fold, int wide, ptrdiff_t row, pt
         const ptrdiff_t turn = row + (row >> fold) + 2 * b + (b >> fold);
         const uint8_t *from = sample(p, y, (b * BLOCK << fold) + place(turn, fold));
         if (ahead) {
-            const ptrdiff_t below = ((row + 1) << fold) + place(row + 1 + b, fold);
-            const uint8_t *next = sample(p, below, b * BLOCK << fold);
-            for (ptrdiff_t i = 0; i < BLOCK * apart; i += 64) PREFETCH(next + i);
+            const uint8_t *next = sample(p, (row + 1) << fold, b * BLOCK << fold);
+            for (int line = 0; line < (1 << fold) >> p->down; line++)
+                for (ptrdiff_t i = 0; i < BLOCK * apart; i += 64)
+                    PREFETCH(next + line * p->row + i);
         }
         if (b == blocks) {
             take_apart(from, apart, wide, width - b * BLOCK, out);

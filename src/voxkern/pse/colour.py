@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from voxkern.pse.frames import Colour
+
 WHITE = 200.0  # cd/m2, BT.1702-3: the luminance of code 940 (10 bits)
 BLACK, SPAN, GRID = 256, 3504, 4096  # the 12-bit grid: black, black to white, number of codes
 HLG_PEAK, HLG_GAMMA = 1000.0, 1.2  # cd/m2 and its system gamma, BT.2100 table 5, note 5f
@@ -262,6 +264,8 @@ def preview(frame, width=480):
     """
     step = max(1, -(-frame.planes[0].shape[1] // width))
     small = frame._replace(planes=tuple(_thinned(p, frame.planes[0], step) for p in frame.planes))
+    if frame.colour == Colour("rgb"):
+        return np.stack(small.planes, axis=2)
     shown = linear_rgb(small, "srgb")
     scale, exponent = system(frame.colour)
     if exponent != 1:

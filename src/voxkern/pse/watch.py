@@ -280,9 +280,9 @@ class Watch:
 
     def spread(self, mask):
         """A mask as ``(H, W)`` bool, each cell for all of its pixels."""
-        rows = np.minimum(np.arange(self.height) // self.cell, self.rows - 1)
-        columns = np.minimum(np.arange(self.width) // self.cell, self.columns - 1)
-        return self.unpack(mask)[np.ix_(rows, columns)]
+        whole = self.unpack(mask).repeat(self.cell, axis=0).repeat(self.cell, axis=1)
+        left = self.height - whole.shape[0], self.width - whole.shape[1]
+        return np.pad(whole, [(0, n) for n in left], "edge") if any(left) else whole
 
 
 def _taller(array, rows):
