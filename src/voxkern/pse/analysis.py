@@ -58,12 +58,12 @@ def analyze(
     Notes
     -----
     Memory does not grow with the number of frames, but for 48 bytes per frame and profile of the
-    timeline: the frames of the last 66 ms and, of each pixel and kind of flash, some bits and one
-    more for each frame of a second (18 MB for two kinds at 1920x1080 and 30 frames per second; up
+    timeline: what is looked at of the frames of the last 66 ms and, of its pixels, some bits and one
+    more for each frame of a second and kind of flash (2 MB for two at 1920x1080 and 30 Hz; up
     to twice as much where they flash too often).
 
-    Of frames of 1080 lines and more one line in ``height // 540`` is looked at, even and odd ones
-    in turn. The report is the same for any number of threads.
+    Of frames of more than 1024 x 768 pixels one pixel in each 2 x 2 is looked at, from 1920 x 1080
+    on one in each 4 x 4. The report is the same for any number of threads.
 
     Examples
     --------

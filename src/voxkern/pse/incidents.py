@@ -299,8 +299,10 @@ class Judge:
         """Regular patterns, one for all profiles that quote other clauses alone."""
         name = colours.curve_of(self.watch.colour, self.profile.curve)
         key = replace(self.profile.stripes, clause=""), name
-        make = Patterns(self.profile, self.watch.width, self.watch.height)
-        return self.watch.patterns.setdefault(key, make)
+        if key not in self.watch.patterns:
+            found = Patterns(self.profile, self.watch.width, self.watch.height)
+            self.watch.patterns[key] = found
+        return self.watch.patterns[key]
 
     def _kind(self, name, lane, clause):
         self.kinds[name] = Kind(self.watch, lane, self.area, self.profile)

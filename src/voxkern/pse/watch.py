@@ -84,9 +84,10 @@ class Watch:
             key = kind, count, name, *limits
             index = self.light(profile)
             make = lambda: luminance_lane(self.colour, index, source, *limits)  # noqa: E731
-            need = smallest_change(source, *limits)
-            dark = profile.dark if is_luminance(source) and not contrast else np.inf
-            self._screens.append(luminance_screen(self.colour, profile.curve, need, dark))
+            if key not in self._lanes:
+                need = smallest_change(source, *limits)
+                dark = profile.dark if is_luminance(source) and not contrast else np.inf
+                self._screens.append(luminance_screen(self.colour, profile.curve, need, dark))
         if key not in self._lanes:
             self._lanes[key] = len(self._lanes), make(), count
         return self._lanes[key][0]
