@@ -58,8 +58,8 @@ def analyze(
     Notes
     -----
     Memory does not grow with the number of frames, but for 48 bytes per frame and profile of the
-    timeline: what is looked at of the frames of the last 66 ms and, of its pixels, some bits and one
-    more for each frame of a second and kind of flash (2 MB for two at 1920x1080 and 30 Hz; up
+    timeline: what is looked at of the frames of the last 66 ms and, of its pixels, some bits and
+    one more for each frame of a second and kind of flash (2 MB for two at 1920x1080 and 30 Hz; up
     to twice as much where they flash too often).
 
     Of frames of more than 1024 x 768 pixels one pixel in each 2 x 2 is looked at, from 1920 x 1080
