@@ -1,8 +1,12 @@
-"""What the examples of networks share: their arguments, batches, and the look of their plots."""
+"""What the examples of networks share: arguments, batches, training with AdamW, plots."""
 
 import argparse
-import sys
+import importlib.util
 from pathlib import Path
+
+import numpy as np
+
+from voxkern import optim
 
 
 def parse(argv, description, epochs):
@@ -18,6 +22,8 @@ def parse(argv, description, epochs):
         parser.error(f"--seed is {arguments.seed}; it must be at least 0")
     if arguments.plot and not arguments.plot.parent.is_dir():
         parser.error(f"--plot: {arguments.plot.parent} is not a directory")
+    if arguments.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error('--plot needs matplotlib: pip install "voxkern[examples]"')
     return arguments
 
 
@@ -34,13 +40,31 @@ def show(epoch, epochs, **numbers):
         print(f"epoch {epoch:5}", *(f"  {name} {value:.4f}" for name, value in numbers.items()))
 
 
+def adamw(params, gradients, epochs, steps, lr, weight_decay=0.0):
+    """Train with AdamW, its rate falling to 0: the mean loss of each epoch.
+
+    `gradients()` yields the loss and the gradients of each of the `steps` batches of an epoch.
+    """
+    exp_avgs = [np.zeros_like(w) for w in params]
+    exp_avg_sqs = [np.zeros_like(w) for w in params]
+    step, curve = 0, []
+    for epoch in range(1, epochs + 1):
+        losses = []
+        for loss, grads in gradients():
+            rate = lr * (1 - step / (epochs * steps))
+            step += 1
+            optim.adamw(params, grads, exp_avgs, exp_avg_sqs, step, rate, weight_decay=weight_decay)
+            losses.append(loss)
+        curve.append(float(np.mean(losses)))
+        show(epoch, epochs, loss=curve[-1])
+    return curve
+
+
 def panels(path, draw, width=8.0, height=3.2, **layout):
     """Save a figure whose panels, in the `layout` of matplotlib's subplots, `draw` fills."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as missing:
-        sys.exit(f'{missing.name} is missing: pip install "voxkern[examples]"')
+    import matplotlib
+    from matplotlib.figure import Figure
+
     look = {
         # Text stays text and names do not change: small files, and the same one from each run.
         "svg.fonttype": "none",

@@ -11,9 +11,9 @@ import sys
 import numpy as np
 
 import voxkern
-from voxkern import activations, init, losses, optim, shapes
+from voxkern import activations, init, losses, shapes
 
-from _common import batches, panels, parse, show
+from _common import adamw, batches, panels, parse
 
 try:
     from sklearn.datasets import load_digits
@@ -96,23 +96,16 @@ def gradients(params, running, x, labels):
     return loss, backward(params, x, kept, grad)
 
 
-def train(x, labels, rng, epochs, lr=1e-2):
-    """AdamW on batches of 32, its rate falling to 0: as :func:`initial`, and the losses."""
+def train(x, labels, rng, epochs, size=32):
+    """Batches of `size` in a new order each epoch: as :func:`initial`, and the losses."""
     params, running = initial(rng)
-    exp_avgs = [np.zeros_like(w) for w in params]
-    exp_avg_sqs = [np.zeros_like(w) for w in params]
-    step, steps, curve = 0, epochs * math.ceil(len(x) / 32), []
-    for epoch in range(1, epochs + 1):
-        of_batches = []
-        for batch in batches(rng, len(x), 32):
-            loss, grads = gradients(params, running, x[batch], labels[batch])
-            rate = lr * (1 - step / steps)
-            step += 1
-            optim.adamw(params, grads, exp_avgs, exp_avg_sqs, step, rate, weight_decay=0.2)
-            of_batches.append(loss)
-        curve.append(float(np.mean(of_batches)))
-        show(epoch, epochs, loss=curve[-1])
-    return params, running, curve
+
+    def epoch():
+        for batch in batches(rng, len(x), size):
+            yield gradients(params, running, x[batch], labels[batch])
+
+    steps = math.ceil(len(x) / size)
+    return params, running, adamw(params, epoch, epochs, steps, lr=1e-2, weight_decay=0.2)
 
 
 def draw(x, labels, guesses, curve):

@@ -2,7 +2,7 @@
 
     python examples/moving_shapes.py --plot curve.svg
 
-Discs and squares drift left, right, up or down over a frame that wraps around: no frame alone tells
+Discs and crosses drift left, right, up or down over a frame that wraps around: no frame alone tells
 the direction. CONV3-16, ReLU, POOL-2, BATCHNORM, the residual relu(w * x + x), a mean over time and
 space, FC-8. Clips played backwards are shown too: left must become right.
 """
@@ -10,9 +10,9 @@ space, FC-8. Clips played backwards are shown too: left must become right.
 import numpy as np
 
 import voxkern
-from voxkern import activations, augment, init, losses, optim
+from voxkern import activations, augment, init, losses
 
-from _common import panels, parse, show
+from _common import adamw, panels, parse
 
 FRAMES, SIZE, CHANNELS = 8, 16, 16
 SHAPES = "disc", "cross"
@@ -86,23 +86,14 @@ def gradients(params, running, x, classes):
     return loss, backward(params, x, kept, grad)
 
 
-def train(rng, epochs, steps=16, lr=2e-2):
-    """Adam on fresh batches, its rate falling to 0: as :func:`initial`, and the losses."""
+def train(rng, epochs, steps=16):
+    """Batches of 64 fresh clips: the parameters, the running statistics and the losses."""
     params, running = initial(rng)
-    exp_avgs = [np.zeros_like(w) for w in params]
-    exp_avg_sqs = [np.zeros_like(w) for w in params]
-    step, curve = 0, []
-    for epoch in range(1, epochs + 1):
-        of_batches = []
-        for _ in range(steps):
-            loss, grads = gradients(params, running, *clips(rng, 64))
-            rate = lr * (1 - step / (epochs * steps))
-            step += 1
-            optim.adam(params, grads, exp_avgs, exp_avg_sqs, step, rate)
-            of_batches.append(loss)
-        curve.append(float(np.mean(of_batches)))
-        show(epoch, epochs, loss=curve[-1])
-    return params, running, curve
+
+    def epoch():
+        return (gradients(params, running, *clips(rng, 64)) for _ in range(steps))
+
+    return params, running, adamw(params, epoch, epochs, steps, lr=2e-2)
 
 
 def draw(x, guesses, curve):

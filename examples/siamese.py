@@ -10,9 +10,9 @@ answers "which has more of it", not "are they the same".
 import numpy as np
 
 import voxkern
-from voxkern import activations, augment, init, losses, optim
+from voxkern import activations, augment, init, losses
 
-from _common import panels, parse, show
+from _common import adamw, panels, parse
 
 SIZE, SLOPE = 20, 0.1
 LEAKY = ("leaky_relu", SLOPE)
@@ -73,8 +73,8 @@ def gradients(params, x, labels):
     return loss, [grad_w1, grad_b1, grad_w2, grad_b2, grad_weight, grad_bias]
 
 
-def train(rng, epochs, steps=20, lr=1e-2):
-    """Adam on fresh batches, its rate falling to 0: the parameters and the loss of each epoch."""
+def train(rng, epochs, steps=20):
+    """Batches of 64 fresh pairs: the parameters and the losses."""
     params = [
         init.kaiming_normal((8, 1, 5, 5), SLOPE, rng=rng),
         np.zeros(8, np.float32),
@@ -83,20 +83,11 @@ def train(rng, epochs, steps=20, lr=1e-2):
         init.xavier_normal((1, 16), rng=rng),
         np.zeros(1, np.float32),
     ]
-    exp_avgs = [np.zeros_like(w) for w in params]
-    exp_avg_sqs = [np.zeros_like(w) for w in params]
-    step, curve = 0, []
-    for epoch in range(1, epochs + 1):
-        of_batches = []
-        for _ in range(steps):
-            loss, grads = gradients(params, *pairs(rng, 64))
-            rate = lr * (1 - step / (epochs * steps))
-            step += 1
-            optim.adam(params, grads, exp_avgs, exp_avg_sqs, step, rate)
-            of_batches.append(loss)
-        curve.append(float(np.mean(of_batches)))
-        show(epoch, epochs, loss=curve[-1])
-    return params, curve
+
+    def epoch():
+        return (gradients(params, *pairs(rng, 64)) for _ in range(steps))
+
+    return params, adamw(params, epoch, epochs, steps, lr=1e-2)
 
 
 def draw(radii, scores, curve):
