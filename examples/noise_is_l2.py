@@ -85,7 +85,7 @@ def main(argv=None):
     theta = rng.standard_normal((1, FEATURES))
     loss, penalty, noise = [], [], []
     for variance in VARIANCES:
-        loss.append(losses_of(x, y, theta, variance, rng, draws=arguments.epochs // 2))
+        loss.append(losses_of(x, y, theta, variance, rng, draws=arguments.epochs))
         penalty.append(with_penalty(x, y, variance)[0])
         noise.append(with_noise(x, y, variance, rng, arguments.epochs)[0])
         print(
