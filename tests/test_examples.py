@@ -7,6 +7,8 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
+import voxkern
+
 ROOT = pathlib.Path(__file__).parents[1]
 NETWORKS = [
     "logistic_regression",
@@ -17,6 +19,15 @@ NETWORKS = [
     "moving_shapes",
     "noise_is_l2",
 ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On busy cores the threads of calls this small mostly wait: 56 s of moving shapes, not 5."""
+    before = voxkern.get_num_threads()
+    voxkern.set_num_threads(1)
+    yield
+    voxkern.set_num_threads(before)
 
 
 def example(name):
