@@ -77,6 +77,15 @@ def test_gradients_are_finite_differences(backend, rng, case):
         )
 
 
+@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
+@pytest.mark.parametrize("dtype", hostile.FLOATS)
+def test_the_gradient_of_a_rectifier_takes_its_result_too(backend, rng, name, dtype):
+    x, grad = hostile.normal(rng, (2, 3, 2087), dtype)
+    x[0, :5] = 0, -0.0, np.nan, -np.finfo(dtype).smallest_subnormal, np.inf
+    slopes = getattr(activations, f"{name}_backward")
+    assert_exact(slopes(grad, getattr(activations, name)(x)), slopes(grad, x))
+
+
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 5, 7), (5, 3, 2)])
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("dtype", hostile.FLOATS)

@@ -44,6 +44,7 @@ def relu(x, *, out=None):
 def relu_backward(grad, x, *, out=None):
     """``grad`` where ``x > 0``, else 0; `grad` too where `x` is NaN, as torch.
 
+    What :func:`relu` returned may be given for `x`: it is positive where `x` is.
     `grad` and `x` have one shape and dtype, here and in every function like it; other arguments
     and errors as for :func:`relu`.
     """
@@ -62,7 +63,10 @@ def leaky_relu(x, negative_slope=0.01, *, out=None):
 
 
 def leaky_relu_backward(grad, x, negative_slope=0.01, *, out=None):
-    """`grad` where ``x > 0``, else ``negative_slope * grad``."""
+    """`grad` where ``x > 0``, else ``negative_slope * grad``.
+
+    With a slope of 0 or more, what :func:`leaky_relu` returned may be given for `x`.
+    """
     slope = _check.number(negative_slope, "negative_slope")
     return _gradient("leaky_relu", grad, x, "x", slope, out)
 
