@@ -31,7 +31,7 @@ SMALL, LARGE = 1024 * 768, 1920 * 1080
 NARROW = 256  # pixels: frames that are no wider or higher have no cells
 RAMP_ROWS = 64  # slow changes are watched in so many rows or more, spread over the frame
 SLOTS = 32  # frames of a second to begin with
-SAMPLES = 8000  # pixels whose mean is the luminance of a frame
+SAMPLES = 2000  # pixels whose mean is the luminance of a frame
 
 
 class Watch:
