@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import voxkern
 from voxkern import _dispatch, reference
-from voxkern.flash import _power, _table
+from voxkern.flash import _power, _table, _total
 from voxkern.kernels.native import host
 
 import hostile
@@ -305,11 +305,12 @@ def pixels_of(sums, dtype, channels):
 def assert_every_step_is_found(level, curve, sums, dtype, channels):
     """No step from sum to sum is screened out against a k-th best that is just below it."""
     frames = pixels_of(sums, dtype, channels)
-    table = _table(CURVES.get(curve, curve), np.zeros((1, 1, 1, 3)[: 3 + (channels == 3)], dtype))
+    clip = np.zeros((1, 1, 1, 3)[: 3 + (channels == 3)], dtype)
+    table = _table(CURVES.get(curve, curve), clip)
     step = np.diff(table[0][sums])
     want = np.maximum(np.stack([step, -step], axis=1), 0)
     found = np.nextafter(want, 0)[None, :, :, None].copy()
-    before = np.empty(0, "int32" if channels == 3 and dtype == "uint16" else "uint16")
+    before = np.empty(0, _total(clip))
     kernel = _dispatch.module("native", level, OPERATION)
     kernel.largest_changes(frames, *table, before, False, out=found)
     np.testing.assert_array_equal(found[0, :, :, 0], want)

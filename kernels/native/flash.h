@@ -22,7 +22,7 @@ enum {
     /* Of floats, and the bytes of a tile: with twice as many RGB noise takes 1.3 times as long. */
     REAL_TILE = 1536,
     TILE_BYTES = 12288,
-    TIES = 64 /* frames that keep a tie */
+    TIES = 64 /* frames that keep a tie, or sides */
 };
 
 /* What is known of a block of floats. */
@@ -36,8 +36,9 @@ typedef struct {
     ptrdiff_t line_count;
     uint16_t scale, cubic[3];
     int32_t limit; /* of the sums that have these codes */
+    int32_t last;  /* sum of the table */
     int rising;    /* the table never decreases */
-    int convex;    /* it is one of bytes' sums, ever steeper, and has a cubic */
+    int convex;    /* it is one of bytes' sums, ever steeper */
 } Curve;
 
 /* Codes of 16 bits are too coarse for dark blocks of 16-bit frames: there are curves for several
@@ -124,15 +125,20 @@ static int is_convex(const double *table, ptrdiff_t count) {
     return 1;
 }
 
-/* The least difference of sums that can make a change above `bound`: where steps grow it does most
-   below the largest sum. Roundings of 766 x 766 steps are less than a millionth of the range. */
-static uint16_t need_of_sums(const Curve *curve, double bound) {
-    const int top = curve->scale < 128 ? 765 : 255;
-    const double highest = curve->table[top], margin = 1e-6 * (highest - curve->table[0]);
-    int least = 1, most = top + 1; /* equal sums are no change */
+/* Whether a change of at most `most` below `top` may be among the largest: as the steps of the table
+   grow, it does most there. Roundings of 766 x 766 steps are less than a millionth of the range. */
+static int may_be_large(const Side *side, int top, int most) {
+    const double *table = side->curve->table;
+    double slack = 1e-6 * (table[side->curve->last] - table[0]);
+    return table[top] - table[most < top ? top - most : 0] + slack > side->heap[0];
+}
+
+/* The least difference of sums of such a change, below the largest sum. */
+static uint16_t need_of_sums(const Side *side) {
+    int least = 1, most = side->curve->last + 1; /* equal sums are no change */
     while (least < most) {
         int middle = (least + most) / 2;
-        if (highest - curve->table[top - middle] + margin > bound) most = middle;
+        if (may_be_large(side, side->curve->last, middle)) most = middle;
         else least = middle + 1;
     }
     return (uint16_t)least;
@@ -147,14 +153,31 @@ static void raise_need(Side *side) {
     }
     side->need = (uint16_t)(side->heap && need < 65535 ? need : 65535); /* rounded down */
     side->need_of_sums = 65535;
-    if (side->heap && curve->convex) side->need_of_sums = need_of_sums(curve, side->heap[0]);
+    if (side->heap && curve->convex) side->need_of_sums = need_of_sums(side);
 }
 
-/* A side before any pixel of a tile; without a heap, no pixel needs a look. */
+/* A side before any pixel; without a heap, no pixel needs a look. */
 static Side first_side(const Curve *curve, double *heap, ptrdiff_t k) {
     Side side = {curve, heap, k, 0, 0, INT32_MAX, 0, 0};
     raise_need(&side);
     return side;
+}
+
+/* The two sides of a pair of frames for its next tile: as they were left, or new. */
+static void next_sides(Side *sides, const Curve *curve, double *largest, ptrdiff_t k) {
+    if (!sides->curve || sides->heap != largest) {
+        sides[0] = first_side(curve, largest, k);
+        sides[1] = first_side(curve, largest ? largest + k : NULL, k);
+    }
+    sides[0].tries = sides[1].tries = 0;
+}
+
+/* `bytes` of a block from `source`, or where there are fewer, those that are `there` and zeros. */
+FORCE_INLINE const uint8_t *whole_block(const uint8_t *source, ptrdiff_t there, ptrdiff_t bytes,
+                                        void *rest) {
+    if (there >= bytes) return source;
+    memset(rest, 0, bytes);
+    return memcpy(rest, source, there);
 }
 
 FORCE_INLINE void use_curve(Side *side, const Curve *curve) {
@@ -192,8 +215,17 @@ static void sums_of_words(const uint16_t *rgb, ptrdiff_t count, int32_t *sums) {
     for (ptrdiff_t i = 0; i < count; i++) sums[i] = rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2];
 }
 
+/* These are kept as they are, which is half of their sums. */
+FORCE_INLINE int gray_bytes(const Clip *clip) { return !clip->rgb && !clip->wide; }
+
 /* Copies of blocks; for a memcpy of this length gcc takes an instruction that is slow to start. */
 static void copy_words(uint16_t *RESTRICT to, const uint16_t *RESTRICT from) {
+    for (int i = 0; i < BLOCK; i++) to[i] = from[i];
+}
+static void widen(uint16_t *RESTRICT to, const uint8_t *RESTRICT from) {
+    for (int i = 0; i < BLOCK; i++) to[i] = from[i];
+}
+static void copy_octets(uint8_t *RESTRICT to, const uint8_t *RESTRICT from) {
     for (int i = 0; i < BLOCK; i++) to[i] = from[i];
 }
 static void copy_ints(int32_t *RESTRICT to, const int32_t *RESTRICT from) {
@@ -262,24 +294,13 @@ FORCE_INLINE int screen_channels(int rgb, const Curve *curve, const uint8_t *sou
     return differ(codes, codes_before, rises, falls);
 }
 
-/* Whether differences of sums are a screen before that of codes. It is blunter: with AVX-512 gray
-   noise takes 0.7 of the time and static scenes too, gray nature 1.2 of it, RGB noise 1.3; with SSE2
-   gray noise takes 0.4 and RGB 0.9. Nor does it need codes of the frame before the first. */
-FORCE_INLINE int sums_first(const Clip *clip) {
-#if defined(SLOW_CODES)
-    const int slow = 1;
-#else
-    const int slow = 0;
-#endif
-    return clip->curves->convex && (slow || !clip->rgb);
-}
-
-FORCE_INLINE int screen_sums(int rgb, const uint8_t *source, uint16_t *sums,
-                             const uint16_t *sums_before, const Side *rises, const Side *falls) {
-    words rise = all_words(0), fall = rise;
+/* Sums of a block of RGB bytes, and whether their changes may be among the largest. */
+static int screen_sums(const uint8_t *source, uint16_t *sums, const uint16_t *sums_before,
+                       const Side *rises, const Side *falls) {
+    words rise = all_words(0), fall = rise, top = rise;
     for (int i = 0; i < BLOCK; i += 2 * LANES) {
         words s[2];
-        two_sums(rgb, source, i, s);
+        two_rgb_sums(source + 3 * i, s);
         EACH(j, 2) {
             words before = load_words(sums_before + i + j * LANES);
             store_words(sums + i + j * LANES, s[j]);
@@ -287,8 +308,32 @@ FORCE_INLINE int screen_sums(int rgb, const uint8_t *source, uint16_t *sums,
             fall = most_excess(fall, before, s[j]);
         }
     }
-    return (at_least(rise, all_words(rises->need_of_sums)) |
-            at_least(fall, all_words(falls->need_of_sums))) != 0;
+    if (!(at_least(rise, all_words(rises->need_of_sums)) |
+          at_least(fall, all_words(falls->need_of_sums))))
+        return 0;
+    for (int i = 0; i < BLOCK; i += LANES)
+        top = larger_words(top, larger_words(load_words(sums + i), load_words(sums_before + i)));
+    return may_be_large(rises, most_word(top), most_word(rise)) ||
+           may_be_large(falls, most_word(top), most_word(fall));
+}
+
+/* The same of a block of gray bytes. */
+static int screen_gray(const uint8_t *source, const uint8_t *source_before, const Side *rises,
+                       const Side *falls) {
+    octets rise = all_octets(0), fall = rise, top = rise;
+    for (int i = 0; i < BLOCK; i += OCTETS) {
+        octets now = load_octets(source + i), before = load_octets(source_before + i);
+        rise = larger_octets(rise, excess_octets(now, before));
+        fall = larger_octets(fall, excess_octets(before, now));
+    }
+    if (!any_reaches(rise, all_octets((uint8_t)smaller(rises->need_of_sums, 255))) &&
+        !any_reaches(fall, all_octets((uint8_t)smaller(falls->need_of_sums, 255))))
+        return 0;
+    for (int i = 0; i < BLOCK; i += OCTETS)
+        top = larger_octets(top,
+                            larger_octets(load_octets(source + i), load_octets(source_before + i)));
+    return may_be_large(rises, most_octet(top), most_octet(rise)) ||
+           may_be_large(falls, most_octet(top), most_octet(fall));
 }
 
 static int screen_bytes(const Clip *clip, const uint8_t *source, uint16_t *sums, uint16_t *codes,

@@ -14,7 +14,7 @@ cdef extern from "flash.h" nogil:
         Py_ssize_t line_count
         uint16_t scale
         uint16_t *cubic
-        int32_t limit
+        int32_t limit, last
         int rising, convex
     ctypedef struct Power:
         double knee, below, scale, slope, offset, rest, floor, close
@@ -49,15 +49,16 @@ ctypedef fused real:
     float
     double
 
-# A pixel's sum over its channels: int32 for three of 16 bits.
+# A pixel's sum over its channels, twice as wide where there are three.
 ctypedef fused total:
+    uint8_t
     uint16_t
     int32_t
 
 
 cdef require(bint right):
     if not right:
-        raise TypeError("sums of channels are int32 for RGB of uint16, or else uint16")
+        raise TypeError("sums of three channels are twice as wide as these, of one as wide")
 
 
 def totals(const pixel[:, ::1] pixels, *, total[::1] out):
@@ -86,17 +87,17 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
     """
     cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
     cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
-    cdef int convex = sizeof(pixel) == 1 and is_convex(&table[0], table.shape[0])
+    cdef int convex = rising and sizeof(pixel) == 1 and is_convex(&table[0], table.shape[0])
     cdef Clip clip
     cdef Curve curves[MOST_CURVES]
-    require((sizeof(total) == 4) == (sizeof(pixel) == 2 and frames.shape[2] == 3))
+    require(sizeof(total) == (2 if frames.shape[2] == 3 else 1) * sizeof(pixel))
     if frames.shape[0] == 0 or pixels == 0:
         return
     for i in range(min(cubics.shape[0], MOST_CURVES)):
         curves[i].table, curves[i].codes, curves[i].rising = &table[0], &codes[0], rising
         curves[i].lines, curves[i].line_count = &lines[i, 0, 0], lines.shape[1]
         curves[i].limit, curves[i].scale = cubics[i, 0], cubics[i, 1]
-        curves[i].convex = convex and curves[i].scale > 0
+        curves[i].convex, curves[i].last = convex, <int32_t> table.shape[0] - 1
         for part in range(3):
             curves[i].cubic[part] = cubics[i, part + 2]
     clip.frames = <const uint8_t *> &frames[0, 0, 0]

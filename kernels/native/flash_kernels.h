@@ -8,13 +8,18 @@ typedef struct {
     Scale scales[TILE / BLOCK];
 } FLASH(State);
 
-/* Where a tile's pixels are, what to fetch for after it, and the sums that outlive the call: of the
-   frame before the first, of the last. NULL where there is none. */
+/* Where a tile's pixels are, what to fetch for after it, and what outlives the call: of the frame
+   before the first, of the last; pixels or sums. NULL where there is none. */
 typedef struct {
     ptrdiff_t count;
-    const uint8_t *source, *next, *next_sums;
-    TOTAL *from, *to;
+    const uint8_t *source, *next, *next_kept, *from;
+    uint8_t *to;
 } FLASH(Tile);
+
+/* Bytes that are kept of a pixel. */
+FORCE_INLINE ptrdiff_t FLASH(kept)(const Clip *clip) {
+    return gray_bytes(clip) ? 1 : sizeof(TOTAL);
+}
 
 static void FLASH(codes)(const Curve *curve, const TOTAL *sums, uint16_t *codes) {
     if (curve->scale)
@@ -48,25 +53,52 @@ static int FLASH(screen_wide)(const Clip *clip, const uint8_t *source, ptrdiff_t
     return differ(now->codes + at, before->codes + at, rises, falls);
 }
 
+/* Take over the sums of a block of the frame before. */
+static void FLASH(resume)(const Clip *clip, const uint8_t *from, ptrdiff_t at,
+                          FLASH(State) * before) {
+    TOTAL *sums = before->sums + at;
+    if (gray_bytes(clip)) widen((uint16_t *)sums, from);
+    else FLASH(copy)(sums, (const TOTAL *)from);
+    if (clip->wide) before->scales[at / BLOCK].own = FLASH(curve_for)(clip->curves, sums);
+    else if (!clip->curves->convex) FLASH(codes)(clip->curves, sums, before->codes + at);
+}
+
+/* The codes of a block and of the one before, and what `differ` says. */
+static int FLASH(differ)(const Clip *clip, ptrdiff_t at, FLASH(State) * before, FLASH(State) * now,
+                         const Side *rises, const Side *falls) {
+    if (!before->scales[at / BLOCK].used)
+        FLASH(codes)(clip->curves, before->sums + at, before->codes + at);
+    FLASH(codes)(clip->curves, now->sums + at, now->codes + at);
+    before->scales[at / BLOCK].used = now->scales[at / BLOCK].used = clip->curves;
+    return differ(now->codes + at, before->codes + at, rises, falls);
+}
+
+/* What `differ` says of a block of gray bytes; its sums and codes where they may. */
+static int FLASH(screen_gray)(const Clip *clip, const uint8_t *source, const uint8_t *from,
+                              ptrdiff_t at, FLASH(State) * before, FLASH(State) * now,
+                              const Side *rises, const Side *falls) {
+    now->scales[at / BLOCK].used = NULL;
+    if (!rises->heap || !screen_gray(source, from, rises, falls)) return 0;
+    widen((uint16_t *)now->sums + at, source);
+    if (!before->scales[at / BLOCK].used) widen((uint16_t *)before->sums + at, from);
+    return FLASH(differ)(clip, at, before, now, rises, falls);
+}
+
 /* Sums of a block of bytes, its codes unless sums rule all out, and what `differ` says. */
-static int FLASH(screen_bytes)(const Clip *clip, const uint8_t *source, ptrdiff_t at,
-                               FLASH(State) * before, FLASH(State) * now, Side *rises,
-                               Side *falls) {
-    uint16_t *sums = (uint16_t *)now->sums + at, *codes = now->codes + at;
-    const Curve *curve = clip->curves, **used = &now->scales[at / BLOCK].used;
-    if (sums_first(clip)) {
-        const uint16_t *sums_before = (const uint16_t *)before->sums + at;
-        *used = NULL;
-        if (clip->rgb ? !screen_sums(1, source, sums, sums_before, rises, falls)
-                      : !screen_sums(0, source, sums, sums_before, rises, falls))
-            return 0;
-        if (!before->scales[at / BLOCK].used)
-            FLASH(codes)(curve, before->sums + at, before->codes + at);
-        FLASH(codes)(curve, now->sums + at, codes);
-        before->scales[at / BLOCK].used = *used = curve;
-        return differ(codes, before->codes + at, rises, falls);
+static int FLASH(screen_bytes)(const Clip *clip, const uint8_t *source, const uint8_t *from,
+                               ptrdiff_t at, FLASH(State) * before, FLASH(State) * now,
+                               const Side *rises, const Side *falls) {
+    uint16_t *sums = (uint16_t *)now->sums + at;
+    const uint16_t *sums_before =
+        (const uint16_t *)(from ? (const TOTAL *)from : before->sums + at);
+    if (!clip->curves->convex) {
+        if (from) FLASH(resume)(clip, from, at, before);
+        return screen_bytes(clip, source, sums, now->codes + at, before->codes + at, rises, falls);
     }
-    return screen_bytes(clip, source, sums, codes, before->codes + at, rises, falls);
+    now->scales[at / BLOCK].used = NULL;
+    if (!screen_sums(source, sums, sums_before, rises, falls)) return 0;
+    if (from) FLASH(resume)(clip, from, at, before);
+    return FLASH(differ)(clip, at, before, now, rises, falls);
 }
 
 /* Look up the pixels of a vector whose codes differ by `change`, where that may be enough. */
@@ -112,69 +144,73 @@ NO_INLINE void FLASH(look_up_block)(const FLASH(State) * before, const FLASH(Sta
     }
 }
 
-/* Take over the sums of a block, at most, of the frame before. */
-static void FLASH(resume)(const Clip *clip, const TOTAL *from, ptrdiff_t count, ptrdiff_t at,
-                          FLASH(State) * before) {
-    TOTAL *sums = before->sums + at;
-    if (count >= BLOCK) FLASH(copy)(sums, from);
-    else {
-        memset(sums, 0, BLOCK * sizeof(TOTAL));
-        memcpy(sums, from, count * sizeof(TOTAL));
-    }
-    before->scales[at / BLOCK].used = NULL;
-    if (clip->wide) before->scales[at / BLOCK].own = FLASH(curve_for)(clip->curves, sums);
-    else if (!sums_first(clip)) FLASH(codes)(clip->curves, sums, before->codes + at);
+/* Keep what `count` pixels of a block are, for the next call. */
+static void FLASH(keep)(const Clip *clip, const uint8_t *source, const TOTAL *sums, ptrdiff_t count,
+                        uint8_t *to) {
+    if (count < BLOCK)
+        memcpy(to, gray_bytes(clip) ? source : (const uint8_t *)sums, count * FLASH(kept)(clip));
+    else if (gray_bytes(clip)) copy_octets(to, source);
+    else FLASH(copy)((TOTAL *)to, sums);
 }
 
-/* A tile of one frame; largest is k rises and k falls, NULL where there is no frame before it. */
+/* A tile of one frame; the sides have no heaps where there is no frame before it. */
 static void FLASH(walk_tile)(const Clip *clip, const FLASH(Tile) * tile, FLASH(State) * before,
-                             FLASH(State) * now, double *largest, ptrdiff_t k) {
+                             FLASH(State) * now, Side *rises, Side *falls) {
+    const ptrdiff_t size = clip->size, kept = FLASH(kept)(clip);
     uint16_t rest[3 * BLOCK];
-    Side rises = first_side(clip->curves, largest, k), falls = rises;
-    if (largest) falls = first_side(clip->curves, largest + k, k);
+    TOTAL rest_before[BLOCK];
     for (ptrdiff_t at = 0; at < tile->count; at += BLOCK) {
-        const uint8_t *source = tile->source + at * clip->size;
         ptrdiff_t left = tile->count - at;
+        const uint8_t *source, *from = tile->from;
         int found;
-        if (left < BLOCK) {
-            memset(rest, 0, sizeof(rest));
-            source = memcpy(rest, source, left * clip->size);
-        } else {
-            prefetch(tile->next, at * clip->size, BLOCK * clip->size);
-            prefetch(tile->next_sums, at * sizeof(TOTAL), BLOCK * sizeof(TOTAL));
+        source = whole_block(tile->source + at * size, left * size, BLOCK * size, rest);
+        if (from) from = whole_block(from + at * kept, left * kept, BLOCK * kept, rest_before);
+        if (left >= BLOCK) {
+            prefetch(tile->next, at * size, BLOCK * size);
+            prefetch(tile->next_kept, at * kept, BLOCK * kept);
         }
-        if (tile->from) FLASH(resume)(clip, tile->from + at, left, at, before);
-        if (clip->wide) found = FLASH(screen_wide)(clip, source, at, before, now, &rises, &falls);
-        else found = FLASH(screen_bytes)(clip, source, at, before, now, &rises, &falls);
-        if (found) FLASH(look_up_block)(before, now, at, &rises, &falls);
-        if (tile->to && left >= BLOCK) FLASH(copy)(tile->to + at, now->sums + at);
-        else if (tile->to) memcpy(tile->to + at, now->sums + at, left * sizeof(TOTAL));
+        if (gray_bytes(clip) && clip->curves->convex)
+            found = FLASH(screen_gray)(clip, source, from, at, before, now, rises, falls);
+        else if (clip->wide) {
+            if (from) FLASH(resume)(clip, from, at, before);
+            found = FLASH(screen_wide)(clip, source, at, before, now, rises, falls);
+        } else found = FLASH(screen_bytes)(clip, source, from, at, before, now, rises, falls);
+        if (found) FLASH(look_up_block)(before, now, at, rises, falls);
+        if (tile->to) FLASH(keep)(clip, source, now->sums + at, left, tile->to + at * kept);
     }
 }
 
 /* Pixels begin to end of every frame, tile by tile; largest is [pair of frames][2][k]. */
 static void FLASH(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double *largest,
                         ptrdiff_t k) {
+    const ptrdiff_t kept = FLASH(kept)(clip), frame_size = clip->pixels * clip->size;
+    Side sides[TIES + 1][2];
     FLASH(State) states[2];
     memset(states, 0, sizeof(states));
+    memset(sides, 0, sizeof(sides));
     for (int i = 0; i < TILE / BLOCK; i++) states[1].scales[i].own = clip->curves;
     for (ptrdiff_t at = begin; at < end; at += TILE) {
-        TOTAL *sums = clip->before ? (TOTAL *)clip->before + at : NULL;
+        uint8_t *to = clip->before ? (uint8_t *)clip->before + at * kept : NULL;
         int whole = at + 2 * TILE <= end; /* the next tile */
+        for (int i = 0; i < TILE / BLOCK; i++) states[1].scales[i].used = NULL;
         for (ptrdiff_t frame = 0; frame < clip->length; frame++) {
             int last = frame + 1 == clip->length;
             ptrdiff_t pair = clip->started ? frame : frame - 1;
-            const uint8_t *source = clip->frames + (frame * clip->pixels + at) * clip->size;
-            FLASH(Tile) tile = {smaller(TILE, end - at), source};
-            if (frame == 0 && clip->started) tile.from = sums;
-            if (last) tile.to = sums;
-            if (!last) tile.next = source + clip->pixels * clip->size;
+            Side *some = sides[pair < 0 ? TIES : pair % TIES];
+            FLASH(Tile) tile = {smaller(TILE, end - at), clip->frames + at * clip->size};
+            tile.source += frame * frame_size;
+            if (frame == 0 && clip->started) tile.from = to;
+            if (frame > 0 && gray_bytes(clip) && clip->curves->convex)
+                tile.from = tile.source - frame_size;
+            if (last) tile.to = to;
+            if (!last) tile.next = tile.source + frame_size;
             else if (whole) {
                 tile.next = clip->frames + (at + TILE) * clip->size;
-                tile.next_sums = (const uint8_t *)(sums ? sums + TILE : NULL);
+                tile.next_kept = to ? to + TILE * kept : NULL;
             }
-            FLASH(walk_tile)(clip, &tile, &states[!(frame & 1)], &states[frame & 1],
-                             pair < 0 ? NULL : largest + 2 * k * pair, k);
+            next_sides(some, clip->curves, pair < 0 ? NULL : largest + 2 * k * pair, k);
+            FLASH(walk_tile)(clip, &tile, &states[!(frame & 1)], &states[frame & 1], some,
+                             some + 1);
         }
     }
 }
