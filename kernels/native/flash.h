@@ -28,7 +28,8 @@ enum {
 /* What is known of a block of floats. */
 enum { NOTHING, SUMS, LUMINANCES };
 
-/* Luminance and code of every sum. Where `scale` is not 0 the code is a cubic, see `code`. A change
+/* Luminance and code of every sum. Codes of 16 bits are too coarse for dark blocks of 16-bit frames:
+   there are curves for several limits, and a pair of blocks takes the first that serves both. Where `scale` is not 0 the code is a cubic, see `code`. A change
    above `bound` takes a difference of codes above lines[0] * bound + lines[1], for every line. */
 typedef struct {
     const double *table, *lines;
@@ -38,14 +39,8 @@ typedef struct {
     int32_t limit; /* of the sums that have these codes */
     int32_t last;  /* sum of the table */
     int rising;    /* the table never decreases */
-    int convex;    /* it is one of bytes' sums, ever steeper */
+    double slack;  /* see `may_be_large`; infinite where it decreases */
 } Curve;
-
-/* Codes of 16 bits are too coarse for dark blocks of 16-bit frames: there are curves for several
-   limits, and a pair of blocks takes the first that serves both. */
-typedef struct {
-    const Curve *own, *used;
-} Scale;
 
 /* Luminance of gray, for real numbers: below * gray up to `knee`, above it scale * y^(2 + fifths/5)
    of y = slope * gray + offset; everywhere below * gray where fifths is 0. `rest` is what the
@@ -56,15 +51,16 @@ typedef struct {
     int fifths, channels;
 } Power;
 
-/* Frames of pixels, `size` bytes each. `before` takes the sums of the last, unless it is NULL. */
+/* Frames of pixels, `size` bytes each. `before` takes the last, unless it is NULL: `kept` bytes of a
+   pixel, which are sums of RGB, or else pixels. */
 typedef struct {
     const uint8_t *frames;
-    ptrdiff_t length, pixels, size;
-    int started;   /* `before` has the sums of a frame before these */
+    ptrdiff_t length, pixels, size, kept;
+    int started;   /* `before` has a frame before these */
     int rgb, wide; /* wide: pixels of 16 bits, with several curves */
     const Curve *curves;
     const Power *power; /* of frames of floats or doubles */
-    void *before;       /* for these, their last frame */
+    void *before;
 } Clip;
 
 /* Changes of one sign in one frame: the k largest, and what rules out others. `need` is the least
@@ -117,20 +113,13 @@ FORCE_INLINE words cubic_code(const Curve *curve, words x) {
     return upper(add_words(upper(x, y), all_words(curve->cubic[0])), x);
 }
 
-/* Whether steps of a table of bytes' sums grow, but for rounding. */
-static int is_convex(const double *table, ptrdiff_t count) {
-    const double rounding = 1e-12 * (table[count - 1] - table[0]);
-    for (ptrdiff_t i = 2; i < count; i++)
-        if (table[i] - table[i - 1] < table[i - 1] - table[i - 2] - rounding) return 0;
-    return 1;
-}
-
-/* Whether a change of at most `most` below `top` may be among the largest: as the steps of the table
-   grow, it does most there. Roundings of 766 x 766 steps are less than a millionth of the range. */
-static int may_be_large(const Side *side, int top, int most) {
-    const double *table = side->curve->table;
-    double slack = 1e-6 * (table[side->curve->last] - table[0]);
-    return table[top] - table[most < top ? top - most : 0] + slack > side->heap[0];
+/* Whether a change by at most `most` sums, up to `top`, may be among the largest. It does most just
+   below `top`, where the table is steepest, but for `slack`. */
+static int may_be_large(const Side *side, int32_t top, int32_t most) {
+    const Curve *curve = side->curve;
+    if (!side->heap || most == 0) return 0;
+    return curve->table[top] - curve->table[most < top ? top - most : 0] + curve->slack >
+           side->heap[0];
 }
 
 /* The least difference of sums of such a change, below the largest sum. */
@@ -153,7 +142,7 @@ static void raise_need(Side *side) {
     }
     side->need = (uint16_t)(side->heap && need < 65535 ? need : 65535); /* rounded down */
     side->need_of_sums = 65535;
-    if (side->heap && curve->convex) side->need_of_sums = need_of_sums(side);
+    if (side->heap && curve->last <= 765) side->need_of_sums = need_of_sums(side); /* of bytes */
 }
 
 /* A side before any pixel; without a heap, no pixel needs a look. */
@@ -215,9 +204,6 @@ static void sums_of_words(const uint16_t *rgb, ptrdiff_t count, int32_t *sums) {
     for (ptrdiff_t i = 0; i < count; i++) sums[i] = rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2];
 }
 
-/* These are kept as they are, which is half of their sums. */
-FORCE_INLINE int gray_bytes(const Clip *clip) { return !clip->rgb && !clip->wide; }
-
 /* Copies of blocks; for a memcpy of this length gcc takes an instruction that is slow to start. */
 static void copy_words(uint16_t *RESTRICT to, const uint16_t *RESTRICT from) {
     for (int i = 0; i < BLOCK; i++) to[i] = from[i];
@@ -232,12 +218,14 @@ static void copy_ints(int32_t *RESTRICT to, const int32_t *RESTRICT from) {
     for (int i = 0; i < BLOCK; i++) to[i] = from[i];
 }
 
-/* Sums of a block of pixels of 16 bits. */
-static void take_wide_words(const uint8_t *source, uint16_t *sums) {
-    copy_words(sums, (const uint16_t *)source);
+/* Sums of a block of pixels that are gray, or of sums that were kept. */
+static void take_words(const Clip *clip, const void *from, uint16_t *sums) {
+    if (clip->kept == 1) widen(sums, from);
+    else copy_words(sums, from);
 }
-static void take_wide_ints(const uint8_t *source, int32_t *sums) {
-    sums_of_words((const uint16_t *)source, BLOCK, sums);
+static void take_ints(const Clip *clip, const void *from, int32_t *sums) {
+    (void)clip;
+    copy_ints(sums, from);
 }
 
 /* What a cubic is of: products with `scale`, a power of two, of which ints lose the last two bits. */
@@ -262,41 +250,9 @@ static int differ(const uint16_t *codes, const uint16_t *codes_before, const Sid
     return (at_least(rise, all_words(rises->need)) | at_least(fall, all_words(falls->need))) != 0;
 }
 
-/* Sums of two vectors of pixels of bytes, from pixel i on. */
-FORCE_INLINE void two_sums(int rgb, const uint8_t *source, int i, words s[2]) {
-    if (rgb) two_rgb_sums(source + 3 * i, s);
-    else
-        EACH(j, 2) s[j] = bytes(source + i + j * LANES);
-}
-
-/* Sums and codes of a block of bytes, and what `differ` says; one loop is half as long as three. */
-FORCE_INLINE int screen_channels(int rgb, const Curve *curve, const uint8_t *source, uint16_t *sums,
-                                 uint16_t *codes, const uint16_t *codes_before, const Side *rises,
-                                 const Side *falls) {
-    words rise = all_words(0), fall = rise;
-    for (int i = 0; i < BLOCK; i += 2 * LANES) {
-        words s[2];
-        two_sums(rgb, source, i, s);
-        EACH(j, 2) store_words(sums + i + j * LANES, s[j]);
-        if (curve->scale)
-            EACH(j, 2) {
-                words now = cubic_code(curve, product(s[j], all_words(curve->scale)));
-                words before = load_words(codes_before + i + j * LANES);
-                store_words(codes + i + j * LANES, now);
-                rise = larger_words(rise, excess(now, before));
-                fall = larger_words(fall, excess(before, now));
-            }
-    }
-    if (curve->scale)
-        return (at_least(rise, all_words(rises->need)) | at_least(fall, all_words(falls->need))) !=
-               0;
-    for (int i = 0; i < BLOCK; i++) codes[i] = curve->codes[sums[i]];
-    return differ(codes, codes_before, rises, falls);
-}
-
 /* Sums of a block of RGB bytes, and whether their changes may be among the largest. */
-static int screen_sums(const uint8_t *source, uint16_t *sums, const uint16_t *sums_before,
-                       const Side *rises, const Side *falls) {
+static int screen_rgb(const uint8_t *source, const uint16_t *sums_before, uint16_t *sums,
+                      const Side *rises, const Side *falls) {
     words rise = all_words(0), fall = rise, top = rise;
     for (int i = 0; i < BLOCK; i += 2 * LANES) {
         words s[2];
@@ -317,9 +273,9 @@ static int screen_sums(const uint8_t *source, uint16_t *sums, const uint16_t *su
            may_be_large(falls, most_word(top), most_word(fall));
 }
 
-/* The same of a block of gray bytes. */
-static int screen_gray(const uint8_t *source, const uint8_t *source_before, const Side *rises,
-                       const Side *falls) {
+/* Whether changes of a block of gray bytes may be among the largest. */
+static int screen_bytes(const uint8_t *source, const uint8_t *source_before, const Side *rises,
+                        const Side *falls) {
     octets rise = all_octets(0), fall = rise, top = rise;
     for (int i = 0; i < BLOCK; i += OCTETS) {
         octets now = load_octets(source + i), before = load_octets(source_before + i);
@@ -336,11 +292,42 @@ static int screen_gray(const uint8_t *source, const uint8_t *source_before, cons
            may_be_large(falls, most_octet(top), most_octet(fall));
 }
 
-static int screen_bytes(const Clip *clip, const uint8_t *source, uint16_t *sums, uint16_t *codes,
-                        const uint16_t *codes_before, const Side *rises, const Side *falls) {
-    if (clip->rgb)
-        return screen_channels(1, clip->curves, source, sums, codes, codes_before, rises, falls);
-    return screen_channels(0, clip->curves, source, sums, codes, codes_before, rises, falls);
+/* The same of 16 bits. */
+static int screen_wide(const uint16_t *source, const uint16_t *source_before, const Side *rises,
+                       const Side *falls) {
+    words rise = all_words(0), fall = rise, top = rise;
+    for (int i = 0; i < BLOCK; i += LANES) {
+        words now = load_words(source + i), before = load_words(source_before + i);
+        rise = larger_words(rise, excess(now, before));
+        fall = larger_words(fall, excess(before, now));
+        top = larger_words(top, larger_words(now, before));
+    }
+    return may_be_large(rises, most_word(top), most_word(rise)) ||
+           may_be_large(falls, most_word(top), most_word(fall));
+}
+
+/* What changes of a block may be: of the frame before there are pixels of gray, sums of RGB, and so
+   of this one. */
+static int screen_words(const Clip *clip, const uint8_t *source, const void *before, uint16_t *sums,
+                        const Side *rises, const Side *falls) {
+    if (clip->rgb) return screen_rgb(source, before, sums, rises, falls);
+    if (clip->wide) return screen_wide((const uint16_t *)source, before, rises, falls);
+    return screen_bytes(source, before, rises, falls);
+}
+static int screen_ints(const Clip *clip, const uint8_t *source, const void *before, int32_t *sums,
+                       const Side *rises, const Side *falls) {
+    const int32_t *sums_before = before;
+    int32_t rise = 0, fall = 0, top = 0;
+    (void)clip;
+    sums_of_words((const uint16_t *)source, BLOCK, sums);
+    for (int i = 0; i < BLOCK; i++) {
+        int32_t from = sums_before[i], to = sums[i];
+        rise = to - from > rise ? to - from : rise;
+        fall = from - to > fall ? from - to : fall;
+        top = from > top ? from : top;
+        top = to > top ? to : top;
+    }
+    return may_be_large(rises, top, rise) || may_be_large(falls, top, fall);
 }
 
 /* Those of `lanes` whose pixels are not ruled out already. */

@@ -1,11 +1,12 @@
 /* The walk over sums of type TOTAL, whose functions end in KIND; see flash.h. */
 #define FLASH(name) PASTE(name, KIND)
 
-/* A tile of one frame: sums and codes of its pixels, filled up to a block, and scales of blocks. */
+/* A tile of one frame, filled up to a block: sums of its pixels, codes and the curves they are of.
+   Of gray there are sums where there are codes. */
 typedef struct {
     TOTAL sums[TILE];
     uint16_t codes[TILE];
-    Scale scales[TILE / BLOCK];
+    const Curve *curves[TILE / BLOCK];
 } FLASH(State);
 
 /* Where a tile's pixels are, what to fetch for after it, and what outlives the call: of the frame
@@ -15,11 +16,6 @@ typedef struct {
     const uint8_t *source, *next, *next_kept, *from;
     uint8_t *to;
 } FLASH(Tile);
-
-/* Bytes that are kept of a pixel. */
-FORCE_INLINE ptrdiff_t FLASH(kept)(const Clip *clip) {
-    return gray_bytes(clip) ? 1 : sizeof(TOTAL);
-}
 
 static void FLASH(codes)(const Curve *curve, const TOTAL *sums, uint16_t *codes) {
     if (curve->scale)
@@ -37,68 +33,25 @@ FORCE_INLINE const Curve *FLASH(curve_for)(const Curve *curve, const TOTAL *sums
     return curve;
 }
 
-/* Sums of a block of wide pixels, the codes of both frames on one scale, and what `differ` says. */
-static int FLASH(screen_wide)(const Clip *clip, const uint8_t *source, ptrdiff_t at,
-                              FLASH(State) * before, FLASH(State) * now, Side *rises, Side *falls) {
-    Scale *scale = now->scales + at / BLOCK, *scale_before = before->scales + at / BLOCK;
-    const Curve *curve;
-    FLASH(take_wide)(source, now->sums + at);
-    scale->own = curve = FLASH(curve_for)(clip->curves, now->sums + at);
-    if (scale_before->own > curve) curve = scale_before->own;
-    if (curve != scale_before->used) FLASH(codes)(curve, before->sums + at, before->codes + at);
-    FLASH(codes)(curve, now->sums + at, now->codes + at);
-    scale->used = curve;
-    use_curve(rises, curve);
-    use_curve(falls, curve);
+/* Whether pixels of a block may have changed enough: by their sums, then by codes of both frames. */
+static int FLASH(screen_codes)(const Clip *clip, const uint8_t *source, const uint8_t *from,
+                               ptrdiff_t at, FLASH(State) * before, FLASH(State) * now, Side *rises,
+                               Side *falls) {
+    const Curve **curve = now->curves + at / BLOCK, **curve_before = before->curves + at / BLOCK;
+    TOTAL *sums = now->sums + at, *sums_before = before->sums + at;
+    *curve = NULL;
+    if (!FLASH(screen)(clip, source, from ? (const void *)from : sums_before, sums, rises, falls))
+        return 0;
+    if (!clip->rgb) FLASH(take)(clip, source, sums);
+    if (from && !*curve_before) FLASH(take)(clip, from, sums_before);
+    *curve = clip->curves;
+    if (clip->wide) *curve = FLASH(curve_for)(FLASH(curve_for)(*curve, sums), sums_before);
+    if (*curve_before != *curve) FLASH(codes)(*curve, sums_before, before->codes + at);
+    FLASH(codes)(*curve, sums, now->codes + at);
+    *curve_before = *curve;
+    use_curve(rises, *curve);
+    use_curve(falls, *curve);
     return differ(now->codes + at, before->codes + at, rises, falls);
-}
-
-/* Take over the sums of a block of the frame before. */
-static void FLASH(resume)(const Clip *clip, const uint8_t *from, ptrdiff_t at,
-                          FLASH(State) * before) {
-    TOTAL *sums = before->sums + at;
-    if (gray_bytes(clip)) widen((uint16_t *)sums, from);
-    else FLASH(copy)(sums, (const TOTAL *)from);
-    if (clip->wide) before->scales[at / BLOCK].own = FLASH(curve_for)(clip->curves, sums);
-    else if (!clip->curves->convex) FLASH(codes)(clip->curves, sums, before->codes + at);
-}
-
-/* The codes of a block and of the one before, and what `differ` says. */
-static int FLASH(differ)(const Clip *clip, ptrdiff_t at, FLASH(State) * before, FLASH(State) * now,
-                         const Side *rises, const Side *falls) {
-    if (!before->scales[at / BLOCK].used)
-        FLASH(codes)(clip->curves, before->sums + at, before->codes + at);
-    FLASH(codes)(clip->curves, now->sums + at, now->codes + at);
-    before->scales[at / BLOCK].used = now->scales[at / BLOCK].used = clip->curves;
-    return differ(now->codes + at, before->codes + at, rises, falls);
-}
-
-/* What `differ` says of a block of gray bytes; its sums and codes where they may. */
-static int FLASH(screen_gray)(const Clip *clip, const uint8_t *source, const uint8_t *from,
-                              ptrdiff_t at, FLASH(State) * before, FLASH(State) * now,
-                              const Side *rises, const Side *falls) {
-    now->scales[at / BLOCK].used = NULL;
-    if (!rises->heap || !screen_gray(source, from, rises, falls)) return 0;
-    widen((uint16_t *)now->sums + at, source);
-    if (!before->scales[at / BLOCK].used) widen((uint16_t *)before->sums + at, from);
-    return FLASH(differ)(clip, at, before, now, rises, falls);
-}
-
-/* Sums of a block of bytes, its codes unless sums rule all out, and what `differ` says. */
-static int FLASH(screen_bytes)(const Clip *clip, const uint8_t *source, const uint8_t *from,
-                               ptrdiff_t at, FLASH(State) * before, FLASH(State) * now,
-                               const Side *rises, const Side *falls) {
-    uint16_t *sums = (uint16_t *)now->sums + at;
-    const uint16_t *sums_before =
-        (const uint16_t *)(from ? (const TOTAL *)from : before->sums + at);
-    if (!clip->curves->convex) {
-        if (from) FLASH(resume)(clip, from, at, before);
-        return screen_bytes(clip, source, sums, now->codes + at, before->codes + at, rises, falls);
-    }
-    now->scales[at / BLOCK].used = NULL;
-    if (!screen_sums(source, sums, sums_before, rises, falls)) return 0;
-    if (from) FLASH(resume)(clip, from, at, before);
-    return FLASH(differ)(clip, at, before, now, rises, falls);
 }
 
 /* Look up the pixels of a vector whose codes differ by `change`, where that may be enough. */
@@ -144,19 +97,17 @@ NO_INLINE void FLASH(look_up_block)(const FLASH(State) * before, const FLASH(Sta
     }
 }
 
-/* Keep what `count` pixels of a block are, for the next call. */
-static void FLASH(keep)(const Clip *clip, const uint8_t *source, const TOTAL *sums, ptrdiff_t count,
-                        uint8_t *to) {
-    if (count < BLOCK)
-        memcpy(to, gray_bytes(clip) ? source : (const uint8_t *)sums, count * FLASH(kept)(clip));
-    else if (gray_bytes(clip)) copy_octets(to, source);
-    else FLASH(copy)((TOTAL *)to, sums);
+/* Keep `count` pixels of a block, or their sums, for the next call. */
+static void FLASH(keep)(const Clip *clip, const void *from, ptrdiff_t count, uint8_t *to) {
+    if (count < BLOCK) memcpy(to, from, count * clip->kept);
+    else if (clip->kept == 1) copy_octets(to, from);
+    else FLASH(copy)((TOTAL *)to, from);
 }
 
 /* A tile of one frame; the sides have no heaps where there is no frame before it. */
 static void FLASH(walk_tile)(const Clip *clip, const FLASH(Tile) * tile, FLASH(State) * before,
                              FLASH(State) * now, Side *rises, Side *falls) {
-    const ptrdiff_t size = clip->size, kept = FLASH(kept)(clip);
+    const ptrdiff_t size = clip->size, kept = clip->kept;
     uint16_t rest[3 * BLOCK];
     TOTAL rest_before[BLOCK];
     for (ptrdiff_t at = 0; at < tile->count; at += BLOCK) {
@@ -169,30 +120,26 @@ static void FLASH(walk_tile)(const Clip *clip, const FLASH(Tile) * tile, FLASH(S
             prefetch(tile->next, at * size, BLOCK * size);
             prefetch(tile->next_kept, at * kept, BLOCK * kept);
         }
-        if (gray_bytes(clip) && clip->curves->convex)
-            found = FLASH(screen_gray)(clip, source, from, at, before, now, rises, falls);
-        else if (clip->wide) {
-            if (from) FLASH(resume)(clip, from, at, before);
-            found = FLASH(screen_wide)(clip, source, at, before, now, rises, falls);
-        } else found = FLASH(screen_bytes)(clip, source, from, at, before, now, rises, falls);
+        found = FLASH(screen_codes)(clip, source, from, at, before, now, rises, falls);
         if (found) FLASH(look_up_block)(before, now, at, rises, falls);
-        if (tile->to) FLASH(keep)(clip, source, now->sums + at, left, tile->to + at * kept);
+        if (tile->to)
+            FLASH(keep)(clip, clip->rgb ? (const void *)(now->sums + at) : source, left,
+                        tile->to + at * kept);
     }
 }
 
 /* Pixels begin to end of every frame, tile by tile; largest is [pair of frames][2][k]. */
 static void FLASH(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double *largest,
                         ptrdiff_t k) {
-    const ptrdiff_t kept = FLASH(kept)(clip), frame_size = clip->pixels * clip->size;
+    const ptrdiff_t kept = clip->kept, frame_size = clip->pixels * clip->size;
     Side sides[TIES + 1][2];
     FLASH(State) states[2];
     memset(states, 0, sizeof(states));
     memset(sides, 0, sizeof(sides));
-    for (int i = 0; i < TILE / BLOCK; i++) states[1].scales[i].own = clip->curves;
     for (ptrdiff_t at = begin; at < end; at += TILE) {
         uint8_t *to = clip->before ? (uint8_t *)clip->before + at * kept : NULL;
         int whole = at + 2 * TILE <= end; /* the next tile */
-        for (int i = 0; i < TILE / BLOCK; i++) states[1].scales[i].used = NULL;
+        memset(states[1].curves, 0, sizeof(states[1].curves));
         for (ptrdiff_t frame = 0; frame < clip->length; frame++) {
             int last = frame + 1 == clip->length;
             ptrdiff_t pair = clip->started ? frame : frame - 1;
@@ -200,8 +147,7 @@ static void FLASH(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double
             FLASH(Tile) tile = {smaller(TILE, end - at), clip->frames + at * clip->size};
             tile.source += frame * frame_size;
             if (frame == 0 && clip->started) tile.from = to;
-            if (frame > 0 && gray_bytes(clip) && clip->curves->convex)
-                tile.from = tile.source - frame_size;
+            if (frame > 0 && !clip->rgb) tile.from = tile.source - frame_size;
             if (last) tile.to = to;
             if (!last) tile.next = tile.source + frame_size;
             else if (whole) {

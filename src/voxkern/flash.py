@@ -456,17 +456,31 @@ def _screen(values, channels):
     Codes are a cubic of the sum where one follows closely, since a kernel computes that faster than
     it looks codes up. For 16 bits there are cubics for sums below powers of two: one alone would be
     too coarse for dark parts, and for 10 bits in 16. Returns the codes, the cubics (each a limit of
-    sums, a scale and coefficients), their lines and whether `values` never decrease.
+    sums, a scale and coefficients), their lines and the slack of `values`.
     """
-    rising = bool((np.diff(values) >= 0).all())
-    screens = _cubics(values, channels) if rising else []
+    slack = _slack(values)
+    screens = _cubics(values, channels) if slack < np.inf else []
     codes = np.zeros(1, np.uint16)
     if not screens:
         span = np.ptp(values) or 1
         codes = np.round((values - values.min()) * (CODES / span)).astype(np.uint16)
         screens = [([2**30, 0, 0, 0, 0], _lines(values, codes)[0])]
     cubics, lines = zip(*screens)
-    return codes, np.array(cubics, np.int32), np.array(lines, np.float64), rising
+    return codes, np.array(cubics, np.int32), np.array(lines, np.float64), slack
+
+
+def _slack(values):
+    """How much more than from ``top - d`` to ``top`` a rise by d sums, or fewer, up to `top` can be.
+
+    It would be nothing if no step of `values` were less than one below it. With every step raised to
+    the largest one up to there, values are so, and none is raised by more than all steps together:
+    that is what a rise may seem too small by, and the one below `top` too large. A billionth of the
+    range is far above the rounding. Infinite where `values` decrease.
+    """
+    steps = np.diff(values)
+    if (steps < 0).any():
+        return np.inf
+    return 2 * (np.maximum.accumulate(steps) - steps).sum() + 1e-9 * np.ptp(values)
 
 
 def _cubics(values, channels):
