@@ -1,8 +1,9 @@
-/* The flash table: pixels whose luminance changes more than the k-th best are found by a screen.
+/* The flash table: pixels whose luminance changes more than the k-th best are found by two screens.
 
-   Every sum of channels has a 16-bit code that follows its luminance, and a difference of codes
-   bounds the difference of luminances (flash.py proves the bounds of each table when it makes it).
-   Only pixels whose codes differ enough are looked up in the float64 table. */
+   The first is for blocks: d sums of channels change most just below the largest sum there is. Then
+   every sum has a 16-bit code that follows its luminance, and a difference of codes bounds the
+   difference of luminances (flash.py proves the bounds of each table when it makes it). Only pixels
+   whose codes differ enough are looked up in the float64 table. */
 #ifndef VOXKERN_FLASH_H
 #define VOXKERN_FLASH_H
 
@@ -17,6 +18,7 @@ enum {
     BLOCK = 512, /* pixels screened together */
     TILE = 2048, /* pixels that walk through all frames together, from cache to cache */
     MOST_CURVES = 16,
+    MANY = 4, /* blocks in a row that sums did not rule out: they are not asked for the next */
     MOST_TRIES = TILE / 8, /* pixels of a tile that may be looked up one by one: it costs 4 times
                               what they do in whole blocks */
     /* Of floats, and the bytes of a tile: with twice as many RGB noise takes 1.3 times as long. */
@@ -28,9 +30,10 @@ enum {
 /* What is known of a block of floats. */
 enum { NOTHING, SUMS, LUMINANCES };
 
-/* Luminance and code of every sum. Codes of 16 bits are too coarse for dark blocks of 16-bit frames:
-   there are curves for several limits, and a pair of blocks takes the first that serves both. Where `scale` is not 0 the code is a cubic, see `code`. A change
-   above `bound` takes a difference of codes above lines[0] * bound + lines[1], for every line. */
+/* Luminance and code of every sum. Where `scale` is not 0 the code is a cubic, see `cubic_code`. A
+   change above `bound` takes a difference of codes above lines[0] * bound + lines[1], for every line.
+   16 bits are too coarse for dark blocks of 16-bit frames: there are curves for several limits, and a
+   pair of blocks takes the first that serves both. */
 typedef struct {
     const double *table, *lines;
     const uint16_t *codes;
@@ -73,6 +76,7 @@ typedef struct {
     uint16_t need, need_of_sums;
     int32_t from, to;
     int tries;
+    int busy; /* blocks in a row that neither sums nor codes ruled out */
 } Side;
 
 /* Put `value` in place of heap[0], the least of k; four children each. Down to a leaf first, without
@@ -147,7 +151,7 @@ static void raise_need(Side *side) {
 
 /* A side before any pixel; without a heap, no pixel needs a look. */
 static Side first_side(const Curve *curve, double *heap, ptrdiff_t k) {
-    Side side = {curve, heap, k, 0, 0, INT32_MAX, 0, 0};
+    Side side = {curve, heap, k, 0, 0, INT32_MAX, 0, 0, 0};
     raise_need(&side);
     return side;
 }
@@ -267,6 +271,7 @@ static int screen_rgb(const uint8_t *source, const uint16_t *sums_before, uint16
     if (!(at_least(rise, all_words(rises->need_of_sums)) |
           at_least(fall, all_words(falls->need_of_sums))))
         return 0;
+    if (rises->busy >= MANY) return 1;
     for (int i = 0; i < BLOCK; i += LANES)
         top = larger_words(top, larger_words(load_words(sums + i), load_words(sums_before + i)));
     return may_be_large(rises, most_word(top), most_word(rise)) ||
@@ -306,11 +311,12 @@ static int screen_wide(const uint16_t *source, const uint16_t *source_before, co
            may_be_large(falls, most_word(top), most_word(fall));
 }
 
-/* What changes of a block may be: of the frame before there are pixels of gray, sums of RGB, and so
-   of this one. */
+/* Whether changes of a block may be among the largest; of RGB its sums are made too, and `before` are
+   sums. After MANY blocks in a row it is not asked: ties take 0.85 of the time. */
 static int screen_words(const Clip *clip, const uint8_t *source, const void *before, uint16_t *sums,
                         const Side *rises, const Side *falls) {
     if (clip->rgb) return screen_rgb(source, before, sums, rises, falls);
+    if (rises->busy >= MANY) return 1;
     if (clip->wide) return screen_wide((const uint16_t *)source, before, rises, falls);
     return screen_bytes(source, before, rises, falls);
 }
@@ -320,6 +326,7 @@ static int screen_ints(const Clip *clip, const uint8_t *source, const void *befo
     int32_t rise = 0, fall = 0, top = 0;
     (void)clip;
     sums_of_words((const uint16_t *)source, BLOCK, sums);
+    if (rises->busy >= MANY) return 1;
     for (int i = 0; i < BLOCK; i++) {
         int32_t from = sums_before[i], to = sums[i];
         rise = to - from > rise ? to - from : rise;

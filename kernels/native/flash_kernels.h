@@ -4,9 +4,11 @@
 /* A tile of one frame, filled up to a block: sums of its pixels, codes and the curves they are of.
    Of gray there are sums where there are codes. */
 typedef struct {
-    TOTAL sums[TILE];
-    uint16_t codes[TILE];
+    _Alignas(64) TOTAL sums[TILE];
+    char apart[64]; /* loads wait for stores that are whole pages away */
+    _Alignas(64) uint16_t codes[TILE];
     const Curve *curves[TILE / BLOCK];
+    TOTAL tops[TILE / BLOCK]; /* of wide pixels' sums, where there are codes */
 } FLASH(State);
 
 /* Where a tile's pixels are, what to fetch for after it, and what outlives the call: of the frame
@@ -25,11 +27,21 @@ static void FLASH(codes)(const Curve *curve, const TOTAL *sums, uint16_t *codes)
         for (int i = 0; i < BLOCK; i++) codes[i] = curve->codes[sums[i]];
 }
 
-/* The first of the curves for sums up to `top`. */
-FORCE_INLINE const Curve *FLASH(curve_for)(const Curve *curve, const TOTAL *sums) {
+FORCE_INLINE TOTAL FLASH(top)(const TOTAL *sums) {
     TOTAL top = 0;
     for (int i = 0; i < BLOCK; i++) top = sums[i] > top ? sums[i] : top;
-    while (top >= curve->limit) curve++;
+    return top;
+}
+
+/* The first of the curves that serves a block in both frames. */
+FORCE_INLINE const Curve *FLASH(curve_for)(const Clip *clip, ptrdiff_t at, FLASH(State) * before,
+                                           FLASH(State) * now) {
+    const Curve *curve = clip->curves;
+    const ptrdiff_t block = at / BLOCK;
+    if (!clip->wide) return curve;
+    if (!before->curves[block]) before->tops[block] = FLASH(top)(before->sums + at);
+    now->tops[block] = FLASH(top)(now->sums + at);
+    while (now->tops[block] >= curve->limit || before->tops[block] >= curve->limit) curve++;
     return curve;
 }
 
@@ -37,21 +49,22 @@ FORCE_INLINE const Curve *FLASH(curve_for)(const Curve *curve, const TOTAL *sums
 static int FLASH(screen_codes)(const Clip *clip, const uint8_t *source, const uint8_t *from,
                                ptrdiff_t at, FLASH(State) * before, FLASH(State) * now, Side *rises,
                                Side *falls) {
-    const Curve **curve = now->curves + at / BLOCK, **curve_before = before->curves + at / BLOCK;
+    const Curve **used = now->curves + at / BLOCK, **used_before = before->curves + at / BLOCK;
     TOTAL *sums = now->sums + at, *sums_before = before->sums + at;
-    *curve = NULL;
+    const Curve *curve;
+    *used = NULL;
     if (!FLASH(screen)(clip, source, from ? (const void *)from : sums_before, sums, rises, falls))
         return 0;
     if (!clip->rgb) FLASH(take)(clip, source, sums);
-    if (from && !*curve_before) FLASH(take)(clip, from, sums_before);
-    *curve = clip->curves;
-    if (clip->wide) *curve = FLASH(curve_for)(FLASH(curve_for)(*curve, sums), sums_before);
-    if (*curve_before != *curve) FLASH(codes)(*curve, sums_before, before->codes + at);
-    FLASH(codes)(*curve, sums, now->codes + at);
-    *curve_before = *curve;
-    use_curve(rises, *curve);
-    use_curve(falls, *curve);
-    return differ(now->codes + at, before->codes + at, rises, falls);
+    if (from && !*used_before) FLASH(take)(clip, from, sums_before);
+    curve = FLASH(curve_for)(clip, at, before, now);
+    if (*used_before != curve) FLASH(codes)(curve, sums_before, before->codes + at);
+    FLASH(codes)(curve, sums, now->codes + at);
+    *used = *used_before = curve;
+    use_curve(rises, curve);
+    use_curve(falls, curve);
+    if (!differ(now->codes + at, before->codes + at, rises, falls)) return rises->busy = 0;
+    return ++rises->busy;
 }
 
 /* Look up the pixels of a vector whose codes differ by `change`, where that may be enough. */

@@ -9,8 +9,8 @@
 #endif
 
 /* Vectors of unsigned 16-bit words: `excess` is a - b or 0, `product` and `upper` are the two halves
-   of a * b. at_least has a bit for every lane in which a >= b. rgb_sums and bytes read 3 * lanes and
-   lanes bytes; split_rgb reads 3 * lanes and parts the channels.
+   of a * b. at_least has a bit for every lane in which a >= b. rgb_sums reads 3 * lanes bytes,
+   split_rgb too and parts the channels.
    And vectors of bytes: `apart` is how far a and b are from each other, `by_height` the entry of a
    table of 16, which never rises, for the upper half of each byte, or its last; `any_reaches` is
    whether a >= b in a lane. */
@@ -27,9 +27,6 @@ FORCE_INLINE words excess(words a, words b) { return _mm512_subs_epu16(a, b); }
 FORCE_INLINE words larger_words(words a, words b) { return _mm512_max_epu16(a, b); }
 FORCE_INLINE words smaller_words(words a, words b) { return _mm512_min_epu16(a, b); }
 FORCE_INLINE uint32_t at_least(words a, words b) { return _mm512_cmpge_epu16_mask(a, b); }
-FORCE_INLINE words bytes(const uint8_t *p) {
-    return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
-}
 typedef __m512i octets;
 enum { OCTETS = 64 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return _mm512_loadu_si512(p); }
@@ -94,9 +91,6 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
     __m256i yes = _mm256_cmpeq_epi16(_mm256_max_epu16(a, b), a);
     return (uint32_t)_mm_movemask_epi8(
         _mm_packs_epi16(_mm256_castsi256_si128(yes), _mm256_extracti128_si256(yes, 1)));
-}
-FORCE_INLINE words bytes(const uint8_t *p) {
-    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
 typedef __m256i octets;
 enum { OCTETS = 32 };
@@ -166,7 +160,6 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
     static const uint16_t bits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
     return vaddvq_u16(vandq_u16(vcgeq_u16(a, b), vld1q_u16(bits)));
 }
-FORCE_INLINE words bytes(const uint8_t *p) { return vmovl_u8(vld1_u8(p)); }
 typedef uint8x16_t octets;
 enum { OCTETS = 16 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return vld1q_u8(p); }
@@ -203,9 +196,6 @@ FORCE_INLINE words smaller_words(words a, words b) { return _mm_sub_epi16(a, exc
 FORCE_INLINE uint32_t at_least(words a, words b) {
     const __m128i zero = _mm_setzero_si128();
     return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_cmpeq_epi16(excess(b, a), zero), zero));
-}
-FORCE_INLINE words bytes(const uint8_t *p) {
-    return _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)p), _mm_setzero_si128());
 }
 typedef __m128i octets;
 enum { OCTETS = 16 };
@@ -267,7 +257,6 @@ FORCE_INLINE words excess(words a, words b) { return (words)(a > b ? a - b : 0);
 FORCE_INLINE words larger_words(words a, words b) { return a > b ? a : b; }
 FORCE_INLINE words smaller_words(words a, words b) { return a < b ? a : b; }
 FORCE_INLINE uint32_t at_least(words a, words b) { return a >= b; }
-FORCE_INLINE words bytes(const uint8_t *p) { return *p; }
 typedef uint8_t octets;
 enum { OCTETS = 1 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return *p; }

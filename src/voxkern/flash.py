@@ -470,11 +470,11 @@ def _screen(values, channels):
 
 
 def _slack(values):
-    """How much more than from ``top - d`` to ``top`` a rise by d sums, or fewer, up to `top` can be.
+    """How much a rise by d sums up to `top`, or below, may exceed that from ``top - d`` to `top`.
 
-    It would be nothing if no step of `values` were less than one below it. With every step raised to
-    the largest one up to there, values are so, and none is raised by more than all steps together:
-    that is what a rise may seem too small by, and the one below `top` too large. A billionth of the
+    Nothing if steps never shrink. Let every step be as large as the largest before it: then they do
+    not, and no value is raised by more than all steps together. A rise is at most that of the
+    raised values and what its foot was raised by, and so of the one below `top`. A billionth of the
     range is far above the rounding. Infinite where `values` decrease.
     """
     steps = np.diff(values)
