@@ -9,13 +9,19 @@
 
    That is so for channels above `floor`, which is where y is half of its offset: sums and y then
    lose no more than a few units of their size. Other blocks are looked at whole, as are those with
-   a NaN and those whose keys overflow, which they do before luminances. */
+   a NaN and those whose keys overflow, which they do before luminances.
 
-/* A tile of one frame: keys of its pixels, in the order of load_three; what is known of blocks. */
+   Gray has a screen before that of keys. Luminance is ever steeper, so that a rise by d up to `top` or
+   below is at most that from top - d to top: two keys bound all changes of a block. Rounding of d and
+   of top - d moves y by a few units of what it is at `top`, and so that bound by a few of itself; the
+   two pieces of sRGB miss each other by less than 1e-6 of it. */
+
+/* A tile of one frame: keys of its pixels, in the order of load_three; what is known of blocks, and
+   whether keys of gray are. */
 typedef struct {
-    REAL keys[REAL_TILE];
-    double sums[REAL_TILE], luminances[REAL_TILE];
-    int known[REAL_TILE / BLOCK];
+    _Alignas(64) REAL keys[REAL_TILE];
+    _Alignas(64) double sums[REAL_TILE], luminances[REAL_TILE];
+    int known[REAL_TILE / BLOCK], keyed[REAL_TILE / BLOCK];
     char apart[576]; /* loads wait for stores that are whole pages away: 1.1 times as long */
 } SIMD(Pixels);
 
@@ -115,6 +121,55 @@ static REAL SIMD(screen_block)(const Clip *clip, const SIMD(Screen) * screen, co
     return SIMD(screen)(screen, 0, 0, source, next, keys, keys_before);
 }
 
+/* The screen of a block by the keys of `top` and of what is `rise` and `fall` below it. */
+static REAL SIMD(screen_most)(const SIMD(Screen) * screen, int fifths, REAL top, REAL rise,
+                              REAL fall, SIMD(record) whole) {
+    REAL keys[4 * SIMD(lanes)] = {top, top - rise, top - fall};
+    SIMD(vec) up, down;
+    REAL found;
+    for (int i = 0; i < 3; i += SIMD(lanes))
+        SIMD(store)(keys + i, SIMD(key)(screen, fifths, SIMD(load)(keys + i)));
+    up = SIMD(fma)(screen->kept, SIMD(all)(keys[1]), SIMD(all)(keys[0]));
+    down = SIMD(fma)(screen->kept, SIMD(all)(keys[2]), SIMD(all)(keys[0]));
+    whole = SIMD(whole_and)(whole, up, down);
+    up = SIMD(max)(SIMD(sub)(up, screen->rise), SIMD(sub)(down, screen->fall));
+    found = SIMD(most)(SIMD(spoilt)(whole, up));
+    return rise == 0 && fall == 0 && found > 0 ? 0 : found; /* equal pixels are no change */
+}
+
+/* As `screen`, of gray, for all changes of a block at once. */
+static REAL SIMD(screen_changes)(const SIMD(Screen) * screen, int fifths, const REAL *before,
+                                 const REAL *source, const REAL *next) {
+    SIMD(vec) low = SIMD(all)(0), top = low, rise = low, fall = low;
+    SIMD(record) whole = SIMD(whole)();
+    for (int i = 0; i < BLOCK; i += SIMD(lanes)) {
+        SIMD(vec) from = SIMD(load)(before + i), to = SIMD(load)(source + i);
+        SIMD(vec) up = SIMD(sub)(to, from), down = SIMD(sub)(from, to);
+        PREFETCH(next + i);
+        low = SIMD(min)(low, SIMD(min)(from, to));
+        top = SIMD(max)(top, SIMD(max)(from, to));
+        rise = SIMD(max)(rise, up);
+        fall = SIMD(max)(fall, down);
+        whole = SIMD(whole_and)(whole, up, down);
+    }
+    if (!(SIMD(most)(SIMD(sub)(screen->floor, low)) <= 0)) return (REAL)NAN;
+    return SIMD(screen_most)(screen, fifths, SIMD(most)(top), SIMD(most)(rise), SIMD(most)(fall),
+                             whole);
+}
+
+/* Both screens of a block of gray; of the second, keys that are not known are made. */
+static REAL SIMD(screen_gray)(const Clip *clip, const SIMD(Screen) * screen,
+                              const REAL *source_before, const REAL *source, const REAL *next,
+                              ptrdiff_t at, SIMD(Pixels) * before, SIMD(Pixels) * now) {
+    REAL *keys = now->keys + at, *keys_before = before->keys + at;
+    REAL found = SIMD(screen_changes)(screen, clip->power->fifths, source_before, source, next);
+    if (!(found > 0)) return found;
+    if (!before->keyed[at / BLOCK])
+        SIMD(screen_block)(clip, screen, source_before, source, keys_before, keys_before);
+    now->keyed[at / BLOCK] = before->keyed[at / BLOCK] = 1;
+    return SIMD(screen_block)(clip, screen, source, source, keys, keys_before);
+}
+
 /* Sums of a block, and its luminances where they are `wanted`. */
 static void SIMD(know)(const Clip *clip, const REAL *source, SIMD(Pixels) * pixels, ptrdiff_t at,
                        int wanted) {
@@ -166,6 +221,7 @@ static void SIMD(walk_tile)(const Clip *clip, const REAL *source_before, const R
     if (largest) SIMD(raise)(&screen, clip->power, largest, k);
     for (ptrdiff_t at = 0; at < count; at += BLOCK) {
         const REAL *pixels = source + at * channels, *pixels_before = source_before + at * channels;
+        const REAL *after; /* to be fetched */
         ptrdiff_t some = smaller(BLOCK, count - at);
         REAL found;
         if (some < BLOCK) {
@@ -173,10 +229,12 @@ static void SIMD(walk_tile)(const Clip *clip, const REAL *source_before, const R
             pixels = memcpy(rest[0], pixels, some * clip->size);
             pixels_before = memcpy(rest[1], pixels_before, some * clip->size);
         }
-        now->known[at / BLOCK] = NOTHING;
-        found = SIMD(screen_block)(clip, &screen, pixels,
-                                   next && some == BLOCK ? next + at * channels : pixels,
-                                   now->keys + at, before->keys + at);
+        now->known[at / BLOCK] = now->keyed[at / BLOCK] = 0;
+        after = next && some == BLOCK ? next + at * channels : pixels;
+        found = clip->rgb ? SIMD(screen_block)(clip, &screen, pixels, after, now->keys + at,
+                                               before->keys + at)
+                          : SIMD(screen_gray)(clip, &screen, pixels_before, pixels, after, at,
+                                              before, now);
         if (!largest || found <= 0) continue;
         /* While the bound is near 0 anything may pass the screen: a static scene ends here. */
         if (found > 0 && !memcmp(pixels_before, pixels, some * clip->size)) continue;
@@ -197,8 +255,10 @@ static void SIMD(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double 
     for (ptrdiff_t at = begin; at < end; at += tile) {
         const REAL *first = (const REAL *)clip->frames + at * channels;
         const REAL *before = clip->started ? (const REAL *)clip->before + at * channels : first;
-        const REAL *start = before;
-        if (clip->started)
+        const REAL *start = clip->rgb ? before : first;
+        memset(states[1].known, 0, sizeof(states[1].known));
+        memset(states[1].keyed, 0, sizeof(states[1].keyed));
+        if (clip->started && clip->rgb)
             SIMD(walk_tile)(clip, before, before, first, smaller(tile, end - at), &states[0],
                             &states[1], screen, ties, NULL, k);
         for (ptrdiff_t frame = 0; frame < clip->length; frame++) {
