@@ -18,7 +18,8 @@ enum {
     BLOCK = 512, /* pixels screened together */
     TILE = 2048, /* pixels that walk through all frames together, from cache to cache */
     MOST_CURVES = 16,
-    MANY = 4, /* blocks in a row that sums did not rule out: they are not asked for the next */
+    MANY = 4,   /* blocks in a row that sums did not rule out: they are not asked for the next */
+    AGAIN = 16, /* or, of floats, until so many were not */
     MOST_TRIES = TILE / 8, /* pixels of a tile that may be looked up one by one: it costs 4 times
                               what they do in whole blocks */
     /* Of floats, and the bytes of a tile: with twice as many RGB noise takes 1.3 times as long. */
@@ -392,9 +393,11 @@ static ptrdiff_t offer_block(const double *from, const double *to, ptrdiff_t cou
     return tie;
 }
 
-/* Sums of a pixel that was looked at in vain, and its change. */
+/* Sums of a pixel that was looked at in vain, and its change; blocks in a row that a first screen did
+   not rule out. */
 typedef struct {
     double from, to, change;
+    int busy;
 } Tie;
 
 /* Whether all pixels of a block are such ties or do not change. */

@@ -11,7 +11,7 @@
    lose no more than a few units of their size. Other blocks are looked at whole, as are those with
    a NaN and those whose keys overflow, which they do before luminances.
 
-   Gray has a screen before that of keys. Luminance is ever steeper, so that a rise by d up to `top` or
+   Gray has another screen, where keys are not known. Luminance is ever steeper, so that a rise by d up to `top` or
    below is at most that from top - d to top: two keys bound all changes of a block. Rounding of d and
    of top - d moves y by a few units of what it is at `top`, and so that bound by a few of itself; the
    two pieces of sRGB miss each other by less than 1e-6 of it. */
@@ -157,17 +157,22 @@ static REAL SIMD(screen_changes)(const SIMD(Screen) * screen, int fifths, const 
                              whole);
 }
 
-/* Both screens of a block of gray; of the second, keys that are not known are made. */
+/* The screen of a block of gray. Where keys of the frame before are not known, as between pushes, all
+   changes at once come first: most blocks need no keys then. */
 static REAL SIMD(screen_gray)(const Clip *clip, const SIMD(Screen) * screen,
                               const REAL *source_before, const REAL *source, const REAL *next,
-                              ptrdiff_t at, SIMD(Pixels) * before, SIMD(Pixels) * now) {
-    REAL *keys = now->keys + at, *keys_before = before->keys + at;
-    REAL found = SIMD(screen_changes)(screen, clip->power->fifths, source_before, source, next);
-    if (!(found > 0)) return found;
-    if (!before->keyed[at / BLOCK])
+                              ptrdiff_t at, SIMD(Pixels) * before, SIMD(Pixels) * now, int *busy) {
+    REAL *keys = now->keys + at, *keys_before = before->keys + at, found;
+    if (!before->keyed[at / BLOCK]) {
+        if (*busy < MANY) {
+            found = SIMD(screen_changes)(screen, clip->power->fifths, source_before, source, next);
+            if (!(found > 0)) return *busy = 0, found;
+        }
+        *busy = *busy < AGAIN ? *busy + 1 : MANY - 1;
         SIMD(screen_block)(clip, screen, source_before, source, keys_before, keys_before);
-    now->keyed[at / BLOCK] = before->keyed[at / BLOCK] = 1;
-    return SIMD(screen_block)(clip, screen, source, source, keys, keys_before);
+    }
+    now->keyed[at / BLOCK] = 1;
+    return SIMD(screen_block)(clip, screen, source, next, keys, keys_before);
 }
 
 /* Sums of a block, and its luminances where they are `wanted`. */
@@ -213,9 +218,9 @@ NO_INLINE void SIMD(look)(const Clip *clip, const REAL *source_before, const REA
 
 /* A tile of `count` pixels of one frame; `largest` is NULL where there is no frame before it. */
 static void SIMD(walk_tile)(const Clip *clip, const REAL *source_before, const REAL *source,
-                            const REAL *next, ptrdiff_t count, SIMD(Pixels) * before,
-                            SIMD(Pixels) * now, SIMD(Screen) screen, Tie *tie, double *largest,
-                            ptrdiff_t k) {
+                            const REAL *next, const REAL *next_before, ptrdiff_t count,
+                            SIMD(Pixels) * before, SIMD(Pixels) * now, SIMD(Screen) screen,
+                            Tie *tie, double *largest, ptrdiff_t k) {
     const ptrdiff_t channels = clip->rgb ? 3 : 1;
     REAL rest[2][3 * BLOCK];
     if (largest) SIMD(raise)(&screen, clip->power, largest, k);
@@ -230,11 +235,12 @@ static void SIMD(walk_tile)(const Clip *clip, const REAL *source_before, const R
             pixels_before = memcpy(rest[1], pixels_before, some * clip->size);
         }
         now->known[at / BLOCK] = now->keyed[at / BLOCK] = 0;
+        prefetch((const uint8_t *)next_before, at * clip->size, BLOCK * clip->size);
         after = next && some == BLOCK ? next + at * channels : pixels;
         found = clip->rgb ? SIMD(screen_block)(clip, &screen, pixels, after, now->keys + at,
                                                before->keys + at)
                           : SIMD(screen_gray)(clip, &screen, pixels_before, pixels, after, at,
-                                              before, now);
+                                              before, now, &tie->busy);
         if (!largest || found <= 0) continue;
         /* While the bound is near 0 anything may pass the screen: a static scene ends here. */
         if (found > 0 && !memcmp(pixels_before, pixels, some * clip->size)) continue;
@@ -257,16 +263,19 @@ static void SIMD(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double 
         const REAL *before = clip->started ? (const REAL *)clip->before + at * channels : first;
         const REAL *start = clip->rgb ? before : first;
         memset(states[1].known, 0, sizeof(states[1].known));
-        memset(states[1].keyed, 0, sizeof(states[1].keyed));
+        for (int i = 0; i < REAL_TILE / BLOCK; i++) states[1].keyed[i] = !clip->started;
         if (clip->started && clip->rgb)
-            SIMD(walk_tile)(clip, before, before, first, smaller(tile, end - at), &states[0],
+            SIMD(walk_tile)(clip, before, before, first, NULL, smaller(tile, end - at), &states[0],
                             &states[1], screen, ties, NULL, k);
         for (ptrdiff_t frame = 0; frame < clip->length; frame++) {
+            const REAL *next_before = NULL;
             const REAL *source = first + frame * clip->pixels * channels, *next = NULL;
             ptrdiff_t pair = clip->started ? frame : frame - 1;
             if (frame + 1 < clip->length) next = source + clip->pixels * channels;
             else if (at + 2 * tile <= end) next = start + tile * channels;
-            SIMD(walk_tile)(clip, before, source, next, smaller(tile, end - at),
+            if (frame == 0 && clip->started && !clip->rgb && at + 2 * tile <= end)
+                next_before = before + tile;
+            SIMD(walk_tile)(clip, before, source, next, next_before, smaller(tile, end - at),
                             &states[!(frame & 1)], &states[frame & 1], screen, &ties[frame % TIES],
                             pair < 0 ? NULL : largest + 2 * k * pair, k);
             before = source;
