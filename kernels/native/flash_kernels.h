@@ -144,28 +144,30 @@ static void FLASH(walk_tile)(const Clip *clip, const FLASH(Tile) * tile, FLASH(S
 /* Pixels begin to end of every frame, tile by tile; largest is [pair of frames][2][k]. */
 static void FLASH(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double *largest,
                         ptrdiff_t k) {
+    /* Half as many ints: with the sums that a stream keeps they would not fit the cache. */
+    const ptrdiff_t tile_pixels = TILE * 2 / sizeof(TOTAL);
     const ptrdiff_t kept = clip->kept, frame_size = clip->pixels * clip->size;
     Side sides[TIES + 1][2];
     FLASH(State) states[2];
     memset(states, 0, sizeof(states));
     memset(sides, 0, sizeof(sides));
-    for (ptrdiff_t at = begin; at < end; at += TILE) {
+    for (ptrdiff_t at = begin; at < end; at += tile_pixels) {
         uint8_t *to = clip->before ? (uint8_t *)clip->before + at * kept : NULL;
-        int whole = at + 2 * TILE <= end; /* the next tile */
+        int whole = at + 2 * tile_pixels <= end; /* the next tile */
         memset(states[1].curves, 0, sizeof(states[1].curves));
         for (ptrdiff_t frame = 0; frame < clip->length; frame++) {
             int last = frame + 1 == clip->length;
             ptrdiff_t pair = clip->started ? frame : frame - 1;
             Side *some = sides[pair < 0 ? TIES : pair % TIES];
-            FLASH(Tile) tile = {smaller(TILE, end - at), clip->frames + at * clip->size};
+            FLASH(Tile) tile = {smaller(tile_pixels, end - at), clip->frames + at * clip->size};
             tile.source += frame * frame_size;
             if (frame == 0 && clip->started) tile.from = to;
             if (frame > 0 && !clip->rgb) tile.from = tile.source - frame_size;
             if (last) tile.to = to;
             if (!last) tile.next = tile.source + frame_size;
             else if (whole) {
-                tile.next = clip->frames + (at + TILE) * clip->size;
-                tile.next_kept = to ? to + TILE * kept : NULL;
+                tile.next = clip->frames + (at + tile_pixels) * clip->size;
+                tile.next_kept = to ? to + tile_pixels * kept : NULL;
             }
             next_sides(some, clip->curves, pair < 0 ? NULL : largest + 2 * k * pair, k);
             FLASH(walk_tile)(clip, &tile, &states[!(frame & 1)], &states[frame & 1], some,

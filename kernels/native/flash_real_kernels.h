@@ -263,6 +263,7 @@ static void SIMD(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double 
         const REAL *before = clip->started ? (const REAL *)clip->before + at * channels : first;
         const REAL *start = clip->rgb ? before : first;
         memset(states[1].known, 0, sizeof(states[1].known));
+        /* Keys of RGB are made of what was kept, of gray where they are needed. */
         for (int i = 0; i < REAL_TILE / BLOCK; i++) states[1].keyed[i] = !clip->started;
         if (clip->started && clip->rgb)
             SIMD(walk_tile)(clip, before, before, first, NULL, smaller(tile, end - at), &states[0],
