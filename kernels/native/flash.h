@@ -272,7 +272,8 @@ static int screen_rgb(const uint8_t *source, const uint16_t *sums_before, uint16
     if (!(at_least(rise, all_words(rises->need_of_sums)) |
           at_least(fall, all_words(falls->need_of_sums))))
         return 0;
-    if (rises->busy >= MANY) return 1;
+    /* Nor is it asked where the slack alone is enough, as for a square root. */
+    if (rises->busy >= MANY || rises->curve->slack > rises->heap[0]) return 1;
     for (int i = 0; i < BLOCK; i += LANES)
         top = larger_words(top, larger_words(load_words(sums + i), load_words(sums_before + i)));
     return may_be_large(rises, most_word(top), most_word(rise)) ||
