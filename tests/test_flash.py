@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import voxkern
 from voxkern import _dispatch, reference
-from voxkern.flash import _power, _table
+from voxkern.flash import _power, _table, _total
 from voxkern.kernels.native import host
 
 import hostile
@@ -155,6 +155,19 @@ def test_nan_makes_both_rows_that_touch_it_nan(backend, rng, dtype, channels):
         rows = voxkern.flash_table(frames, k)
         assert_exact(np.isnan(rows.ravel()), np.array([False, True, True, False, False]))
         assert_rows(rows, reference.flash_table(frames, k))
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf, -1e9])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
+@pytest.mark.parametrize("curve", ["exam", "linear", "srgb"])
+def test_a_static_scene_with_a_strange_pixel_is_the_oracles(backend, rng, channels, curve, strange):
+    frames = np.repeat(rng.random((1, 40, 53, *channels), np.float32), 4, axis=0)
+    frames[:, 30, 7], frames[2, 0, 0] = strange, 2
+    want = reference.flash_table(frames, curve=curve)
+    rows = voxkern.flash_table(frames, curve=curve)
+    np.testing.assert_allclose(rows, want, rtol=1e-12)
+    table = voxkern.FlashTable(curve=curve)
+    assert_exact(np.concatenate([table.push(frame[None]) for frame in frames]), rows)
 
 
 def test_inf_follows_the_arithmetic(backend):
@@ -305,11 +318,12 @@ def pixels_of(sums, dtype, channels):
 def assert_every_step_is_found(level, curve, sums, dtype, channels):
     """No step from sum to sum is screened out against a k-th best that is just below it."""
     frames = pixels_of(sums, dtype, channels)
-    table = _table(CURVES.get(curve, curve), np.zeros((1, 1, 1, 3)[: 3 + (channels == 3)], dtype))
+    clip = np.zeros((1, 1, 1, 3)[: 3 + (channels == 3)], dtype)
+    table = _table(CURVES.get(curve, curve), clip)
     step = np.diff(table[0][sums])
     want = np.maximum(np.stack([step, -step], axis=1), 0)
     found = np.nextafter(want, 0)[None, :, :, None].copy()
-    before = np.empty(0, "int32" if channels == 3 and dtype == "uint16" else "uint16")
+    before = np.empty(0, _total(clip))
     kernel = _dispatch.module("native", level, OPERATION)
     kernel.largest_changes(frames, *table, before, False, out=found)
     np.testing.assert_array_equal(found[0, :, :, 0], want)
@@ -348,14 +362,42 @@ def test_the_screen_finds_pairs_of_wide_sums(level, rng, curve, channels):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 1, 3)])
 def test_a_static_scene_is_screened_out(curve, shape):
     """A difference of codes of 0 says that nothing rose: the codes of 8-bit sums all differ."""
-    _, _, cubics, lines, rising = _table(CURVES[curve], np.zeros(shape, "uint8"))
-    assert rising
+    _, _, cubics, lines, slack = _table(CURVES[curve], np.zeros(shape, "uint8"))
+    assert slack < np.inf
     assert cubics[0, 1] > 0
     assert_exact(lines[0, 0], np.zeros(2))
 
 
 FLOATS = ("float16", "float32", "float64")
 LEAST = {"float32": 1e-45, "float64": 5e-324}
+
+
+@pytest.mark.parametrize("curve", [*CURVES, *STRANGE], ids=str)
+def test_no_rise_exceeds_that_below_the_top_by_more_than_the_slack(curve):
+    values, *_, slack = _table(CURVES.get(curve, curve), np.zeros((1, 1, 1), "uint8"))
+    if (np.diff(values) < 0).any():
+        assert slack == np.inf
+        return
+    for d in range(1, 256):
+        rises = values[d:] - values[:-d]
+        assert (np.maximum.accumulate(rises) <= rises + slack).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "rgb"])
+@pytest.mark.parametrize("curve", CURVES)
+def test_dark_changes_beside_bright_pixels_are_the_oracles(backend, rng, dtype, channels, curve):
+    """The largest change is in the dark, small ones are everywhere up to white; streams too."""
+    top = 65535 if dtype == "uint16" else 255
+    frames = np.sort(rng.random((5, 5000, 1)), axis=1) * rng.uniform(0.99, 1, (5, 5000, 1))
+    frames[:, 1::512] = rng.random((5, 10, 1)) / 2
+    frames = (np.broadcast_to(frames[..., None], (5, 5000, 1, 3)) * top).astype(dtype)
+    frames = np.ascontiguousarray(frames if channels else frames[..., 0])
+    want = reference.flash_table(frames, curve=curve)
+    rows = voxkern.flash_table(frames, curve=curve)
+    assert_rows(rows, want, rtol=1e-11 if dtype in FLOATS else 1e-12)
+    table = voxkern.FlashTable(curve=curve)
+    assert_exact(np.concatenate([table.push(frame) for frame in frames]), rows)
 
 
 def assert_float_rows(frames, k, curve):

@@ -40,7 +40,7 @@ def totals(pixels, out):
 
 
 @compiled
-def largest_changes(frames, table, codes, cubics, lines, rising, before, started, out):
+def largest_changes(frames, table, codes, cubics, lines, slack, before, started, out):
     """Put the largest rises and falls of table[sum of channels] into the heaps out[0, pair].
 
     before has the sums of a frame before the first if the clip has started, and takes the last's.

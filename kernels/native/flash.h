@@ -1,8 +1,9 @@
-/* The flash table: pixels whose luminance changes more than the k-th best are found by a screen.
+/* The flash table: pixels whose luminance changes more than the k-th best are found by two screens.
 
-   Every sum of channels has a 16-bit code that follows its luminance, and a difference of codes
-   bounds the difference of luminances (flash.py proves the bounds of each table when it makes it).
-   Only pixels whose codes differ enough are looked up in the float64 table. */
+   The first is for blocks: d sums of channels change most just below the largest sum there is. Then
+   every sum has a 16-bit code that follows its luminance, and a difference of codes bounds the
+   difference of luminances (flash.py proves the bounds of each table when it makes it). Only pixels
+   whose codes differ enough are looked up in the float64 table. */
 #ifndef VOXKERN_FLASH_H
 #define VOXKERN_FLASH_H
 
@@ -17,34 +18,33 @@ enum {
     BLOCK = 512, /* pixels screened together */
     TILE = 2048, /* pixels that walk through all frames together, from cache to cache */
     MOST_CURVES = 16,
+    MANY = 4,   /* blocks in a row that sums did not rule out: they are not asked for the next */
+    AGAIN = 16, /* or, of floats, until so many were not */
     MOST_TRIES = TILE / 8, /* pixels of a tile that may be looked up one by one: it costs 4 times
                               what they do in whole blocks */
     /* Of floats, and the bytes of a tile: with twice as many RGB noise takes 1.3 times as long. */
     REAL_TILE = 1536,
     TILE_BYTES = 12288,
-    TIES = 64 /* frames that keep a tie */
+    TIES = 64 /* frames that keep a tie, or sides */
 };
 
 /* What is known of a block of floats. */
 enum { NOTHING, SUMS, LUMINANCES };
 
-/* Luminance and code of every sum. Where `scale` is not 0 the code is a cubic, see `code`. A change
-   above `bound` takes a difference of codes above lines[0] * bound + lines[1], for every line. */
+/* Luminance and code of every sum. Where `scale` is not 0 the code is a cubic, see `cubic_code`. A
+   change above `bound` takes a difference of codes above lines[0] * bound + lines[1], for every line.
+   16 bits are too coarse for dark blocks of 16-bit frames: there are curves for several limits, and a
+   pair of blocks takes the first that serves both. */
 typedef struct {
     const double *table, *lines;
     const uint16_t *codes;
     ptrdiff_t line_count;
     uint16_t scale, cubic[3];
     int32_t limit; /* of the sums that have these codes */
+    int32_t last;  /* sum of the table */
     int rising;    /* the table never decreases */
-    int convex;    /* it is one of bytes' sums, ever steeper, and has a cubic */
+    double slack;  /* see `may_be_large`; infinite where it decreases */
 } Curve;
-
-/* Codes of 16 bits are too coarse for dark blocks of 16-bit frames: there are curves for several
-   limits, and a pair of blocks takes the first that serves both. */
-typedef struct {
-    const Curve *own, *used;
-} Scale;
 
 /* Luminance of gray, for real numbers: below * gray up to `knee`, above it scale * y^(2 + fifths/5)
    of y = slope * gray + offset; everywhere below * gray where fifths is 0. `rest` is what the
@@ -55,15 +55,16 @@ typedef struct {
     int fifths, channels;
 } Power;
 
-/* Frames of pixels, `size` bytes each. `before` takes the sums of the last, unless it is NULL. */
+/* Frames of pixels, `size` bytes each. `before` takes the last, unless it is NULL: `kept` bytes of a
+   pixel, which are sums of RGB, or else pixels. */
 typedef struct {
     const uint8_t *frames;
-    ptrdiff_t length, pixels, size;
-    int started;   /* `before` has the sums of a frame before these */
+    ptrdiff_t length, pixels, size, kept;
+    int started;   /* `before` has a frame before these */
     int rgb, wide; /* wide: pixels of 16 bits, with several curves */
     const Curve *curves;
     const Power *power; /* of frames of floats or doubles */
-    void *before;       /* for these, their last frame */
+    void *before;
 } Clip;
 
 /* Changes of one sign in one frame: the k largest, and what rules out others. `need` is the least
@@ -76,6 +77,7 @@ typedef struct {
     uint16_t need, need_of_sums;
     int32_t from, to;
     int tries;
+    int busy; /* blocks in a row that neither sums nor codes ruled out */
 } Side;
 
 /* Put `value` in place of heap[0], the least of k; four children each. Down to a leaf first, without
@@ -116,23 +118,21 @@ FORCE_INLINE words cubic_code(const Curve *curve, words x) {
     return upper(add_words(upper(x, y), all_words(curve->cubic[0])), x);
 }
 
-/* Whether steps of a table of bytes' sums grow, but for rounding. */
-static int is_convex(const double *table, ptrdiff_t count) {
-    const double rounding = 1e-12 * (table[count - 1] - table[0]);
-    for (ptrdiff_t i = 2; i < count; i++)
-        if (table[i] - table[i - 1] < table[i - 1] - table[i - 2] - rounding) return 0;
-    return 1;
+/* Whether a change by at most `most` sums, up to `top`, may be among the largest. It does most just
+   below `top`, where the table is steepest, but for `slack`. */
+static int may_be_large(const Side *side, int32_t top, int32_t most) {
+    const Curve *curve = side->curve;
+    if (!side->heap || most == 0) return 0;
+    return curve->table[top] - curve->table[most < top ? top - most : 0] + curve->slack >
+           side->heap[0];
 }
 
-/* The least difference of sums that can make a change above `bound`: where steps grow it does most
-   below the largest sum. Roundings of 766 x 766 steps are less than a millionth of the range. */
-static uint16_t need_of_sums(const Curve *curve, double bound) {
-    const int top = curve->scale < 128 ? 765 : 255;
-    const double highest = curve->table[top], margin = 1e-6 * (highest - curve->table[0]);
-    int least = 1, most = top + 1; /* equal sums are no change */
+/* The least difference of sums of such a change, below the largest sum. */
+static uint16_t need_of_sums(const Side *side) {
+    int least = 1, most = side->curve->last + 1; /* equal sums are no change */
     while (least < most) {
         int middle = (least + most) / 2;
-        if (highest - curve->table[top - middle] + margin > bound) most = middle;
+        if (may_be_large(side, side->curve->last, middle)) most = middle;
         else least = middle + 1;
     }
     return (uint16_t)least;
@@ -147,14 +147,31 @@ static void raise_need(Side *side) {
     }
     side->need = (uint16_t)(side->heap && need < 65535 ? need : 65535); /* rounded down */
     side->need_of_sums = 65535;
-    if (side->heap && curve->convex) side->need_of_sums = need_of_sums(curve, side->heap[0]);
+    if (side->heap && curve->last <= 765) side->need_of_sums = need_of_sums(side); /* of bytes */
 }
 
-/* A side before any pixel of a tile; without a heap, no pixel needs a look. */
+/* A side before any pixel; without a heap, no pixel needs a look. */
 static Side first_side(const Curve *curve, double *heap, ptrdiff_t k) {
-    Side side = {curve, heap, k, 0, 0, INT32_MAX, 0, 0};
+    Side side = {curve, heap, k, 0, 0, INT32_MAX, 0, 0, 0};
     raise_need(&side);
     return side;
+}
+
+/* The two sides of a pair of frames for its next tile: as they were left, or new. */
+static void next_sides(Side *sides, const Curve *curve, double *largest, ptrdiff_t k) {
+    if (!sides->curve || sides->heap != largest) {
+        sides[0] = first_side(curve, largest, k);
+        sides[1] = first_side(curve, largest ? largest + k : NULL, k);
+    }
+    sides[0].tries = sides[1].tries = 0;
+}
+
+/* `bytes` of a block from `source`, or where there are fewer, those that are `there` and zeros. */
+FORCE_INLINE const uint8_t *whole_block(const uint8_t *source, ptrdiff_t there, ptrdiff_t bytes,
+                                        void *rest) {
+    if (there >= bytes) return source;
+    memset(rest, 0, bytes);
+    return memcpy(rest, source, there);
 }
 
 FORCE_INLINE void use_curve(Side *side, const Curve *curve) {
@@ -196,16 +213,24 @@ static void sums_of_words(const uint16_t *rgb, ptrdiff_t count, int32_t *sums) {
 static void copy_words(uint16_t *RESTRICT to, const uint16_t *RESTRICT from) {
     for (int i = 0; i < BLOCK; i++) to[i] = from[i];
 }
+static void widen(uint16_t *RESTRICT to, const uint8_t *RESTRICT from) {
+    for (int i = 0; i < BLOCK; i++) to[i] = from[i];
+}
+static void copy_octets(uint8_t *RESTRICT to, const uint8_t *RESTRICT from) {
+    for (int i = 0; i < BLOCK; i++) to[i] = from[i];
+}
 static void copy_ints(int32_t *RESTRICT to, const int32_t *RESTRICT from) {
     for (int i = 0; i < BLOCK; i++) to[i] = from[i];
 }
 
-/* Sums of a block of pixels of 16 bits. */
-static void take_wide_words(const uint8_t *source, uint16_t *sums) {
-    copy_words(sums, (const uint16_t *)source);
+/* Sums of a block of pixels that are gray, or of sums that were kept. */
+static void take_words(const Clip *clip, const void *from, uint16_t *sums) {
+    if (clip->kept == 1) widen(sums, from);
+    else copy_words(sums, from);
 }
-static void take_wide_ints(const uint8_t *source, int32_t *sums) {
-    sums_of_words((const uint16_t *)source, BLOCK, sums);
+static void take_ints(const Clip *clip, const void *from, int32_t *sums) {
+    (void)clip;
+    copy_ints(sums, from);
 }
 
 /* What a cubic is of: products with `scale`, a power of two, of which ints lose the last two bits. */
@@ -230,56 +255,13 @@ static int differ(const uint16_t *codes, const uint16_t *codes_before, const Sid
     return (at_least(rise, all_words(rises->need)) | at_least(fall, all_words(falls->need))) != 0;
 }
 
-/* Sums of two vectors of pixels of bytes, from pixel i on. */
-FORCE_INLINE void two_sums(int rgb, const uint8_t *source, int i, words s[2]) {
-    if (rgb) two_rgb_sums(source + 3 * i, s);
-    else
-        EACH(j, 2) s[j] = bytes(source + i + j * LANES);
-}
-
-/* Sums and codes of a block of bytes, and what `differ` says; one loop is half as long as three. */
-FORCE_INLINE int screen_channels(int rgb, const Curve *curve, const uint8_t *source, uint16_t *sums,
-                                 uint16_t *codes, const uint16_t *codes_before, const Side *rises,
-                                 const Side *falls) {
-    words rise = all_words(0), fall = rise;
+/* Sums of a block of RGB bytes, and whether their changes may be among the largest. */
+static int screen_rgb(const uint8_t *source, const uint16_t *sums_before, uint16_t *sums,
+                      const Side *rises, const Side *falls) {
+    words rise = all_words(0), fall = rise, top = rise;
     for (int i = 0; i < BLOCK; i += 2 * LANES) {
         words s[2];
-        two_sums(rgb, source, i, s);
-        EACH(j, 2) store_words(sums + i + j * LANES, s[j]);
-        if (curve->scale)
-            EACH(j, 2) {
-                words now = cubic_code(curve, product(s[j], all_words(curve->scale)));
-                words before = load_words(codes_before + i + j * LANES);
-                store_words(codes + i + j * LANES, now);
-                rise = larger_words(rise, excess(now, before));
-                fall = larger_words(fall, excess(before, now));
-            }
-    }
-    if (curve->scale)
-        return (at_least(rise, all_words(rises->need)) | at_least(fall, all_words(falls->need))) !=
-               0;
-    for (int i = 0; i < BLOCK; i++) codes[i] = curve->codes[sums[i]];
-    return differ(codes, codes_before, rises, falls);
-}
-
-/* Whether differences of sums are a screen before that of codes. It is blunter: with AVX-512 gray
-   noise takes 0.7 of the time and static scenes too, gray nature 1.2 of it, RGB noise 1.3; with SSE2
-   gray noise takes 0.4 and RGB 0.9. Nor does it need codes of the frame before the first. */
-FORCE_INLINE int sums_first(const Clip *clip) {
-#if defined(SLOW_CODES)
-    const int slow = 1;
-#else
-    const int slow = 0;
-#endif
-    return clip->curves->convex && (slow || !clip->rgb);
-}
-
-FORCE_INLINE int screen_sums(int rgb, const uint8_t *source, uint16_t *sums,
-                             const uint16_t *sums_before, const Side *rises, const Side *falls) {
-    words rise = all_words(0), fall = rise;
-    for (int i = 0; i < BLOCK; i += 2 * LANES) {
-        words s[2];
-        two_sums(rgb, source, i, s);
+        two_rgb_sums(source + 3 * i, s);
         EACH(j, 2) {
             words before = load_words(sums_before + i + j * LANES);
             store_words(sums + i + j * LANES, s[j]);
@@ -287,15 +269,74 @@ FORCE_INLINE int screen_sums(int rgb, const uint8_t *source, uint16_t *sums,
             fall = most_excess(fall, before, s[j]);
         }
     }
-    return (at_least(rise, all_words(rises->need_of_sums)) |
-            at_least(fall, all_words(falls->need_of_sums))) != 0;
+    if (!(at_least(rise, all_words(rises->need_of_sums)) |
+          at_least(fall, all_words(falls->need_of_sums))))
+        return 0;
+    /* Nor is it asked where the slack alone is enough, as for a square root. */
+    if (rises->busy >= MANY || rises->curve->slack > rises->heap[0]) return 1;
+    for (int i = 0; i < BLOCK; i += LANES)
+        top = larger_words(top, larger_words(load_words(sums + i), load_words(sums_before + i)));
+    return may_be_large(rises, most_word(top), most_word(rise)) ||
+           may_be_large(falls, most_word(top), most_word(fall));
 }
 
-static int screen_bytes(const Clip *clip, const uint8_t *source, uint16_t *sums, uint16_t *codes,
-                        const uint16_t *codes_before, const Side *rises, const Side *falls) {
-    if (clip->rgb)
-        return screen_channels(1, clip->curves, source, sums, codes, codes_before, rises, falls);
-    return screen_channels(0, clip->curves, source, sums, codes, codes_before, rises, falls);
+/* Whether changes of a block of gray bytes may be among the largest. */
+static int screen_bytes(const uint8_t *source, const uint8_t *source_before, const Side *rises,
+                        const Side *falls) {
+    octets rise = all_octets(0), fall = rise, top = rise;
+    for (int i = 0; i < BLOCK; i += OCTETS) {
+        octets now = load_octets(source + i), before = load_octets(source_before + i);
+        rise = larger_octets(rise, excess_octets(now, before));
+        fall = larger_octets(fall, excess_octets(before, now));
+    }
+    if (!any_reaches(rise, all_octets((uint8_t)smaller(rises->need_of_sums, 255))) &&
+        !any_reaches(fall, all_octets((uint8_t)smaller(falls->need_of_sums, 255))))
+        return 0;
+    for (int i = 0; i < BLOCK; i += OCTETS)
+        top = larger_octets(top,
+                            larger_octets(load_octets(source + i), load_octets(source_before + i)));
+    return may_be_large(rises, most_octet(top), most_octet(rise)) ||
+           may_be_large(falls, most_octet(top), most_octet(fall));
+}
+
+/* The same of 16 bits. */
+static int screen_wide(const uint16_t *source, const uint16_t *source_before, const Side *rises,
+                       const Side *falls) {
+    words rise = all_words(0), fall = rise, top = rise;
+    for (int i = 0; i < BLOCK; i += LANES) {
+        words now = load_words(source + i), before = load_words(source_before + i);
+        rise = larger_words(rise, excess(now, before));
+        fall = larger_words(fall, excess(before, now));
+        top = larger_words(top, larger_words(now, before));
+    }
+    return may_be_large(rises, most_word(top), most_word(rise)) ||
+           may_be_large(falls, most_word(top), most_word(fall));
+}
+
+/* Whether changes of a block may be among the largest; of RGB its sums are made too, and `before` are
+   sums. After MANY blocks in a row it is not asked: ties take 0.85 of the time. */
+static int screen_words(const Clip *clip, const uint8_t *source, const void *before, uint16_t *sums,
+                        const Side *rises, const Side *falls) {
+    if (clip->rgb) return screen_rgb(source, before, sums, rises, falls);
+    if (rises->busy >= MANY) return 1;
+    if (clip->wide) return screen_wide((const uint16_t *)source, before, rises, falls);
+    return screen_bytes(source, before, rises, falls);
+}
+static int screen_ints(const Clip *clip, const uint8_t *source, const void *before, int32_t *sums,
+                       const Side *rises, const Side *falls) {
+    const int32_t *sums_before = before;
+    int32_t rise = 0, fall = 0, top = 0;
+    (void)clip;
+    sums_of_words((const uint16_t *)source, BLOCK, sums);
+    if (rises->busy >= MANY) return 1;
+    for (int i = 0; i < BLOCK; i++) {
+        int32_t from = sums_before[i], to = sums[i];
+        rise = to - from > rise ? to - from : rise;
+        fall = from - to > fall ? from - to : fall;
+        top = from > top ? from : top;
+        top = to > top ? to : top;
+    }
+    return may_be_large(rises, top, rise) || may_be_large(falls, top, fall);
 }
 
 /* Those of `lanes` whose pixels are not ruled out already. */
@@ -353,9 +394,11 @@ static ptrdiff_t offer_block(const double *from, const double *to, ptrdiff_t cou
     return tie;
 }
 
-/* Sums of a pixel that was looked at in vain, and its change. */
+/* Sums of a pixel that was looked at in vain, and its change; blocks in a row that a first screen did
+   not rule out. */
 typedef struct {
     double from, to, change;
+    int busy;
 } Tie;
 
 /* Whether all pixels of a block are such ties or do not change. */

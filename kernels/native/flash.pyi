@@ -7,7 +7,7 @@ def largest_changes(
     codes: np.ndarray,
     cubics: np.ndarray,
     lines: np.ndarray,
-    rising: bool,
+    slack: float,
     before: np.ndarray,
     started: bool,
     *,

@@ -2,7 +2,7 @@
 
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uint8_t, uint16_t
-from libc.string cimport memset
+from libc.math cimport INFINITY
 
 cdef extern from "flash.h" nogil:
     enum:
@@ -14,15 +14,16 @@ cdef extern from "flash.h" nogil:
         Py_ssize_t line_count
         uint16_t scale
         uint16_t *cubic
-        int32_t limit
-        int rising, convex
+        int32_t limit, last
+        int rising
+        double slack
     ctypedef struct Power:
         double knee, below, scale, slope, offset, rest, floor, close
         double *cubic
         int fifths, channels
     ctypedef struct Clip:
         const uint8_t *frames
-        Py_ssize_t length, pixels, size
+        Py_ssize_t length, pixels, size, kept
         int started, rgb, wide
         const Curve *curves
         const Power *power
@@ -35,7 +36,6 @@ cdef extern from "flash.h" nogil:
                     Py_ssize_t k)
     void walk_double(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
                      Py_ssize_t k)
-    int is_convex(const double *table, Py_ssize_t count)
     void sums_of_bytes(const uint8_t *rgb, Py_ssize_t count, uint16_t *sums)
     void sums_of_words(const uint16_t *rgb, Py_ssize_t count, int32_t *sums)
     void offer_block(const double *before, const double *now, Py_ssize_t count, double *largest,
@@ -49,15 +49,16 @@ ctypedef fused real:
     float
     double
 
-# A pixel's sum over its channels: int32 for three of 16 bits.
+# A pixel's sum over its channels, twice as wide where there are three.
 ctypedef fused total:
+    uint8_t
     uint16_t
     int32_t
 
 
 cdef require(bint right):
     if not right:
-        raise TypeError("sums of channels are int32 for RGB of uint16, or else uint16")
+        raise TypeError("sums of three channels are twice as wide as these, of one as wide")
 
 
 def totals(const pixel[:, ::1] pixels, *, total[::1] out):
@@ -73,8 +74,8 @@ def totals(const pixel[:, ::1] pixels, *, total[::1] out):
 
 def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
                     const uint16_t[::1] codes, const int32_t[:, ::1] cubics,
-                    const double[:, :, ::1] lines, bint rising, total[::1] before, bint started, *,
-                    double[:, :, :, ::1] out):
+                    const double[:, :, ::1] lines, double slack, total[::1] before,
+                    bint started, *, double[:, :, :, ::1] out):
     """Put the largest rises and falls of table[sum of channels] into the heaps out[part, pair].
 
     before has the sums of a frame before the first if the clip has started; else the first frame
@@ -86,23 +87,22 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
     """
     cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
     cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
-    cdef int convex = sizeof(pixel) == 1 and is_convex(&table[0], table.shape[0])
     cdef Clip clip
     cdef Curve curves[MOST_CURVES]
-    require((sizeof(total) == 4) == (sizeof(pixel) == 2 and frames.shape[2] == 3))
+    require(sizeof(total) == (2 if frames.shape[2] == 3 else 1) * sizeof(pixel))
     if frames.shape[0] == 0 or pixels == 0:
         return
     for i in range(min(cubics.shape[0], MOST_CURVES)):
-        curves[i].table, curves[i].codes, curves[i].rising = &table[0], &codes[0], rising
+        curves[i].table, curves[i].codes, curves[i].rising = &table[0], &codes[0], slack < INFINITY
         curves[i].lines, curves[i].line_count = &lines[i, 0, 0], lines.shape[1]
         curves[i].limit, curves[i].scale = cubics[i, 0], cubics[i, 1]
-        curves[i].convex = convex and curves[i].scale > 0
+        curves[i].slack, curves[i].last = slack, <int32_t> table.shape[0] - 1
         for part in range(3):
             curves[i].cubic[part] = cubics[i, part + 2]
     clip.frames = <const uint8_t *> &frames[0, 0, 0]
     clip.length, clip.pixels = frames.shape[0], frames.shape[1]
     clip.size, clip.rgb = frames.shape[2] * sizeof(pixel), frames.shape[2] == 3
-    clip.wide, clip.curves = sizeof(pixel) == 2, curves
+    clip.wide, clip.kept, clip.curves = sizeof(pixel) == 2, sizeof(total), curves
     clip.before = <void *> &before[0] if before.shape[0] else NULL
     clip.started = started
     for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):

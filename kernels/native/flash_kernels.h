@@ -1,19 +1,22 @@
 /* The walk over sums of type TOTAL, whose functions end in KIND; see flash.h. */
 #define FLASH(name) PASTE(name, KIND)
 
-/* A tile of one frame: sums and codes of its pixels, filled up to a block, and scales of blocks. */
+/* A tile of one frame, filled up to a block: sums of its pixels, codes and the curves they are of.
+   Of gray there are sums where there are codes. */
 typedef struct {
-    TOTAL sums[TILE];
-    uint16_t codes[TILE];
-    Scale scales[TILE / BLOCK];
+    _Alignas(64) TOTAL sums[TILE];
+    char apart[64]; /* loads wait for stores that are whole pages away */
+    _Alignas(64) uint16_t codes[TILE];
+    const Curve *curves[TILE / BLOCK];
+    TOTAL tops[TILE / BLOCK]; /* of wide pixels' sums, where there are codes */
 } FLASH(State);
 
-/* Where a tile's pixels are, what to fetch for after it, and the sums that outlive the call: of the
-   frame before the first, of the last. NULL where there is none. */
+/* Where a tile's pixels are, what to fetch for after it, and what outlives the call: of the frame
+   before the first, of the last; pixels or sums. NULL where there is none. */
 typedef struct {
     ptrdiff_t count;
-    const uint8_t *source, *next, *next_sums;
-    TOTAL *from, *to;
+    const uint8_t *source, *next, *next_kept, *from;
+    uint8_t *to;
 } FLASH(Tile);
 
 static void FLASH(codes)(const Curve *curve, const TOTAL *sums, uint16_t *codes) {
@@ -24,49 +27,44 @@ static void FLASH(codes)(const Curve *curve, const TOTAL *sums, uint16_t *codes)
         for (int i = 0; i < BLOCK; i++) codes[i] = curve->codes[sums[i]];
 }
 
-/* The first of the curves for sums up to `top`. */
-FORCE_INLINE const Curve *FLASH(curve_for)(const Curve *curve, const TOTAL *sums) {
+FORCE_INLINE TOTAL FLASH(top)(const TOTAL *sums) {
     TOTAL top = 0;
     for (int i = 0; i < BLOCK; i++) top = sums[i] > top ? sums[i] : top;
-    while (top >= curve->limit) curve++;
+    return top;
+}
+
+/* The first of the curves that serves a block in both frames. */
+FORCE_INLINE const Curve *FLASH(curve_for)(const Clip *clip, ptrdiff_t at, FLASH(State) * before,
+                                           FLASH(State) * now) {
+    const Curve *curve = clip->curves;
+    const ptrdiff_t block = at / BLOCK;
+    if (!clip->wide) return curve;
+    if (!before->curves[block]) before->tops[block] = FLASH(top)(before->sums + at);
+    now->tops[block] = FLASH(top)(now->sums + at);
+    while (now->tops[block] >= curve->limit || before->tops[block] >= curve->limit) curve++;
     return curve;
 }
 
-/* Sums of a block of wide pixels, the codes of both frames on one scale, and what `differ` says. */
-static int FLASH(screen_wide)(const Clip *clip, const uint8_t *source, ptrdiff_t at,
-                              FLASH(State) * before, FLASH(State) * now, Side *rises, Side *falls) {
-    Scale *scale = now->scales + at / BLOCK, *scale_before = before->scales + at / BLOCK;
+/* Whether pixels of a block may have changed enough: by their sums, then by codes of both frames. */
+static int FLASH(screen_codes)(const Clip *clip, const uint8_t *source, const uint8_t *from,
+                               ptrdiff_t at, FLASH(State) * before, FLASH(State) * now, Side *rises,
+                               Side *falls) {
+    const Curve **used = now->curves + at / BLOCK, **used_before = before->curves + at / BLOCK;
+    TOTAL *sums = now->sums + at, *sums_before = before->sums + at;
     const Curve *curve;
-    FLASH(take_wide)(source, now->sums + at);
-    scale->own = curve = FLASH(curve_for)(clip->curves, now->sums + at);
-    if (scale_before->own > curve) curve = scale_before->own;
-    if (curve != scale_before->used) FLASH(codes)(curve, before->sums + at, before->codes + at);
-    FLASH(codes)(curve, now->sums + at, now->codes + at);
-    scale->used = curve;
+    *used = NULL;
+    if (!FLASH(screen)(clip, source, from ? (const void *)from : sums_before, sums, rises, falls))
+        return 0;
+    if (!clip->rgb) FLASH(take)(clip, source, sums);
+    if (from && !*used_before) FLASH(take)(clip, from, sums_before);
+    curve = FLASH(curve_for)(clip, at, before, now);
+    if (*used_before != curve) FLASH(codes)(curve, sums_before, before->codes + at);
+    FLASH(codes)(curve, sums, now->codes + at);
+    *used = *used_before = curve;
     use_curve(rises, curve);
     use_curve(falls, curve);
-    return differ(now->codes + at, before->codes + at, rises, falls);
-}
-
-/* Sums of a block of bytes, its codes unless sums rule all out, and what `differ` says. */
-static int FLASH(screen_bytes)(const Clip *clip, const uint8_t *source, ptrdiff_t at,
-                               FLASH(State) * before, FLASH(State) * now, Side *rises,
-                               Side *falls) {
-    uint16_t *sums = (uint16_t *)now->sums + at, *codes = now->codes + at;
-    const Curve *curve = clip->curves, **used = &now->scales[at / BLOCK].used;
-    if (sums_first(clip)) {
-        const uint16_t *sums_before = (const uint16_t *)before->sums + at;
-        *used = NULL;
-        if (clip->rgb ? !screen_sums(1, source, sums, sums_before, rises, falls)
-                      : !screen_sums(0, source, sums, sums_before, rises, falls))
-            return 0;
-        if (!before->scales[at / BLOCK].used)
-            FLASH(codes)(curve, before->sums + at, before->codes + at);
-        FLASH(codes)(curve, now->sums + at, codes);
-        before->scales[at / BLOCK].used = *used = curve;
-        return differ(codes, before->codes + at, rises, falls);
-    }
-    return screen_bytes(clip, source, sums, codes, before->codes + at, rises, falls);
+    if (!differ(now->codes + at, before->codes + at, rises, falls)) return rises->busy = 0;
+    return ++rises->busy;
 }
 
 /* Look up the pixels of a vector whose codes differ by `change`, where that may be enough. */
@@ -112,69 +110,68 @@ NO_INLINE void FLASH(look_up_block)(const FLASH(State) * before, const FLASH(Sta
     }
 }
 
-/* Take over the sums of a block, at most, of the frame before. */
-static void FLASH(resume)(const Clip *clip, const TOTAL *from, ptrdiff_t count, ptrdiff_t at,
-                          FLASH(State) * before) {
-    TOTAL *sums = before->sums + at;
-    if (count >= BLOCK) FLASH(copy)(sums, from);
-    else {
-        memset(sums, 0, BLOCK * sizeof(TOTAL));
-        memcpy(sums, from, count * sizeof(TOTAL));
-    }
-    before->scales[at / BLOCK].used = NULL;
-    if (clip->wide) before->scales[at / BLOCK].own = FLASH(curve_for)(clip->curves, sums);
-    else if (!sums_first(clip)) FLASH(codes)(clip->curves, sums, before->codes + at);
+/* Keep `count` pixels of a block, or their sums, for the next call. */
+static void FLASH(keep)(const Clip *clip, const void *from, ptrdiff_t count, uint8_t *to) {
+    if (count < BLOCK) memcpy(to, from, count * clip->kept);
+    else if (clip->kept == 1) copy_octets(to, from);
+    else FLASH(copy)((TOTAL *)to, from);
 }
 
-/* A tile of one frame; largest is k rises and k falls, NULL where there is no frame before it. */
+/* A tile of one frame; the sides have no heaps where there is no frame before it. */
 static void FLASH(walk_tile)(const Clip *clip, const FLASH(Tile) * tile, FLASH(State) * before,
-                             FLASH(State) * now, double *largest, ptrdiff_t k) {
+                             FLASH(State) * now, Side *rises, Side *falls) {
+    const ptrdiff_t size = clip->size, kept = clip->kept;
     uint16_t rest[3 * BLOCK];
-    Side rises = first_side(clip->curves, largest, k), falls = rises;
-    if (largest) falls = first_side(clip->curves, largest + k, k);
+    TOTAL rest_before[BLOCK];
     for (ptrdiff_t at = 0; at < tile->count; at += BLOCK) {
-        const uint8_t *source = tile->source + at * clip->size;
         ptrdiff_t left = tile->count - at;
+        const uint8_t *source, *from = tile->from;
         int found;
-        if (left < BLOCK) {
-            memset(rest, 0, sizeof(rest));
-            source = memcpy(rest, source, left * clip->size);
-        } else {
-            prefetch(tile->next, at * clip->size, BLOCK * clip->size);
-            prefetch(tile->next_sums, at * sizeof(TOTAL), BLOCK * sizeof(TOTAL));
+        source = whole_block(tile->source + at * size, left * size, BLOCK * size, rest);
+        if (from) from = whole_block(from + at * kept, left * kept, BLOCK * kept, rest_before);
+        if (left >= BLOCK) {
+            prefetch(tile->next, at * size, BLOCK * size);
+            prefetch(tile->next_kept, at * kept, BLOCK * kept);
         }
-        if (tile->from) FLASH(resume)(clip, tile->from + at, left, at, before);
-        if (clip->wide) found = FLASH(screen_wide)(clip, source, at, before, now, &rises, &falls);
-        else found = FLASH(screen_bytes)(clip, source, at, before, now, &rises, &falls);
-        if (found) FLASH(look_up_block)(before, now, at, &rises, &falls);
-        if (tile->to && left >= BLOCK) FLASH(copy)(tile->to + at, now->sums + at);
-        else if (tile->to) memcpy(tile->to + at, now->sums + at, left * sizeof(TOTAL));
+        found = FLASH(screen_codes)(clip, source, from, at, before, now, rises, falls);
+        if (found) FLASH(look_up_block)(before, now, at, rises, falls);
+        if (tile->to)
+            FLASH(keep)(clip, clip->rgb ? (const void *)(now->sums + at) : source, left,
+                        tile->to + at * kept);
     }
 }
 
 /* Pixels begin to end of every frame, tile by tile; largest is [pair of frames][2][k]. */
 static void FLASH(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double *largest,
                         ptrdiff_t k) {
+    /* Half as many ints: with the sums that a stream keeps they would not fit the cache. */
+    const ptrdiff_t tile_pixels = TILE * 2 / sizeof(TOTAL);
+    const ptrdiff_t kept = clip->kept, frame_size = clip->pixels * clip->size;
+    Side sides[TIES + 1][2];
     FLASH(State) states[2];
     memset(states, 0, sizeof(states));
-    for (int i = 0; i < TILE / BLOCK; i++) states[1].scales[i].own = clip->curves;
-    for (ptrdiff_t at = begin; at < end; at += TILE) {
-        TOTAL *sums = clip->before ? (TOTAL *)clip->before + at : NULL;
-        int whole = at + 2 * TILE <= end; /* the next tile */
+    memset(sides, 0, sizeof(sides));
+    for (ptrdiff_t at = begin; at < end; at += tile_pixels) {
+        uint8_t *to = clip->before ? (uint8_t *)clip->before + at * kept : NULL;
+        int whole = at + 2 * tile_pixels <= end; /* the next tile */
+        memset(states[1].curves, 0, sizeof(states[1].curves));
         for (ptrdiff_t frame = 0; frame < clip->length; frame++) {
             int last = frame + 1 == clip->length;
             ptrdiff_t pair = clip->started ? frame : frame - 1;
-            const uint8_t *source = clip->frames + (frame * clip->pixels + at) * clip->size;
-            FLASH(Tile) tile = {smaller(TILE, end - at), source};
-            if (frame == 0 && clip->started) tile.from = sums;
-            if (last) tile.to = sums;
-            if (!last) tile.next = source + clip->pixels * clip->size;
+            Side *some = sides[pair < 0 ? TIES : pair % TIES];
+            FLASH(Tile) tile = {smaller(tile_pixels, end - at), clip->frames + at * clip->size};
+            tile.source += frame * frame_size;
+            if (frame == 0 && clip->started) tile.from = to;
+            if (frame > 0 && !clip->rgb) tile.from = tile.source - frame_size;
+            if (last) tile.to = to;
+            if (!last) tile.next = tile.source + frame_size;
             else if (whole) {
-                tile.next = clip->frames + (at + TILE) * clip->size;
-                tile.next_sums = (const uint8_t *)(sums ? sums + TILE : NULL);
+                tile.next = clip->frames + (at + tile_pixels) * clip->size;
+                tile.next_kept = to ? to + tile_pixels * kept : NULL;
             }
-            FLASH(walk_tile)(clip, &tile, &states[!(frame & 1)], &states[frame & 1],
-                             pair < 0 ? NULL : largest + 2 * k * pair, k);
+            next_sides(some, clip->curves, pair < 0 ? NULL : largest + 2 * k * pair, k);
+            FLASH(walk_tile)(clip, &tile, &states[!(frame & 1)], &states[frame & 1], some,
+                             some + 1);
         }
     }
 }

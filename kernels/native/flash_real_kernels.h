@@ -9,13 +9,19 @@
 
    That is so for channels above `floor`, which is where y is half of its offset: sums and y then
    lose no more than a few units of their size. Other blocks are looked at whole, as are those with
-   a NaN and those whose keys overflow, which they do before luminances. */
+   a NaN and those whose keys overflow, which they do before luminances.
 
-/* A tile of one frame: keys of its pixels, in the order of load_three; what is known of blocks. */
+   Gray has another screen, where keys are not known. Luminance is ever steeper, so that a rise by d up to `top` or
+   below is at most that from top - d to top: two keys bound all changes of a block. Rounding of d and
+   of top - d moves y by a few units of what it is at `top`, and so that bound by a few of itself; the
+   two pieces of sRGB miss each other by less than 1e-6 of it. */
+
+/* A tile of one frame: keys of its pixels, in the order of load_three; what is known of blocks, and
+   whether keys of gray are. */
 typedef struct {
-    REAL keys[REAL_TILE];
-    double sums[REAL_TILE], luminances[REAL_TILE];
-    int known[REAL_TILE / BLOCK];
+    _Alignas(64) REAL keys[REAL_TILE];
+    _Alignas(64) double sums[REAL_TILE], luminances[REAL_TILE];
+    int known[REAL_TILE / BLOCK], keyed[REAL_TILE / BLOCK];
     char apart[576]; /* loads wait for stores that are whole pages away: 1.1 times as long */
 } SIMD(Pixels);
 
@@ -115,6 +121,60 @@ static REAL SIMD(screen_block)(const Clip *clip, const SIMD(Screen) * screen, co
     return SIMD(screen)(screen, 0, 0, source, next, keys, keys_before);
 }
 
+/* The screen of a block by the keys of `top` and of what is `rise` and `fall` below it. */
+static REAL SIMD(screen_most)(const SIMD(Screen) * screen, int fifths, REAL top, REAL rise,
+                              REAL fall, SIMD(record) whole) {
+    REAL keys[4 * SIMD(lanes)] = {top, top - rise, top - fall};
+    SIMD(vec) up, down;
+    REAL found;
+    for (int i = 0; i < 3; i += SIMD(lanes))
+        SIMD(store)(keys + i, SIMD(key)(screen, fifths, SIMD(load)(keys + i)));
+    up = SIMD(fma)(screen->kept, SIMD(all)(keys[1]), SIMD(all)(keys[0]));
+    down = SIMD(fma)(screen->kept, SIMD(all)(keys[2]), SIMD(all)(keys[0]));
+    whole = SIMD(whole_and)(whole, up, down);
+    up = SIMD(max)(SIMD(sub)(up, screen->rise), SIMD(sub)(down, screen->fall));
+    found = SIMD(most)(SIMD(spoilt)(whole, up));
+    return rise == 0 && fall == 0 && found > 0 ? 0 : found; /* equal pixels are no change */
+}
+
+/* As `screen`, of gray, for all changes of a block at once. */
+static REAL SIMD(screen_changes)(const SIMD(Screen) * screen, int fifths, const REAL *before,
+                                 const REAL *source, const REAL *next) {
+    SIMD(vec) low = SIMD(all)(0), top = low, rise = low, fall = low;
+    SIMD(record) whole = SIMD(whole)();
+    for (int i = 0; i < BLOCK; i += SIMD(lanes)) {
+        SIMD(vec) from = SIMD(load)(before + i), to = SIMD(load)(source + i);
+        SIMD(vec) up = SIMD(sub)(to, from), down = SIMD(sub)(from, to);
+        PREFETCH(next + i);
+        low = SIMD(min)(low, SIMD(min)(from, to));
+        top = SIMD(max)(top, SIMD(max)(from, to));
+        rise = SIMD(max)(rise, up);
+        fall = SIMD(max)(fall, down);
+        whole = SIMD(whole_and)(whole, up, down);
+    }
+    if (!(SIMD(most)(SIMD(sub)(screen->floor, low)) <= 0)) return (REAL)NAN;
+    return SIMD(screen_most)(screen, fifths, SIMD(most)(top), SIMD(most)(rise), SIMD(most)(fall),
+                             whole);
+}
+
+/* The screen of a block of gray. Where keys of the frame before are not known, as between pushes, all
+   changes at once come first: most blocks need no keys then. */
+static REAL SIMD(screen_gray)(const Clip *clip, const SIMD(Screen) * screen,
+                              const REAL *source_before, const REAL *source, const REAL *next,
+                              ptrdiff_t at, SIMD(Pixels) * before, SIMD(Pixels) * now, int *busy) {
+    REAL *keys = now->keys + at, *keys_before = before->keys + at, found;
+    if (!before->keyed[at / BLOCK]) {
+        if (*busy < MANY) {
+            found = SIMD(screen_changes)(screen, clip->power->fifths, source_before, source, next);
+            if (!(found > 0)) return *busy = 0, found;
+        }
+        *busy = *busy < AGAIN ? *busy + 1 : MANY - 1;
+        SIMD(screen_block)(clip, screen, source_before, source, keys_before, keys_before);
+    }
+    now->keyed[at / BLOCK] = 1;
+    return SIMD(screen_block)(clip, screen, source, next, keys, keys_before);
+}
+
 /* Sums of a block, and its luminances where they are `wanted`. */
 static void SIMD(know)(const Clip *clip, const REAL *source, SIMD(Pixels) * pixels, ptrdiff_t at,
                        int wanted) {
@@ -158,14 +218,15 @@ NO_INLINE void SIMD(look)(const Clip *clip, const REAL *source_before, const REA
 
 /* A tile of `count` pixels of one frame; `largest` is NULL where there is no frame before it. */
 static void SIMD(walk_tile)(const Clip *clip, const REAL *source_before, const REAL *source,
-                            const REAL *next, ptrdiff_t count, SIMD(Pixels) * before,
-                            SIMD(Pixels) * now, SIMD(Screen) screen, Tie *tie, double *largest,
-                            ptrdiff_t k) {
+                            const REAL *next, const REAL *next_before, ptrdiff_t count,
+                            SIMD(Pixels) * before, SIMD(Pixels) * now, SIMD(Screen) screen,
+                            Tie *tie, double *largest, ptrdiff_t k) {
     const ptrdiff_t channels = clip->rgb ? 3 : 1;
     REAL rest[2][3 * BLOCK];
     if (largest) SIMD(raise)(&screen, clip->power, largest, k);
     for (ptrdiff_t at = 0; at < count; at += BLOCK) {
         const REAL *pixels = source + at * channels, *pixels_before = source_before + at * channels;
+        const REAL *after; /* to be fetched */
         ptrdiff_t some = smaller(BLOCK, count - at);
         REAL found;
         if (some < BLOCK) {
@@ -173,10 +234,13 @@ static void SIMD(walk_tile)(const Clip *clip, const REAL *source_before, const R
             pixels = memcpy(rest[0], pixels, some * clip->size);
             pixels_before = memcpy(rest[1], pixels_before, some * clip->size);
         }
-        now->known[at / BLOCK] = NOTHING;
-        found = SIMD(screen_block)(clip, &screen, pixels,
-                                   next && some == BLOCK ? next + at * channels : pixels,
-                                   now->keys + at, before->keys + at);
+        now->known[at / BLOCK] = now->keyed[at / BLOCK] = 0;
+        prefetch((const uint8_t *)next_before, at * clip->size, BLOCK * clip->size);
+        after = next && some == BLOCK ? next + at * channels : pixels;
+        found = clip->rgb ? SIMD(screen_block)(clip, &screen, pixels, after, now->keys + at,
+                                               before->keys + at)
+                          : SIMD(screen_gray)(clip, &screen, pixels_before, pixels, after, at,
+                                              before, now, &tie->busy);
         if (!largest || found <= 0) continue;
         /* While the bound is near 0 anything may pass the screen: a static scene ends here. */
         if (found > 0 && !memcmp(pixels_before, pixels, some * clip->size)) continue;
@@ -197,16 +261,22 @@ static void SIMD(walk)(const Clip *clip, ptrdiff_t begin, ptrdiff_t end, double 
     for (ptrdiff_t at = begin; at < end; at += tile) {
         const REAL *first = (const REAL *)clip->frames + at * channels;
         const REAL *before = clip->started ? (const REAL *)clip->before + at * channels : first;
-        const REAL *start = before;
-        if (clip->started)
-            SIMD(walk_tile)(clip, before, before, first, smaller(tile, end - at), &states[0],
+        const REAL *start = clip->rgb ? before : first;
+        memset(states[1].known, 0, sizeof(states[1].known));
+        /* Keys of RGB are made of what was kept, of gray where they are needed. */
+        for (int i = 0; i < REAL_TILE / BLOCK; i++) states[1].keyed[i] = !clip->started;
+        if (clip->started && clip->rgb)
+            SIMD(walk_tile)(clip, before, before, first, NULL, smaller(tile, end - at), &states[0],
                             &states[1], screen, ties, NULL, k);
         for (ptrdiff_t frame = 0; frame < clip->length; frame++) {
+            const REAL *next_before = NULL;
             const REAL *source = first + frame * clip->pixels * channels, *next = NULL;
             ptrdiff_t pair = clip->started ? frame : frame - 1;
             if (frame + 1 < clip->length) next = source + clip->pixels * channels;
             else if (at + 2 * tile <= end) next = start + tile * channels;
-            SIMD(walk_tile)(clip, before, source, next, smaller(tile, end - at),
+            if (frame == 0 && clip->started && !clip->rgb && at + 2 * tile <= end)
+                next_before = before + tile;
+            SIMD(walk_tile)(clip, before, source, next, next_before, smaller(tile, end - at),
                             &states[!(frame & 1)], &states[frame & 1], screen, &ties[frame % TIES],
                             pair < 0 ? NULL : largest + 2 * k * pair, k);
             before = source;

@@ -181,10 +181,17 @@ FORCE_INLINE vec_double spoilt_double(record_double r, vec_double v) {
 }
 FORCE_INLINE vec_float min_float(vec_float a, vec_float b) { return _mm512_min_ps(a, b); }
 FORCE_INLINE vec_double min_double(vec_double a, vec_double b) { return _mm512_min_pd(a, b); }
+/* gcc would load each of them three times, and most loads of frames cross cache lines. */
+#if defined(__GNUC__)
+#define LOADED(a, b, c) __asm__("" : "+v"(a), "+v"(b), "+v"(c))
+#else
+#define LOADED(a, b, c)
+#endif
 /* A triple's places follow each other, and so do the lanes they are in: three blends find a channel
    of all triples, and a rotation brings it beside the first. */
 FORCE_INLINE void load_three_float(const float *p, vec_float *v) {
-    const vec_float a = load_float(p), b = load_float(p + 16), c = load_float(p + 32);
+    vec_float a = load_float(p), b = load_float(p + 16), c = load_float(p + 32);
+    LOADED(a, b, c);
     __m512 g = _mm512_mask_mov_ps(_mm512_mask_mov_ps(b, 0x2492, a), 0x4924, c);
     __m512 h = _mm512_mask_mov_ps(_mm512_mask_mov_ps(c, 0x2492, b), 0x4924, a);
     v[0] = _mm512_mask_mov_ps(_mm512_mask_mov_ps(a, 0x2492, c), 0x4924, b);
@@ -194,7 +201,8 @@ FORCE_INLINE void load_three_float(const float *p, vec_float *v) {
         _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(h), _mm512_castps_si512(h), 2));
 }
 FORCE_INLINE void load_three_double(const double *p, vec_double *v) {
-    const vec_double a = load_double(p), b = load_double(p + 8), c = load_double(p + 16);
+    vec_double a = load_double(p), b = load_double(p + 8), c = load_double(p + 16);
+    LOADED(a, b, c);
     __m512d g = _mm512_mask_mov_pd(_mm512_mask_mov_pd(c, 0x92, a), 0x24, b);
     __m512d h = _mm512_mask_mov_pd(_mm512_mask_mov_pd(b, 0x92, c), 0x24, a);
     v[0] = _mm512_mask_mov_pd(_mm512_mask_mov_pd(a, 0x92, b), 0x24, c);

@@ -9,8 +9,8 @@
 #endif
 
 /* Vectors of unsigned 16-bit words: `excess` is a - b or 0, `product` and `upper` are the two halves
-   of a * b. at_least has a bit for every lane in which a >= b. rgb_sums and bytes read 3 * lanes and
-   lanes bytes; split_rgb reads 3 * lanes and parts the channels.
+   of a * b. at_least has a bit for every lane in which a >= b. rgb_sums reads 3 * lanes bytes,
+   split_rgb too and parts the channels.
    And vectors of bytes: `apart` is how far a and b are from each other, `by_height` the entry of a
    table of 16, which never rises, for the upper half of each byte, or its last; `any_reaches` is
    whether a >= b in a lane. */
@@ -27,14 +27,13 @@ FORCE_INLINE words excess(words a, words b) { return _mm512_subs_epu16(a, b); }
 FORCE_INLINE words larger_words(words a, words b) { return _mm512_max_epu16(a, b); }
 FORCE_INLINE words smaller_words(words a, words b) { return _mm512_min_epu16(a, b); }
 FORCE_INLINE uint32_t at_least(words a, words b) { return _mm512_cmpge_epu16_mask(a, b); }
-FORCE_INLINE words bytes(const uint8_t *p) {
-    return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)p));
-}
 typedef __m512i octets;
 enum { OCTETS = 64 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return _mm512_loadu_si512(p); }
+FORCE_INLINE void store_octets(uint8_t *p, octets v) { _mm512_storeu_si512(p, v); }
 FORCE_INLINE octets all_octets(uint8_t v) { return _mm512_set1_epi8((char)v); }
 FORCE_INLINE octets larger_octets(octets a, octets b) { return _mm512_max_epu8(a, b); }
+FORCE_INLINE octets excess_octets(octets a, octets b) { return _mm512_subs_epu8(a, b); }
 FORCE_INLINE octets apart(octets a, octets b) {
     return _mm512_or_si512(_mm512_subs_epu8(a, b), _mm512_subs_epu8(b, a));
 }
@@ -93,14 +92,13 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
     return (uint32_t)_mm_movemask_epi8(
         _mm_packs_epi16(_mm256_castsi256_si128(yes), _mm256_extracti128_si256(yes, 1)));
 }
-FORCE_INLINE words bytes(const uint8_t *p) {
-    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
-}
 typedef __m256i octets;
 enum { OCTETS = 32 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+FORCE_INLINE void store_octets(uint8_t *p, octets v) { _mm256_storeu_si256((__m256i *)p, v); }
 FORCE_INLINE octets all_octets(uint8_t v) { return _mm256_set1_epi8((char)v); }
 FORCE_INLINE octets larger_octets(octets a, octets b) { return _mm256_max_epu8(a, b); }
+FORCE_INLINE octets excess_octets(octets a, octets b) { return _mm256_subs_epu8(a, b); }
 FORCE_INLINE octets apart(octets a, octets b) {
     return _mm256_or_si256(_mm256_subs_epu8(a, b), _mm256_subs_epu8(b, a));
 }
@@ -162,12 +160,13 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
     static const uint16_t bits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
     return vaddvq_u16(vandq_u16(vcgeq_u16(a, b), vld1q_u16(bits)));
 }
-FORCE_INLINE words bytes(const uint8_t *p) { return vmovl_u8(vld1_u8(p)); }
 typedef uint8x16_t octets;
 enum { OCTETS = 16 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return vld1q_u8(p); }
+FORCE_INLINE void store_octets(uint8_t *p, octets v) { vst1q_u8(p, v); }
 FORCE_INLINE octets all_octets(uint8_t v) { return vdupq_n_u8(v); }
 FORCE_INLINE octets larger_octets(octets a, octets b) { return vmaxq_u8(a, b); }
+FORCE_INLINE octets excess_octets(octets a, octets b) { return vqsubq_u8(a, b); }
 FORCE_INLINE octets apart(octets a, octets b) { return vabdq_u8(a, b); }
 FORCE_INLINE octets by_height(const uint8_t *table, octets v) {
     return vqtbl1q_u8(vld1q_u8(table), vshrq_n_u8(v, 4));
@@ -198,14 +197,13 @@ FORCE_INLINE uint32_t at_least(words a, words b) {
     const __m128i zero = _mm_setzero_si128();
     return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_cmpeq_epi16(excess(b, a), zero), zero));
 }
-FORCE_INLINE words bytes(const uint8_t *p) {
-    return _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)p), _mm_setzero_si128());
-}
 typedef __m128i octets;
 enum { OCTETS = 16 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)p); }
+FORCE_INLINE void store_octets(uint8_t *p, octets v) { _mm_storeu_si128((__m128i *)p, v); }
 FORCE_INLINE octets all_octets(uint8_t v) { return _mm_set1_epi8((char)v); }
 FORCE_INLINE octets larger_octets(octets a, octets b) { return _mm_max_epu8(a, b); }
+FORCE_INLINE octets excess_octets(octets a, octets b) { return _mm_subs_epu8(a, b); }
 FORCE_INLINE octets apart(octets a, octets b) {
     return _mm_or_si128(_mm_subs_epu8(a, b), _mm_subs_epu8(b, a));
 }
@@ -226,7 +224,6 @@ FORCE_INLINE void split_rgb(const uint8_t *p, words *out) {
    interleaving halves brings bytes that were 3 * 2^n apart beside each other. */
 #define TWO_AT_ONCE
 #define SIGNED_WORDS /* of which there is a maximum */
-#define SLOW_CODES
 FORCE_INLINE words most_excess(words most, words a, words b) {
     return _mm_max_epi16(most, _mm_sub_epi16(a, b));
 }
@@ -260,12 +257,13 @@ FORCE_INLINE words excess(words a, words b) { return (words)(a > b ? a - b : 0);
 FORCE_INLINE words larger_words(words a, words b) { return a > b ? a : b; }
 FORCE_INLINE words smaller_words(words a, words b) { return a < b ? a : b; }
 FORCE_INLINE uint32_t at_least(words a, words b) { return a >= b; }
-FORCE_INLINE words bytes(const uint8_t *p) { return *p; }
 typedef uint8_t octets;
 enum { OCTETS = 1 };
 FORCE_INLINE octets load_octets(const uint8_t *p) { return *p; }
+FORCE_INLINE void store_octets(uint8_t *p, octets v) { *p = v; }
 FORCE_INLINE octets all_octets(uint8_t v) { return v; }
 FORCE_INLINE octets larger_octets(octets a, octets b) { return a > b ? a : b; }
+FORCE_INLINE octets excess_octets(octets a, octets b) { return (octets)(a > b ? a - b : 0); }
 FORCE_INLINE octets apart(octets a, octets b) { return (octets)(a > b ? a - b : b - a); }
 FORCE_INLINE octets by_height(const uint8_t *table, octets v) { return table[v >> 4]; }
 FORCE_INLINE int any_reaches(octets a, octets b) { return a >= b; }
@@ -287,6 +285,20 @@ FORCE_INLINE words most_excess(words most, words a, words b) {
     return larger_words(most, excess(a, b));
 }
 #endif
+
+/* The largest of a vector. */
+FORCE_INLINE int most_word(words v) {
+    uint16_t lanes[LANES], most = 0;
+    store_words(lanes, v);
+    EACH(i, LANES) most = lanes[i] > most ? lanes[i] : most;
+    return most;
+}
+FORCE_INLINE int most_octet(octets v) {
+    uint8_t lanes[OCTETS], most = 0;
+    store_octets(lanes, v);
+    EACH(i, OCTETS) most = lanes[i] > most ? lanes[i] : most;
+    return most;
+}
 
 /* Place of the lowest bit that is set. */
 FORCE_INLINE int lowest_bit(uint32_t bits) {

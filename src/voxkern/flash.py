@@ -176,8 +176,8 @@ class FlashTable:
     Notes
     -----
     Rows are bit-identical to those of :func:`flash_table` however the frames are divided into
-    pushes. What is kept between pushes is the last frame, at 2 bytes per pixel for uint8 and
-    gray uint16, 4 for RGB of uint16; its values for floats, and 8 where the curve is a callable. An
+    pushes. What is kept between pushes is the last frame: gray and floats as they are, 2 bytes per
+    pixel for RGB of uint8, 4 for RGB of uint16, 8 where a callable is asked for every frame. An
     object serves one stream in one thread at a time.
 
     Examples
@@ -309,7 +309,7 @@ def _rows_by_groups(frames, k, kernel, started, keep):
         pairs = len(some) - (not started)
         largest = np.zeros((parts, max(pairs, 1), 2, k))
         kernel(some, started, largest)
-        rows[done : done + pairs] = _signed_means(largest)[:pairs]
+        rows[done : done + pairs, 0] = _signed_means(largest)[:pairs]
         done += pairs
         at, started = at + pairs + (keep and not started), keep
     return rows
@@ -337,8 +337,9 @@ def _signed_means(largest):
     parts, pairs, _, k = largest.shape
     of_all = largest.transpose(1, 2, 0, 3).reshape(pairs, 2, parts * k)
     of_all.sort(axis=2)
-    rise, fall = of_all[:, :, -k:].sum(axis=2).T / k
-    return np.where(rise > fall, rise, -fall)[:, None]
+    sums = np.add.reduce(of_all[:, :, -k:], axis=2)
+    # As a list: a push of one small frame takes 3 of 10 microseconds less.
+    return [rise / k if rise > fall else -fall / k for rise, fall in sums.tolist()]
 
 
 def _frames(frames):
@@ -384,8 +385,10 @@ def _totals(frame):
 
 
 def _total(frames):
-    """The type of the sums over the channels of integer frames."""
-    return np.int32 if frames.ndim == 4 and frames.itemsize == 2 else np.uint16
+    """The type of the sums over the channels of integer frames: of gray, its own."""
+    if frames.ndim == 3:
+        return frames.dtype.newbyteorder("=")
+    return np.int32 if frames.itemsize == 2 else np.uint16
 
 
 def _luminance(frame, curve):
@@ -453,17 +456,31 @@ def _screen(values, channels):
     Codes are a cubic of the sum where one follows closely, since a kernel computes that faster than
     it looks codes up. For 16 bits there are cubics for sums below powers of two: one alone would be
     too coarse for dark parts, and for 10 bits in 16. Returns the codes, the cubics (each a limit of
-    sums, a scale and coefficients), their lines and whether `values` never decrease.
+    sums, a scale and coefficients), their lines and the slack of `values`.
     """
-    rising = bool((np.diff(values) >= 0).all())
-    screens = _cubics(values, channels) if rising else []
+    slack = _slack(values)
+    screens = _cubics(values, channels) if slack < np.inf else []
     codes = np.zeros(1, np.uint16)
     if not screens:
         span = np.ptp(values) or 1
         codes = np.round((values - values.min()) * (CODES / span)).astype(np.uint16)
         screens = [([2**30, 0, 0, 0, 0], _lines(values, codes)[0])]
     cubics, lines = zip(*screens)
-    return codes, np.array(cubics, np.int32), np.array(lines, np.float64), rising
+    return codes, np.array(cubics, np.int32), np.array(lines, np.float64), slack
+
+
+def _slack(values):
+    """How much a rise by d sums up to `top`, or below, may exceed that from ``top - d`` to `top`.
+
+    Nothing if steps never shrink. Let every step be as large as the largest before it: then they do
+    not, and no value is raised by more than all steps together. A rise is at most that of the
+    raised values and what its foot was raised by, and so of the one below `top`. A billionth of the
+    range is far above the rounding. Infinite where `values` decrease.
+    """
+    steps = np.diff(values)
+    if (steps < 0).any():
+        return np.inf
+    return 2 * (np.maximum.accumulate(steps) - steps).sum() + 1e-9 * np.ptp(values)
 
 
 def _cubics(values, channels):
