@@ -56,7 +56,7 @@ def dropout(x, p=0.5, training=True, *, inverted=True, rng=None, return_mask=Fal
     given, x = x, _check.array(x, "x")
     p = _probability(p)
     training, inverted = _check.flag(training, "training"), _check.flag(inverted, "inverted")
-    return_mask, rng = _check.flag(return_mask, "return_mask"), _generator(rng)
+    return_mask, rng = _check.flag(return_mask, "return_mask"), _check.generator(rng)
     out = _check.output(out, x.shape, x.dtype, given)
     if training:
         mask = np.asarray(rng.random(x.shape, np.float32) >= np.float32(p))
@@ -120,13 +120,3 @@ def _probability(p):
     if not 0 <= number <= 1:
         raise ValueError(f"p is {p}; it must be from 0 to 1")
     return number
-
-
-def _generator(rng):
-    if rng is None or isinstance(rng, np.random.Generator):
-        return np.random.default_rng(rng)
-    if isinstance(rng, bool | np.bool_) or not isinstance(rng, int | np.integer):
-        raise TypeError(f"rng is a {type(rng).__name__}; it must be a Generator or an integer")
-    if rng < 0:
-        raise ValueError(f"rng is {rng}; a seed must be at least 0")
-    return np.random.default_rng(rng)

@@ -202,10 +202,7 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
     array([0.69314718, 0.        ])
     """
     q = _Entropy(x, target, weight, ignore_index, reduction, label_smoothing)
-    losses = q.losses(q.scale(1.0), None)
-    if q.reduction == "none":
-        return losses.reshape(q.shape).astype(q.dtype)
-    return q.dtype.type(losses.sum() if q.count or q.reduction == "sum" else np.nan)
+    return q.reduced(q.losses(q.scale(1.0), None))
 
 
 def cross_entropy_backward(
@@ -253,7 +250,7 @@ def cross_entropy_and_gradient(
         raise ValueError("reduction is 'none'; it may be 'mean' or 'sum' here")
     out = _check.output(out, q.x_shape, q.dtype, *given)
     losses, out = q.gradient(q.scale(1.0), out)
-    return q.dtype.type(losses.sum() if q.count or q.reduction == "sum" else np.nan), out
+    return q.reduced(losses), out
 
 
 def nll_loss(x, target, weight=None, ignore_index=-100, reduction="mean"):
@@ -273,9 +270,7 @@ def nll_loss(x, target, weight=None, ignore_index=-100, reduction="mean"):
     picked = q.rows[rows, np.maximum(labels, 0)] if len(rows) else np.empty(0)
     with np.errstate(invalid="ignore"):
         losses = np.where(labels < 0, 0, -picked.astype(np.float64) * scale)
-    if q.reduction == "none":
-        return losses.reshape(q.shape).astype(q.dtype)
-    return q.dtype.type(losses.sum() if q.count or q.reduction == "sum" else np.nan)
+    return q.reduced(losses)
 
 
 def nll_loss_backward(
@@ -326,13 +321,13 @@ def l1_penalty(weights, strength):
     >>> float(voxkern.losses.l1_penalty([1.0, -2.0], 0.5))
     1.5
     """
-    weights, strength = _check.array(weights, "weights"), _strength(strength)
+    weights, strength = _check.array(weights, "weights"), _check.number(strength, "strength", 0)
     return weights.dtype.type(strength * abs(weights).sum(dtype=np.float64))
 
 
 def l1_penalty_backward(weights, strength, *, out=None):
     """``strength * sign(w)``; 0 at 0."""
-    given, strength = (weights,), _strength(strength)
+    given, strength = (weights,), _check.number(strength, "strength", 0)
     weights = _check.array(weights, "weights")
     out = _check.output(out, weights.shape, weights.dtype, *given)
     out[...] = strength * np.sign(weights)
@@ -347,14 +342,14 @@ def l2_penalty(weights, strength):
     >>> float(voxkern.losses.l2_penalty([1.0, -2.0], 0.5))
     2.5
     """
-    weights, strength = _check.array(weights, "weights"), _strength(strength)
+    weights, strength = _check.array(weights, "weights"), _check.number(strength, "strength", 0)
     squares = np.square(weights, dtype=np.float64)
     return weights.dtype.type(strength * squares.sum())
 
 
 def l2_penalty_backward(weights, strength, *, out=None):
     """``2 * strength * w``: weight decay."""
-    given, strength = (weights,), _strength(strength)
+    given, strength = (weights,), _check.number(strength, "strength", 0)
     weights = _check.array(weights, "weights")
     out = _check.output(out, weights.shape, weights.dtype, *given)
     out[...] = (2 * strength) * weights
@@ -426,6 +421,12 @@ class _Entropy:
                 out[...] = slope * scale[:, None]
         return losses
 
+    def reduced(self, losses):
+        """The scaled losses of the rows in the shape of the labels, or their sum."""
+        if self.reduction == "none":
+            return losses.reshape(self.shape).astype(self.dtype)
+        return self.dtype.type(losses.sum() if self.count or self.reduction == "sum" else np.nan)
+
     def gradient(self, scale, out):
         """The losses, and `out` filled with their gradient."""
         to = last(out, self.axis)
@@ -451,13 +452,6 @@ def _smoothing(value):
 def _smoothed(shares, smoothing, weight):
     """Labels of every class, some of each spread evenly, times the weights of the classes."""
     return _weighted((1 - smoothing) * shares + smoothing / shares.shape[1], weight)
-
-
-def _strength(value):
-    value = _check.number(value, "strength")
-    if value < 0:
-        raise ValueError(f"strength is {value}; it must be at least 0")
-    return value
 
 
 def _within(value, name):
