@@ -25,7 +25,7 @@ OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"
 OPERATIONS += ["activations", "losses", "optim"]
 # Imported by name, with an oracle and a page each; what they share is no function of theirs.
 MODULES = ["activations", "attacks", "augment", "init", "losses", "shapes"]
-OF_MODULES = ["last", "rows_along"]
+OF_MODULES = ["last", "rows_along", "total"]
 PAGES = [f"docs/{name}.md" for name in (*MODULES, "layers", "optim", "recurrent")] + ["README.md"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]

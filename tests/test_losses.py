@@ -155,6 +155,31 @@ def test_penalties(rng, dtype):
     assert losses.l1_penalty_backward(np.zeros(3), 1.0).tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("count", [1, 31, 8192, 8193, 100_003])
+def test_sums_are_rounded_once(backend, rng, count):
+    x, target = rng.random((2, count), np.float32)
+    exact, error = x.astype("f8"), (x - target).astype("f8")
+    assert_exact(losses.l1_penalty(x, 1), np.float32(exact.sum()))
+    assert_exact(losses.l2_penalty(x, 1), np.float32((exact**2).sum()))
+    assert_exact(losses.mse_loss(x, target, "sum"), np.float32((error**2).sum()))
+    assert losses.l2_penalty(x.astype("f8"), 1) == pytest.approx((exact**2).sum(), rel=1e-14)
+    signs = np.where(np.arange(count) % 2, 1, -1).astype("f4")
+    assert losses.binary_cross_entropy(x[:1].reshape(()), 1.0) == -np.log(x[0])
+    assert_exact(losses.l1_penalty(x * signs, 1), losses.l1_penalty(x, 1))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_penalties_and_squares_of_what_is_not_finite(backend, rng, value):
+    x = hostile.normal(rng, 9001)
+    x[4567] = value
+    for got in (
+        losses.l1_penalty(x, 1),
+        losses.l2_penalty(x, 1),
+        losses.mse_loss(x, np.zeros_like(x)),
+    ):
+        np.testing.assert_equal(got, value)
+
+
 def test_the_loss_of_probabilities_is_finite_at_0_and_1():
     x, target = np.array([0.0, 1.0, 0.0, 1.0]), np.array([0, 1, 1, 0])
     got = losses.binary_cross_entropy(x, target, reduction="none")
@@ -244,6 +269,7 @@ def test_threads_do_not_change_a_bit(rng):
     for threads in (1, 3, os.cpu_count() or 1):
         voxkern.set_num_threads(threads)
         results.append(losses.cross_entropy_and_gradient(x, target))
+        results[-1] += losses.mse_loss(x, x[::-1]), losses.l1_penalty(x, 0.1)
     voxkern.set_num_threads(before)
     for others in results[1:]:
         for one, many in zip(results[0], others):

@@ -35,12 +35,12 @@ cdef enum:
     BLOCK = 1 << 13  # elements of a task: a multiple of every vector
 
 KINDS = {
-    "relu": RELU,  # of ReLU and tanh the gradients alone, of the step not
+    "relu": RELU,
     "leaky_relu": LEAKY_RELU,
     "elu": ELU,
     "sigmoid": SIGMOID,
-    "tanh": TANH,
-    "heaviside": HEAVISIDE,
+    "tanh": TANH,  # the gradient alone
+    "heaviside": HEAVISIDE,  # the step alone
 }
 
 

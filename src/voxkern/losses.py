@@ -13,6 +13,7 @@ from voxkern import _check, _dispatch
 from voxkern.activations import last, rows_along, sigmoid
 
 REDUCTIONS = "mean", "sum", "none"
+SUMMED = 1 << 13  # elements that are summed by one thread
 INDICES = tuple(n for n in _check.NUMBERS if "int" in n)
 
 
@@ -53,10 +54,15 @@ def binary_cross_entropy(x, target, weight=None, reduction="mean"):
     0.346574
     """
     x, target, weight, reduction, dtype = _probable(x, target, weight, reduction)
+    yes, no = np.empty_like(x), np.negative(x, out=np.empty_like(x))
     with np.errstate(divide="ignore"):
-        losses = target * np.maximum(np.log(x), -100)
-        losses += (1 - target) * np.maximum(np.log1p(-x), -100)
-    return _reduced(_weighted(-losses, weight), reduction, dtype)
+        np.log(x, out=yes)
+        np.log1p(no, out=no)
+    for logs, share in ((yes, target), (no, 1 - target)):  # in place: fresh pages cost as much
+        _at_least(logs, -100)
+        logs *= share
+    yes += no
+    return _reduced(_weighted(np.negative(yes, out=yes), weight), reduction, dtype)
 
 
 def binary_cross_entropy_backward(grad, x, target, weight=None, reduction="mean", *, out=None):
@@ -64,7 +70,10 @@ def binary_cross_entropy_backward(grad, x, target, weight=None, reduction="mean"
     given = grad, x, target, weight
     x, target, weight, reduction, dtype = _probable(x, target, weight, reduction)
     out = _check.output(out, x.shape, dtype, *given)
-    slope = (x - target) / np.maximum(x * (1 - x), 1e-12)
+    slope, divisor = (np.subtract(a, b, out=np.empty_like(x)) for a, b in ((x, target), (1, x)))
+    divisor *= x
+    _at_least(divisor, 1e-12)
+    slope /= divisor
     return _chained(slope, _weighted(_upstream(grad, reduction, x), weight), out)
 
 
@@ -301,8 +310,9 @@ def mse_loss(x, target, reduction="mean"):
     """
     x, target, reduction, dtype = _same(x, target, reduction)
     with np.errstate(all="ignore"):
-        losses = x - target
-        return _reduced(np.square(losses, out=losses), reduction, dtype)
+        if reduction == "none":
+            return np.square(x - target).astype(dtype)
+        return _mean_or_sum(total("errors", x, target), x.size, reduction, dtype)
 
 
 def mse_loss_backward(grad, x, target, reduction="mean", *, out=None):
@@ -321,8 +331,7 @@ def l1_penalty(weights, strength):
     >>> float(voxkern.losses.l1_penalty([1.0, -2.0], 0.5))
     1.5
     """
-    weights, strength = _check.array(weights, "weights"), _check.number(strength, "strength", 0)
-    return weights.dtype.type(strength * abs(weights).sum(dtype=np.float64))
+    return _penalty("magnitudes", weights, strength)
 
 
 def l1_penalty_backward(weights, strength, *, out=None):
@@ -330,7 +339,8 @@ def l1_penalty_backward(weights, strength, *, out=None):
     given, strength = (weights,), _check.number(strength, "strength", 0)
     weights = _check.array(weights, "weights")
     out = _check.output(out, weights.shape, weights.dtype, *given)
-    out[...] = strength * np.sign(weights)
+    np.sign(weights, out=out)
+    out *= out.dtype.type(strength)
     return out
 
 
@@ -342,9 +352,7 @@ def l2_penalty(weights, strength):
     >>> float(voxkern.losses.l2_penalty([1.0, -2.0], 0.5))
     2.5
     """
-    weights, strength = _check.array(weights, "weights"), _check.number(strength, "strength", 0)
-    squares = np.square(weights, dtype=np.float64)
-    return weights.dtype.type(strength * squares.sum())
+    return _penalty("squares", weights, strength)
 
 
 def l2_penalty_backward(weights, strength, *, out=None):
@@ -352,8 +360,7 @@ def l2_penalty_backward(weights, strength, *, out=None):
     given, strength = (weights,), _check.number(strength, "strength", 0)
     weights = _check.array(weights, "weights")
     out = _check.output(out, weights.shape, weights.dtype, *given)
-    out[...] = (2 * strength) * weights
-    return out
+    return np.multiply(weights, weights.dtype.type(2 * strength), out=out)
 
 
 class _Entropy:
@@ -462,6 +469,12 @@ def _within(value, name):
     return value
 
 
+def _at_least(values, bound):
+    """Raise what is below `bound` to it; looking first takes an eighth of NumPy's maximum."""
+    if values.min(initial=bound) < bound:
+        np.maximum(values, bound, out=values)
+
+
 def _numbers(value, name):
     """`value` as an array of float64."""
     return _check.array(value, name, _check.NUMBERS).astype(np.float64)
@@ -508,7 +521,7 @@ def _labelled(x, target):
     x, target = _check.array(x, "x"), _check.array(target, "target", _check.NUMBERS)
     _check.shape(target, "target", x.shape)
     dtype, (x,) = x.dtype, _check.computed(x)
-    return x, _within(target, "target").astype(x.dtype), dtype
+    return x, _within(target, "target").astype(x.dtype, copy=False), dtype
 
 
 def _probable(x, target, weight, reduction):
@@ -547,11 +560,31 @@ def _weighted(values, weight):
 def _reduced(losses, reduction, dtype):
     """Losses as `dtype`, or their sum or mean; the mean of none is NaN, as torch's."""
     if reduction == "none":
-        return losses.astype(dtype)
-    total = losses.sum(dtype=np.float64)
+        return losses.astype(dtype, copy=False)
+    return _mean_or_sum(total("values", losses), losses.size, reduction, dtype)
+
+
+def _mean_or_sum(value, count, reduction, dtype):
     if reduction == "mean":
-        total = total / losses.size if losses.size else np.nan
-    return dtype.type(total)
+        value = value / count if count else np.nan
+    return dtype.type(value)
+
+
+def _penalty(kind, weights, strength):
+    weights, strength = _check.array(weights, "weights"), _check.number(strength, "strength", 0)
+    with np.errstate(all="ignore"):
+        return weights.dtype.type(strength * total(kind, *_check.computed(weights)))
+
+
+def total(kind, x, y=None):
+    """The sum of the ``"values"``, ``"magnitudes"`` or ``"squares"`` of x, or of ``(x - y)**2``
+    (``"errors"``): float32 or float64, C-contiguous, summed in float64 and in one order.
+    """
+    sums = np.zeros(-(-x.size // SUMMED))
+    flat = x.reshape(-1)
+    y = flat if y is None else y.reshape(-1)
+    _dispatch.kernel("losses").block_sums(kind, flat, y, SUMMED, out=sums)
+    return sums.sum()
 
 
 def _upstream(grad, reduction, x):

@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from voxkern import _check, _dispatch
+from voxkern.losses import total
 
 
 def sgd(params, grads, lr, *, l2=0.0, weight_decay=0.0):
@@ -342,13 +343,18 @@ def clip_grad_norm(grads, max_norm, norm_type=2.0):
 
 
 def _norm(arrays, p):
-    """The p-norm of all elements, in float64 and in units of the largest magnitude."""
-    with np.errstate(all="ignore"):
+    """The p-norm of all elements in float64."""
+    if p == 2:
+        parts = [_check.contiguous(_check.computed(a)[0]) for a in arrays]
+        square = sum(total("squares", part) for part in parts)
+        if 1e-280 < square < math.inf:  # else squares may have vanished or overflowed
+            return math.sqrt(square)
+    with np.errstate(all="ignore"):  # in units of the largest magnitude
         largest = float(np.max([np.max(abs(a), initial=0) for a in arrays], initial=0))
         if p == math.inf or largest == 0 or not math.isfinite(largest):
             return largest
-        total = sum((abs(np.divide(a, largest, dtype=np.float64)) ** p).sum() for a in arrays)
-        return largest * float(total) ** (1 / p)
+        powers = sum((abs(np.divide(a, largest, dtype=np.float64)) ** p).sum() for a in arrays)
+        return largest * float(powers) ** (1 / p)
 
 
 def _adam(given, step, lr, betas, eps, eps_inside_sqrt, **decay):
