@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import voxkern
-from voxkern import recurrent, reference
+from voxkern import _dispatch, _product, recurrent, reference
 
 import hostile
 from accuracy import assert_close, assert_exact
@@ -216,6 +216,35 @@ def test_gradients_of_sequences_are_differences(rng, kind, option, setting):
         return forward(x, hx, weights, **option, **options)
 
     check_differences(call, got, [x, hx, weights], grads, rng)
+
+
+@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("batch", "part"), [(67, 1 << 22), (67, 40_000), (13, 1 << 22)])
+def test_large_products_are_convolutions_with_the_same_result(
+    rng, monkeypatch, kind, dtype, batch, part
+):
+    features, steps, n_in = 127, 11, 131
+    rows = GATES[kind] * features
+    x = hostile.normal(rng, (steps, batch, n_in), dtype)
+    hx = states(rng, kind, (2, batch, features), dtype)
+    shapes = [(rows, n_in), (rows, features), (rows,), (rows,)]
+    weights = [tuple(hostile.normal(rng, s, dtype) / 8 for s in shapes) for _ in range(2)]
+    monkeypatch.setattr(_product, "PART_BYTES", part)
+    monkeypatch.setattr(_product, "LARGE", 1)
+    plans = _product.Product(weights[0][1], None, steps, batch).plans
+    assert bool(plans) == (_dispatch.cpu_level == "v4")
+    results = []
+    for large in (1, 1 << 60):
+        monkeypatch.setattr(_product, "LARGE", large)
+        output = getattr(recurrent, kind)(x, hx, weights, bidirectional=True)
+        backward = getattr(recurrent, f"{kind}_backward")
+        results.append((output, backward(*output, x, hx, weights, bidirectional=True)))
+    want = getattr(reference.recurrent, kind)(*double([x, hx, weights]), bidirectional=True)
+    close(results[0][0], want, length=4000)
+    unit = 1000 * np.finfo(dtype).eps
+    for one, other in zip(*map(leaves, results)):
+        np.testing.assert_allclose(one, other, rtol=unit, atol=unit * abs(other).max())
 
 
 @every_kind
