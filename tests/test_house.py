@@ -22,7 +22,7 @@ from voxkern.kernels.native import host
 import hostile
 
 OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
-OPERATIONS += ["activations", "losses", "optim"]
+OPERATIONS += ["activations", "losses", "optim", "upsample"]
 # Imported by name, with an oracle and a page each; what they share is no function of theirs.
 MODULES = ["activations", "attacks", "augment", "init", "losses", "shapes"]
 OF_MODULES = ["last", "rows_along", "total"]
