@@ -153,6 +153,14 @@ def number(value, name, minimum=None):
     return result
 
 
+def share(value, name):
+    """`value` as a float from 0 to 1."""
+    result = number(value, name)
+    if not 0 <= result <= 1:
+        raise ValueError(f"{name} is {value}; it must be 0 to 1")
+    return result
+
+
 def per_axis(value, name, axes, minimum, maximum=LARGEST):
     """`value`, an integer or one for each of `axes` axes, as a tuple of ints."""
     if type(value) is int and minimum <= value <= maximum:

@@ -54,7 +54,7 @@ def dropout(x, p=0.5, training=True, *, inverted=True, rng=None, return_mask=Fal
     array([0., 2., 2., 2., 0., 0., 2., 2.])
     """
     given, x = x, _check.array(x, "x")
-    p = _probability(p)
+    p = _check.share(p, "p")
     training, inverted = _check.flag(training, "training"), _check.flag(inverted, "inverted")
     return_mask, rng = _check.flag(return_mask, "return_mask"), _check.generator(rng)
     out = _check.output(out, x.shape, x.dtype, given)
@@ -99,7 +99,7 @@ def dropout_backward(grad, mask, p=0.5, *, inverted=True, out=None):
     given = grad, mask
     grad, mask = _check.array(grad, "grad"), _check.array(mask, "mask", ("bool",))
     _check.shape(mask, "mask", grad.shape)
-    factor = _factor(_probability(p), _check.flag(inverted, "inverted"))
+    factor = _factor(_check.share(p, "p"), _check.flag(inverted, "inverted"))
     out = _check.output(out, grad.shape, grad.dtype, *given)
     _scaled(grad, mask, factor, out)
     return out
@@ -116,10 +116,3 @@ def _scaled(x, mask, factor, out):
 
 def _factor(p, inverted):
     return 1.0 if not inverted else 1 / (1 - p) if p < 1 else 0.0
-
-
-def _probability(p):
-    number = _check.number(p, "p")
-    if not 0 <= number <= 1:
-        raise ValueError(f"p is {p}; it must be from 0 to 1")
-    return number

@@ -378,7 +378,7 @@ class _Entropy:
             raise ValueError(f"x has shape {x.shape}; it must be (C,) or (N, C, ...), C at least 1")
         self.dtype, self.x_shape, self.axis = x.dtype, x.shape, axis
         self.shape = x.shape[:axis] + x.shape[axis + 1 :]
-        self.reduction, smoothing = _choice(reduction), _smoothing(smoothing)
+        self.reduction, smoothing = _choice(reduction), _check.share(smoothing, "label_smoothing")
         (self.rows,) = _check.computed(rows_along(x, axis))
         weight = _class_weights(weight, x, axis)
         target = _check.array(target, "target", _check.NUMBERS if soft else INDICES)
@@ -447,13 +447,6 @@ def _choice(reduction):
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction!r}; it may be 'mean', 'sum' or 'none'")
     return reduction
-
-
-def _smoothing(value):
-    value = _check.number(value, "label_smoothing")
-    if not 0 <= value <= 1:
-        raise ValueError(f"label_smoothing is {value}; it must be 0 to 1")
-    return value
 
 
 def _smoothed(shares, smoothing, weight):

@@ -16,6 +16,7 @@ import numpy as np
 
 from voxkern import _check, _dispatch
 from voxkern._product import Product, outer, product, transposed
+from voxkern.dropout import dropout, dropout_backward
 
 
 def rnn_cell(x, hx, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
@@ -197,7 +198,18 @@ def gru_cell_backward(grad, x, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     return grad_x, grad_hx, grads
 
 
-def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first=False):
+def rnn(
+    x,
+    hx,
+    weights,
+    nonlinearity="tanh",
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """:func:`rnn_cell` along a sequence, in layers, as ``torch.nn.RNN``.
 
     Parameters
@@ -216,6 +228,13 @@ def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first
         A second direction goes from the last step to the first; outputs lie side by side.
     batch_first : bool
         Whether the batch comes before time in `x` and the output.
+    dropout : float
+        The probability of a zero in what a layer hands to the next, in training: see
+        :func:`voxkern.dropout`.
+    rng : Generator or int, optional
+        Whence its numbers are drawn, as for :func:`voxkern.dropout`.
+    return_masks : bool
+        Also return what was kept, which the gradient needs.
 
     Returns
     -------
@@ -223,6 +242,9 @@ def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first
         The states of the last layer after every step: as `x`, with ``directions * H`` features.
     h_n : ndarray
         The states after the last step, of the shape of `hx`.
+    masks : list of ndarray
+        With `return_masks`: bool ``(T, directions * H, N)`` for each layer but the last, True where
+        an element was kept; none without dropout.
 
     Raises
     ------
@@ -236,9 +258,8 @@ def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first
     >>> output.ravel(), h
     (array([1., 3., 6.]), array([[6.]]))
     """
-    option = _nonlinearity(nonlinearity)
-    output, (h_n,) = _sequence(RNN, x, (hx,), weights, option, bidirectional, batch_first)
-    return output, h_n
+    rest = weights, _nonlinearity(nonlinearity), bidirectional, batch_first
+    return _forward(RNN, x, (hx,), *rest, dropout, rng, return_masks)
 
 
 def rnn_backward(
@@ -251,6 +272,8 @@ def rnn_backward(
     *,
     bidirectional=False,
     batch_first=False,
+    dropout=0.0,
+    masks=None,
 ):
     """Gradients of a sum of ``grad * output + grad_hx * h_n`` of :func:`rnn`, back through time.
 
@@ -258,8 +281,10 @@ def rnn_backward(
     ----------
     grad, grad_hx : array_like or None
         Of the shapes and dtype of the two results; None is zeros.
-    x, hx, weights, nonlinearity, bidirectional, batch_first
+    x, hx, weights, nonlinearity, bidirectional, batch_first, dropout
         The arguments of the forward call.
+    masks : list of array_like, optional
+        What it returned with `return_masks`, where there was dropout.
 
     Returns
     -------
@@ -271,19 +296,30 @@ def rnn_backward(
     TypeError, ValueError
         As :func:`rnn_cell`.
     """
-    rest = weights, _nonlinearity(nonlinearity), bidirectional, batch_first
+    rest = weights, _nonlinearity(nonlinearity), bidirectional, batch_first, dropout, masks
     grad_x, (grad_hx,), grads = _sequence_backward(RNN, grad, (grad_hx,), x, (hx,), *rest)
     return grad_x, grad_hx, grads
 
 
-def lstm(x, hx, weights, *, tanh_output=True, bidirectional=False, batch_first=False):
+def lstm(
+    x,
+    hx,
+    weights,
+    *,
+    tanh_output=True,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """:func:`lstm_cell` along a sequence, in layers, as ``torch.nn.LSTM``.
 
     Parameters and errors as for :func:`rnn`, but that `hx` is ``(h_0, c_0)`` or None, and
     `tanh_output` as for :func:`lstm_cell`. Returns the output and ``(h_n, c_n)``.
     """
-    option = _check.flag(tanh_output, "tanh_output")
-    return _sequence(LSTM, x, _pair(hx), weights, option, bidirectional, batch_first)
+    rest = weights, _check.flag(tanh_output, "tanh_output"), bidirectional, batch_first
+    return _forward(LSTM, x, _pair(hx), *rest, dropout, rng, return_masks)
 
 
 def lstm_backward(
@@ -296,21 +332,45 @@ def lstm_backward(
     tanh_output=True,
     bidirectional=False,
     batch_first=False,
+    dropout=0.0,
+    masks=None,
 ):
     """Gradients of :func:`lstm`, back through time; as :func:`rnn_backward`, states in pairs."""
-    rest = weights, _check.flag(tanh_output, "tanh_output"), bidirectional, batch_first
+    option = _check.flag(tanh_output, "tanh_output")
+    rest = weights, option, bidirectional, batch_first, dropout, masks
     return _sequence_backward(LSTM, grad, _pair(grad_hx, "grad_hx"), x, _pair(hx), *rest)
 
 
-def gru(x, hx, weights, *, bidirectional=False, batch_first=False):
+def gru(
+    x,
+    hx,
+    weights,
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """:func:`gru_cell` along a sequence, in layers, as ``torch.nn.GRU``; see :func:`rnn`."""
-    output, (h_n,) = _sequence(GRU, x, (hx,), weights, None, bidirectional, batch_first)
-    return output, h_n
-
-
-def gru_backward(grad, grad_hx, x, hx, weights, *, bidirectional=False, batch_first=False):
-    """Gradients of :func:`gru`, back through time; as :func:`rnn_backward`."""
     rest = weights, None, bidirectional, batch_first
+    return _forward(GRU, x, (hx,), *rest, dropout, rng, return_masks)
+
+
+def gru_backward(
+    grad,
+    grad_hx,
+    x,
+    hx,
+    weights,
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    masks=None,
+):
+    """Gradients of :func:`gru`, back through time; as :func:`rnn_backward`."""
+    rest = weights, None, bidirectional, batch_first, dropout, masks
     grad_x, (grad_hx,), grads = _sequence_backward(GRU, grad, (grad_hx,), x, (hx,), *rest)
     return grad_x, grad_hx, grads
 
@@ -507,8 +567,27 @@ def _shaped(columns, shape, dtype):
     return columns.T.astype(dtype, order="C").reshape(shape)
 
 
-def _sequence(kind, x, hx, weights, option, bidirectional, batch_first, kept=None):
-    """The output and the last states; `kept` gets the layers."""
+def _forward(kind, x, hx, weights, option, bidirectional, batch_first, p, rng, return_masks):
+    """The results of a sequence; one kind of states comes alone."""
+    p, rng, masks = _check.share(p, "dropout"), _check.generator(rng), []
+    return_masks = _check.flag(return_masks, "return_masks")
+
+    def between(x, layer):
+        if p:
+            x, mask = dropout(x, p, rng=rng, return_mask=True)
+            masks.append(mask)
+        return x
+
+    rest = weights, option, bidirectional, batch_first, between
+    output, states = _sequence(kind, x, hx, *rest)
+    results = output, states if len(states) > 1 else states[0]
+    return (*results, masks) if return_masks else results
+
+
+def _sequence(kind, x, hx, weights, option, bidirectional, batch_first, between, kept=None):
+    """The output and the last states; `between` changes the outputs of all layers but the last,
+    `kept` gets the layers.
+    """
     given = x = _check.array(x, "x")
     x, hx, weights, directions = _arguments(kind, x, hx, weights, bidirectional, batch_first)
     x, last, keep = _features_first(x), [], kept is not None
@@ -521,6 +600,8 @@ def _sequence(kind, x, hx, weights, option, bidirectional, batch_first, kept=Non
             x = layers[0].output
             if directions == 2:
                 x = np.concatenate([layer.output for layer in layers], axis=1)
+            if i + directions < len(weights):
+                x = between(x, i // directions)
             last += [layer.last for layer in layers]
             if keep:
                 kept += layers
@@ -528,9 +609,12 @@ def _sequence(kind, x, hx, weights, option, bidirectional, batch_first, kept=Non
         return _as_given(x, given, batch_first), states
 
 
-def _sequence_backward(kind, grad, grads, x, hx, weights, option, bidirectional, batch_first):
-    x, kept = _check.array(x, "x"), []
-    output, states = _sequence(kind, x, hx, weights, option, bidirectional, batch_first, kept)
+def _sequence_backward(
+    kind, grad, grads, x, hx, weights, option, bidirectional, batch_first, p, masks
+):
+    x, kept, between = _check.array(x, "x"), [], _masked(p, masks)
+    rest = weights, option, bidirectional, batch_first, between
+    output, states = _sequence(kind, x, hx, *rest, kept)
     grad = _state(grad, "grad", output.shape, x.dtype)
     grads = [
         _state(g, f"grad_hx{[i] if len(states) > 1 else ''}", states[0].shape, x.dtype)
@@ -549,11 +633,31 @@ def _sequence_backward(kind, grad, grads, x, hx, weights, option, bidirectional,
                 part, of_states[j], of_weights[j] = kept[j].backward(parts[j - i], last)
                 below.append(part)
             grad = sum(below[1:], start=below[0])
+            if i:
+                grad = between(grad, i // directions - 1)
         return (
             _as_given(grad, x, batch_first),
             tuple(_stacked(s, x) for s in zip(*of_states)),
             [_typed(own[: len(w)], x.dtype) for own, w in zip(of_weights, weights)],
         )
+
+
+def _masked(p, masks):
+    """What dropout with these masks does to the outputs of a layer, and to their gradient."""
+    p = _check.share(p, "dropout")
+    if masks is not None and not isinstance(masks, list | tuple):
+        raise TypeError(f"masks is a {type(masks).__name__}; it must be a list of arrays, or None")
+
+    def between(x, layer):
+        if not p:
+            return x
+        if masks is None or layer >= len(masks):
+            raise ValueError(f"masks has none for layer {layer}; dropout needs those of the call")
+        mask = _check.array(masks[layer], f"masks[{layer}]", ("bool",))
+        _check.shape(mask, f"masks[{layer}]", x.shape)
+        return dropout_backward(x, mask, p)
+
+    return between
 
 
 def _features_first(x):
