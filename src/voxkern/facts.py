@@ -15,6 +15,7 @@ from voxkern import _dispatch
 from voxkern.kernels.native import host
 
 OPERATIONS = ("conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse")
+OPERATIONS += ("activations", "losses", "optim", "upsample")
 PACKAGES = {
     "numba": "jit",
     "numba-cuda": "cuda",

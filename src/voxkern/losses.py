@@ -10,7 +10,7 @@ argument.
 import numpy as np
 
 from voxkern import _check, _dispatch
-from voxkern.activations import last, rows_along, sigmoid
+from voxkern.activations import last, relu, rows_along, sigmoid
 
 REDUCTIONS = "mean", "sum", "none"
 SUMMED = 1 << 13  # elements that are summed by one thread
@@ -106,10 +106,14 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", p
     """
     arguments = _logistic(x, target, weight, reduction, pos_weight)
     x, target, weight, positive, reduction, dtype = arguments
-    soft = np.log1p(np.exp(-abs(x)))
-    losses = (1 - target) * (soft + np.maximum(x, 0))
-    losses += _weighted(target * (soft + np.maximum(-x, 0)), positive)
-    return _reduced(_weighted(losses, weight), reduction, dtype)
+    soft, no, yes = np.abs(x, out=np.empty_like(x)), relu(x), relu(-x)
+    for function in np.negative, np.exp, np.log1p:
+        function(soft, out=soft)
+    for part, share in ((no, 1 - target), (yes, target)):
+        part += soft
+        part *= share
+    no += _weighted(yes, positive)
+    return _reduced(_weighted(no, weight), reduction, dtype)
 
 
 def binary_cross_entropy_with_logits_backward(
