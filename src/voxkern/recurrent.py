@@ -528,11 +528,13 @@ class _Layer:
             carried = recur(sums)
             carried += grads[0]
             grads = (carried, *grads[1:])
+        to_b_ih = below.sum(2).sum(0)
+        to_b_hh = to_b_ih.copy() if before is below else before.sum(2).sum(0)
         own = (
             outer(below, self.x, w_ih),
             outer(before, self.hidden, w_hh),
-            None if b_ih is None else below.sum(2).sum(0),
-            None if b_hh is None else before.sum(2).sum(0),
+            None if b_ih is None else to_b_ih,
+            None if b_hh is None else to_b_hh,
         )
         return product(transposed(w_ih), None, below), grads, own
 
