@@ -63,11 +63,21 @@ def test_binary_cross_entropy(rng, reduction, dtype, weighted):
 @every_reduction
 @every_dtype
 @pytest.mark.parametrize("weighted", [False, True])
-def test_binary_cross_entropy_with_logits(rng, reduction, dtype, weighted):
+def test_binary_cross_entropy_with_logits(backend, rng, reduction, dtype, weighted):
     x, target = hostile.normal(rng, (5, 7), dtype), rng.integers(0, 2, (5, 7))
     weight, positive = rng.uniform(0, 2, (2, 7)).astype(dtype) if weighted else (None, None)
     name = "binary_cross_entropy_with_logits"
     check(name, x, target, weight, reduction, pos_weight=positive)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logistic_losses_in_units_of_rounding(backend, dtype):
+    x = np.r_[np.linspace(-80, 80, 20001), np.logspace(-30, 1, 2001)].astype(dtype)
+    exact = x.astype(np.longdouble)
+    for label in (0, 0.25, 1):
+        got = losses.binary_cross_entropy_with_logits(x, np.full(x.shape, label), reduction="none")
+        want = (1 - label) * np.logaddexp(0, exact) + label * np.logaddexp(0, -exact)
+        np.testing.assert_allclose(got, want.astype("f8"), rtol=6 * np.finfo(dtype).eps)
 
 
 @every_reduction

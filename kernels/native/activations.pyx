@@ -6,7 +6,7 @@ from voxkern.kernels.native.host import useful_threads
 
 cdef extern from "activations.h" nogil:
     enum:
-        RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE
+        RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE, SOFTPLUS
     void map_float(int kind, const float *x, Py_ssize_t n, float p, float *out)
     void map_double(int kind, const double *x, Py_ssize_t n, double p, double *out)
     void map_slope_float(int kind, const float *grad, const float *x, Py_ssize_t n, float p,
@@ -41,6 +41,7 @@ KINDS = {
     "sigmoid": SIGMOID,
     "tanh": TANH,  # the gradient alone
     "heaviside": HEAVISIDE,  # the step alone
+    "softplus": SOFTPLUS,  # log(1 + exp(parameter * x)) alone
 }
 
 

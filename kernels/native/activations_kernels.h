@@ -6,6 +6,7 @@ FORCE_INLINE SIMD(vec) SIMD(value)(int kind, SIMD(vec) x, SIMD(vec) p) {
     if (kind == RELU) return SIMD(where_less)(x, zero, zero, x);
     if (kind == LEAKY_RELU) return SIMD(where_less)(zero, x, x, SIMD(mul)(x, p));
     if (kind == ELU) return SIMD(where_less)(zero, x, x, SIMD(mul)(SIMD(expm1)(x), p));
+    if (kind == SOFTPLUS) return SIMD(softplus)(SIMD(mul)(x, p));
     if (kind == HEAVISIDE) /* at 0, and of NaN: x + p */
         return SIMD(where_less)(zero, x, one, SIMD(where_less)(x, zero, zero, SIMD(add)(x, p)));
     return SIMD(div)(one, SIMD(add)(one, SIMD(exp)(SIMD(sub)(zero, x)))); /* SIGMOID */
@@ -51,6 +52,7 @@ static void SIMD(map)(int kind, const REAL *x, ptrdiff_t n, REAL p, REAL *out) {
     if (kind == ELU) SIMD(map_kind)(ELU, x, n, p, out);
     if (kind == SIGMOID) SIMD(map_kind)(SIGMOID, x, n, p, out);
     if (kind == HEAVISIDE) SIMD(map_kind)(HEAVISIDE, x, n, p, out);
+    if (kind == SOFTPLUS) SIMD(map_kind)(SOFTPLUS, x, n, p, out);
 }
 
 static void SIMD(map_slope)(int kind, const REAL *grad, const REAL *x, ptrdiff_t n, REAL p,

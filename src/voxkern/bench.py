@@ -388,8 +388,8 @@ def sequence(kind, steps, batch, features):
 
 
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
-OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash"
-OPERATIONS += "activations", "losses", "optim", "linear", "dropout", "upsample", "recurrent"
+LAYERS = "activations", "losses", "optim", "linear", "dropout", "upsample", "recurrent"
+OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", *LAYERS
 POOLED = [(shape, *window) for shape in (VOLUMES, IMAGES) for window in ((2, 2, 0), (3, 2, 1))]
 FUNCTIONS = "relu", "leaky_relu", "elu", "sigmoid", "tanh", "softmax"
 LOSSES = "mse_loss", "binary_cross_entropy_with_logits"

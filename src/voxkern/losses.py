@@ -10,7 +10,7 @@ argument.
 import numpy as np
 
 from voxkern import _check, _dispatch
-from voxkern.activations import last, relu, rows_along, sigmoid
+from voxkern.activations import last, rows_along, sigmoid
 
 REDUCTIONS = "mean", "sum", "none"
 SUMMED = 1 << 13  # elements that are summed by one thread
@@ -96,8 +96,9 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", p
 
     Notes
     -----
-    ``max(x, 0) - t x + log(1 + exp(-|x|))``. On ``(N, classes)`` this is the multi-label loss,
-    independent logistic losses: see :func:`multilabel_soft_margin_loss` for the mean of each row.
+    ``(1 - t) log(1 + exp(x)) + t log(1 + exp(-x))``. On ``(N, classes)`` this is the multi-label
+    loss, independent logistic losses: see :func:`multilabel_soft_margin_loss` for the mean of each
+    row.
 
     Examples
     --------
@@ -106,12 +107,9 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", p
     """
     arguments = _logistic(x, target, weight, reduction, pos_weight)
     x, target, weight, positive, reduction, dtype = arguments
-    soft, no, yes = np.abs(x, out=np.empty_like(x)), relu(x), relu(-x)
-    for function in np.negative, np.exp, np.log1p:
-        function(soft, out=soft)
-    for part, share in ((no, 1 - target), (yes, target)):
-        part += soft
-        part *= share
+    no, yes = _softplus(x, 1.0), _softplus(x, -1.0)
+    no *= 1 - target
+    yes *= target
     no += _weighted(yes, positive)
     return _reduced(_weighted(no, weight), reduction, dtype)
 
@@ -548,6 +546,14 @@ def _same(x, target, reduction):
     _check.shape(target, "target", x.shape)
     _check.same_dtype(x, target=target)
     return *_check.computed(x, target), _choice(reduction), x.dtype
+
+
+def _softplus(x, sign):
+    """``log(1 + exp(sign * x))``, in new memory."""
+    out = np.empty_like(x)
+    kernel = _dispatch.kernel("activations")
+    kernel.elementwise("softplus", x.reshape(-1), sign, out=out.reshape(-1))
+    return out
 
 
 def _weighted(values, weight):

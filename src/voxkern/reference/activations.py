@@ -109,7 +109,9 @@ def spread(weight, x):
 def elementwise(name, x, parameter, *, out):
     """Twin of the kernel."""
     x = x.astype(np.float64)
-    if name in ("relu", "sigmoid"):
+    if name == "softplus":
+        out[...] = np.logaddexp(0, parameter * x)
+    elif name in ("relu", "sigmoid"):
         {"relu": relu, "sigmoid": sigmoid}[name](x, out=out)
     else:
         {"leaky_relu": leaky_relu, "elu": elu, "heaviside": heaviside}[name](x, parameter, out=out)
