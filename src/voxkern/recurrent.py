@@ -378,7 +378,7 @@ def gru_backward(
 # --- steps, and their gradients, from those of the states to those of the sums ------------------
 # Arrays have features before the batch here, (H, N): each gate of a step lies in one piece. A step
 # gets the sums from below in `gates`, leaves its gates there and writes its state to `h`; its
-# gradient turns the gates into the gradients of those sums. Both sums have the same, but in a GRU.
+# gradient leaves that of those sums there, which both sums have in common, but in a GRU.
 
 
 def _rnn_step(gates, before, state, h, nonlinearity):
@@ -387,17 +387,16 @@ def _rnn_step(gates, before, state, h, nonlinearity):
         np.tanh(before, out=h)
     else:
         np.maximum(before, 0, out=h)
-    gates[...] = h
-    return (h,), None
+    return (h,), h
 
 
-def _rnn_back(grads, state, gates, kept, nonlinearity):
+def _rnn_back(grads, state, gates, h, nonlinearity):
     if nonlinearity == "tanh":
-        np.multiply(gates, gates, out=gates)
+        np.multiply(h, h, out=gates)
         np.subtract(1, gates, out=gates)
         gates *= grads[0]
     else:
-        gates[...] = np.where(gates > 0, grads[0], 0)
+        gates[...] = np.where(h > 0, grads[0], 0)
     return (0,), gates
 
 
@@ -480,20 +479,20 @@ GRU = _Kind(3, _gru_step, _gru_back)
 
 
 class _Layer:
-    """A layer in one direction: x (T, n_in, N), the first states, each (H, N), and its weights.
+    """A layer in one direction: x (T, n_in, N), the first states, each (N, H), and its weights.
 
     :meth:`forward` fills `output` (T, H, N) and `last`, the states after the last step. What
     :meth:`backward` needs is kept meanwhile, if `keep` says so.
     """
 
     def __init__(self, kind, x, state, weights, option, reverse=False, keep=False):
-        self.kind, self.x, self.last, self.weights = kind, x, state, weights
-        self.option, self.keep = option, keep
-        steps, (features, batch) = len(x), state[0].shape
+        self.kind, self.x, self.weights, self.option, self.keep = kind, x, weights, option, keep
+        steps, (batch, features) = len(x), state[0].shape
         self.times = range(steps)[:: -1 if reverse else 1]
         # The states h before and after every step, side by side in memory.
         states = np.empty((steps + 1, features, batch), x.dtype)
-        states[steps if reverse else 0] = state[0]
+        first = transposed(state[0], states[steps if reverse else 0])
+        self.last = (first, *[transposed(s) for s in state[1:]])
         self.hidden, self.output = states[:-1], states[1:]
         if reverse:
             self.hidden, self.output = self.output, self.hidden
@@ -566,7 +565,7 @@ def _cell_backward(kind, grads, x, hx, weights, option):
 
 def _shaped(columns, shape, dtype):
     """(n, N) as rows of a shape and dtype."""
-    return columns.T.astype(dtype, order="C").reshape(shape)
+    return transposed(columns).astype(dtype, copy=False).reshape(shape)
 
 
 def _forward(kind, x, hx, weights, option, bidirectional, batch_first, p, rng, return_masks):
@@ -597,8 +596,8 @@ def _sequence(kind, x, hx, weights, option, bidirectional, batch_first, between,
         for i in range(0, len(weights), directions):
             layers = []
             for j in range(i, i + directions):
-                state = [transposed(s[j]) for s in hx]
-                layers.append(_Layer(kind, x, state, weights[j], option, j > i, keep).forward())
+                first = [s[j] for s in hx]
+                layers.append(_Layer(kind, x, first, weights[j], option, j > i, keep).forward())
             x = layers[0].output
             if directions == 2:
                 x = np.concatenate([layer.output for layer in layers], axis=1)
@@ -666,7 +665,7 @@ def _features_first(x):
     """(T, N, n) as (T, n, N), in new memory."""
     result = np.empty((len(x), x.shape[2], x.shape[1]), x.dtype)
     for own, step in zip(result, x):
-        own[...] = step.T
+        transposed(step, own)
     return result
 
 
@@ -677,13 +676,13 @@ def _as_given(x, like, batch_first):
     steps, n, batch = x.shape
     result = np.empty((batch, steps, n) if batch_first else (steps, batch, n), like.dtype)
     for own, step in zip(result.swapaxes(0, 1) if batch_first else result, x):
-        own[...] = step.T
+        transposed(step, own)
     return result
 
 
 def _stacked(states, like):
     """States (H, N) of all layers as (layers, N, H), or (layers, H) without a batch."""
-    stacked = np.stack([s.T for s in states]).astype(like.dtype, copy=False)
+    stacked = np.stack([transposed(s) for s in states]).astype(like.dtype, copy=False)
     return stacked[:, 0] if like.ndim == 2 else stacked
 
 
@@ -695,7 +694,7 @@ def _typed(arrays, dtype):
 
 
 def _cell_arguments(kind, x, hx, weights):
-    """A sequence of one step: x (1, n_in, N), states (H, N), weights; a result's dtype, shape."""
+    """A sequence of one step: x (1, n_in, N), states (N, H), weights; a result's dtype, shape."""
     x = _check.array(x, "x")
     if x.ndim not in (1, 2):
         raise ValueError(f"x has shape {x.shape}; it must be (N, n_in) or (n_in,)")
@@ -704,7 +703,7 @@ def _cell_arguments(kind, x, hx, weights):
     shape = (*x.shape[:-1], weights[1].shape[1])
     names = ["hx"] if len(hx) == 1 else [f"hx[{i}]" for i in range(len(hx))]
     hx = [_state(s, name, shape, x.dtype) for s, name in zip(hx, names)]
-    hx = [transposed(s.reshape(-1, shape[-1])) for s in hx]
+    hx = [s.reshape(-1, shape[-1]) for s in hx]
     (wide,) = _check.computed(x if x.ndim == 2 else x[None])
     return _features_first(wide[None]), hx, [_check.computed(*weights)], x.dtype, shape
 
