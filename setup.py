@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 OPERATIONS = ["conv", "conv_winograd", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
-OPERATIONS += ["activations", "losses", "optim"]
+OPERATIONS += ["activations", "losses", "optim", "upsample"]
 ONE_LEVEL = ["host", "patterns"]  # facts, and steps that follow one another: nothing for vectors
 # The target's name, not the host's; a universal2 build for macOS is none of the two and gets one
 # level. ARCHFLAGS is how macOS builds for the other architecture.

@@ -22,10 +22,11 @@ from voxkern.kernels.native import host
 import hostile
 
 OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
-OPERATIONS += ["activations", "losses", "optim"]
+OPERATIONS += ["activations", "losses", "optim", "upsample"]
 # Imported by name, with an oracle and a page each; what they share is no function of theirs.
 MODULES = ["activations", "attacks", "augment", "init", "losses", "shapes"]
-OF_MODULES = ["generator", "last", "rows_along"]
+OF_MODULES = ["last", "rows_along", "total"]
+PAGES = [f"docs/{name}.md" for name in (*MODULES, "layers", "optim", "recurrent")] + ["README.md"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
 OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
@@ -366,32 +367,15 @@ def test_arrays_on_a_gpu_are_not_copied_silently(name):
 # --- documentation ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("page", "least"),
-    [("README.md", 5), ("docs/optim.md", 1), ("docs/layers.md", 1), ("docs/recurrent.md", 1)],
-)
-def test_the_examples_of_a_page_run_one_after_another(page, least, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
     text = (ROOT / page).read_text(encoding="utf-8")
-    blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
-    assert len(blocks) >= least
-    monkeypatch.chdir(tmp_path)
-    namespace = {}
-    for block in blocks:
-        exec(compile(block, page, "exec"), namespace)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_a_module_and_of_its_page_are_right(name, monkeypatch, tmp_path):
-    module = importlib.import_module(f"voxkern.{name}")
-    failed, tried = doctest.testmod(module, extraglobs={"np": np, "voxkern": voxkern})
-    assert failed == 0 < tried
-    text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
     assert blocks
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in blocks:
-        exec(compile(block, f"{name}.md", "exec"), namespace)
+        exec(compile(block, page, "exec"), namespace)
 
 
 @pytest.mark.parametrize("name", [n for n in MODULES if n != "shapes"])
@@ -406,7 +390,7 @@ def test_every_function_of_a_module_has_an_oracle_with_its_parameters(name):
         assert list(oracle.parameters) == list(inspect.signature(own).parameters)
 
 
-@pytest.mark.parametrize("name", [*voxkern.__all__, "optim", "recurrent"])
+@pytest.mark.parametrize("name", [*voxkern.__all__, *MODULES, "optim", "recurrent"])
 def test_the_examples_of_the_docstrings_are_right(name):
     namespace = {"np": np, "voxkern": voxkern, "decoded_frames": ()}
     runner = doctest.DocTestRunner(verbose=False)

@@ -63,11 +63,21 @@ def test_binary_cross_entropy(rng, reduction, dtype, weighted):
 @every_reduction
 @every_dtype
 @pytest.mark.parametrize("weighted", [False, True])
-def test_binary_cross_entropy_with_logits(rng, reduction, dtype, weighted):
+def test_binary_cross_entropy_with_logits(backend, rng, reduction, dtype, weighted):
     x, target = hostile.normal(rng, (5, 7), dtype), rng.integers(0, 2, (5, 7))
     weight, positive = rng.uniform(0, 2, (2, 7)).astype(dtype) if weighted else (None, None)
     name = "binary_cross_entropy_with_logits"
     check(name, x, target, weight, reduction, pos_weight=positive)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logistic_losses_in_units_of_rounding(backend, dtype):
+    x = np.r_[np.linspace(-80, 80, 20001), np.logspace(-30, 1, 2001)].astype(dtype)
+    exact = x.astype(np.longdouble)
+    for label in (0, 0.25, 1):
+        got = losses.binary_cross_entropy_with_logits(x, np.full(x.shape, label), reduction="none")
+        want = (1 - label) * np.logaddexp(0, exact) + label * np.logaddexp(0, -exact)
+        np.testing.assert_allclose(got, want.astype("f8"), rtol=6 * np.finfo(dtype).eps)
 
 
 @every_reduction
@@ -153,6 +163,31 @@ def test_penalties(rng, dtype):
         assert_close(back(weights, 0.3), getattr(oracle, f"{name}_backward")(wide(weights), 0.3))
         assert back(weights, 0.3, out=(out := np.ones_like(weights))) is out
     assert losses.l1_penalty_backward(np.zeros(3), 1.0).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 31, 8192, 8193, 100_003])
+def test_sums_are_rounded_once(backend, rng, count):
+    x, target = rng.random((2, count), np.float32)
+    exact, error = x.astype("f8"), (x - target).astype("f8")
+    assert_exact(losses.l1_penalty(x, 1), np.float32(exact.sum()))
+    assert_exact(losses.l2_penalty(x, 1), np.float32((exact**2).sum()))
+    assert_exact(losses.mse_loss(x, target, "sum"), np.float32((error**2).sum()))
+    assert losses.l2_penalty(x.astype("f8"), 1) == pytest.approx((exact**2).sum(), rel=1e-14)
+    signs = np.where(np.arange(count) % 2, 1, -1).astype("f4")
+    assert losses.binary_cross_entropy(x[:1].reshape(()), 1.0) == -np.log(x[0])
+    assert_exact(losses.l1_penalty(x * signs, 1), losses.l1_penalty(x, 1))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_penalties_and_squares_of_what_is_not_finite(backend, rng, value):
+    x = hostile.normal(rng, 9001)
+    x[4567] = value
+    for got in (
+        losses.l1_penalty(x, 1),
+        losses.l2_penalty(x, 1),
+        losses.mse_loss(x, np.zeros_like(x)),
+    ):
+        np.testing.assert_equal(got, value)
 
 
 def test_the_loss_of_probabilities_is_finite_at_0_and_1():
@@ -244,6 +279,7 @@ def test_threads_do_not_change_a_bit(rng):
     for threads in (1, 3, os.cpu_count() or 1):
         voxkern.set_num_threads(threads)
         results.append(losses.cross_entropy_and_gradient(x, target))
+        results[-1] += losses.mse_loss(x, x[::-1]), losses.l1_penalty(x, 0.1)
     voxkern.set_num_threads(before)
     for others in results[1:]:
         for one, many in zip(results[0], others):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import voxkern
-from voxkern import recurrent, reference
+from voxkern import _dispatch, _product, recurrent, reference
 
 import hostile
 from accuracy import assert_close, assert_exact
@@ -218,6 +218,61 @@ def test_gradients_of_sequences_are_differences(rng, kind, option, setting):
     check_differences(call, got, [x, hx, weights], grads, rng)
 
 
+@pytest.mark.parametrize("kind", GATES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("batch", "part"), [(67, 1 << 22), (67, 40_000), (13, 1 << 22)])
+def test_large_products_are_convolutions_with_the_same_result(
+    rng, monkeypatch, kind, dtype, batch, part
+):
+    features, steps, n_in = 127, 11, 131
+    rows = GATES[kind] * features
+    x = hostile.normal(rng, (steps, batch, n_in), dtype)
+    hx = states(rng, kind, (2, batch, features), dtype)
+    shapes = [(rows, n_in), (rows, features), (rows,), (rows,)]
+    weights = [tuple(hostile.normal(rng, s, dtype) / 8 for s in shapes) for _ in range(2)]
+    monkeypatch.setattr(_product, "PART_BYTES", part)
+    monkeypatch.setattr(_product, "LARGE", 1)
+    plans = _product.Product(weights[0][1], None, steps, batch).plans
+    assert bool(plans) == (_dispatch.cpu_level == "v4")
+    results = []
+    for large in (1, 1 << 60):
+        monkeypatch.setattr(_product, "LARGE", large)
+        output = getattr(recurrent, kind)(x, hx, weights, bidirectional=True)
+        backward = getattr(recurrent, f"{kind}_backward")
+        results.append((output, backward(*output, x, hx, weights, bidirectional=True)))
+    want = getattr(reference.recurrent, kind)(*double([x, hx, weights]), bidirectional=True)
+    close(results[0][0], want, length=4000)
+    unit = 1000 * np.finfo(dtype).eps
+    for one, other in zip(*map(leaves, results)):
+        np.testing.assert_allclose(one, other, rtol=unit, atol=unit * abs(other).max())
+
+
+@every_kind
+@every_setting
+@pytest.mark.parametrize("p", [0.4, 1.0])
+def test_dropout_between_layers(rng, kind, option, setting, p):
+    x, hx, weights, options = sequence(rng, kind, setting)
+    options |= dict(dropout=p, **option)
+    forward, backward = getattr(recurrent, kind), getattr(recurrent, f"{kind}_backward")
+    output, last, masks = forward(x, hx, weights, **options, rng=5, return_masks=True)
+    oracle = getattr(reference.recurrent, kind)
+    want = oracle(*double([x, hx, weights]), **options, rng=5, return_masks=True)
+    close((output, last), want[:2], length=4000)
+    assert len(masks) == setting["layers"] - 1
+    for mask, other in zip(masks, want[2], strict=True):
+        assert_exact(mask, other)
+    again = forward(x, hx, weights, **options, rng=np.random.default_rng(5))
+    for one, other in zip(leaves(again), leaves((output, last)), strict=True):
+        assert_exact(one, other)
+
+    def call():
+        return forward(x, hx, weights, **options, rng=5)
+
+    grads = hostile.normal(rng, output.shape), tree(lambda a: hostile.normal(rng, a.shape), last)
+    got = backward(*grads, x, hx, weights, **options, masks=masks)
+    check_differences(call, got, [x, hx, weights], grads, rng)
+
+
 @every_kind
 def test_a_missing_gradient_is_zeros(rng, kind, option):
     x, hx, weights, options = sequence(rng, kind, SETTINGS[1])
@@ -348,6 +403,36 @@ def test_bad_input_of_a_sequence_is_named(arguments, error, names):
         recurrent.gru(**call)
     with pytest.raises(error, match=names):
         recurrent.gru_backward(None, None, **call)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "names"),
+    [
+        (dict(dropout=1.5), ValueError, "dropout is 1.5"),
+        (dict(dropout="half"), TypeError, "dropout is 'half'"),
+        (dict(rng="seed"), TypeError, "rng is 'seed'"),
+        (dict(return_masks=1), TypeError, "return_masks is 1"),
+    ],
+)
+def test_bad_dropout_is_named(arguments, error, names):
+    with pytest.raises(error, match=names):
+        recurrent.gru(SEQUENCE, None, WEIGHTS, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "names"),
+    [
+        (dict(dropout=1.5), ValueError, "dropout is 1.5"),
+        (dict(dropout=0.5), ValueError, "masks has none for layer 0"),
+        (dict(dropout=0.5, masks=[]), ValueError, "masks has none for layer 0"),
+        (dict(dropout=0.5, masks=np.ones(2)), TypeError, "masks is a ndarray"),
+        (dict(dropout=0.5, masks=[np.ones((4, 2, 5), bool)]), ValueError, r"masks\[0\] has shape"),
+        (dict(dropout=0.5, masks=[np.ones((4, 5, 2))]), TypeError, r"masks\[0\] has dtype"),
+    ],
+)
+def test_bad_masks_are_named(arguments, error, names):
+    with pytest.raises(error, match=names):
+        recurrent.gru_backward(None, None, SEQUENCE, None, WEIGHTS, **arguments)
 
 
 def test_bad_gradients_of_a_sequence_are_named():

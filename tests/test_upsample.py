@@ -11,6 +11,7 @@ from voxkern import reference
 import hostile
 from accuracy import assert_close, assert_exact
 
+OPERATION = "upsample"
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 # Spatial sizes of x, and of the result or the factors.
 SIZES = [
@@ -37,7 +38,7 @@ def options(sizes, mode):
 @pytest.mark.parametrize(("sizes", "to"), SIZES, ids=str)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", hostile.FLOATS)
-def test_values_and_gradients_equal_the_oracles(rng, sizes, to, mode, dtype):
+def test_values_and_gradients_equal_the_oracles(backend, rng, sizes, to, mode, dtype):
     x = hostile.normal(rng, (2, 3, *sizes), dtype)
     how = {**to, **options(sizes, mode)}
     got = voxkern.upsample(x, **how)
@@ -80,7 +81,7 @@ def test_a_constant_stays_one_and_corners_stay_in_place(rng, mode):
 
 
 @pytest.mark.parametrize("layout", hostile.LAYOUTS)
-def test_layout_does_not_matter(rng, layout):
+def test_layout_does_not_matter(backend, rng, layout):
     x, how = hostile.normal(rng, (2, 3, 17, 13)), dict(size=(5, 29), mode="bilinear")
     want = voxkern.upsample(x, **how)
     assert_exact(voxkern.upsample(layout(x), **how), want)
@@ -95,7 +96,7 @@ def test_layout_does_not_matter(rng, layout):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e308])
-def test_strange_values_stay_in_their_neighbourhood(rng, value):
+def test_strange_values_stay_in_their_neighbourhood(backend, rng, value):
     x = hostile.normal(rng, (2, 3, 17, 13))
     want = voxkern.upsample(x, scale_factor=2, mode="bilinear")
     x[1, 2, 8, 6] = value
@@ -105,7 +106,7 @@ def test_strange_values_stay_in_their_neighbourhood(rng, value):
     assert changed.max(0).tolist() == [1, 2, 18, 14]
 
 
-def test_empty_batches():
+def test_empty_batches(backend):
     x = np.zeros((0, 3, 17, 13))
     assert voxkern.upsample(x, 5).shape == (0, 3, 5, 5)
     how = dict(size=5, mode="bilinear")

@@ -7,6 +7,7 @@ from voxkern import activations, reference, set_num_threads
 from . import installed_torch, needs_torch, ratio
 
 CASES = {
+    "relu": (10**6,),
     "leaky_relu": (10**6,),
     "elu": (10**6,),
     "sigmoid": (10**6,),
@@ -41,6 +42,7 @@ class Activations:
         torch = installed_torch()
         x, out = torch.from_numpy(self.x), torch.from_numpy(np.empty_like(self.x))
         theirs = {
+            "relu": lambda: torch.ops.aten.relu.out(x, out=out),
             "leaky_relu": lambda: torch.ops.aten.leaky_relu.out(x, 0.01, out=out),
             "elu": lambda: torch.ops.aten.elu.out(x, out=out),
             "sigmoid": lambda: torch.sigmoid(x, out=out),

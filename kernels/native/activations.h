@@ -3,7 +3,7 @@
 #define VOXKERN_ACTIVATIONS_H
 #include "exp.h"
 
-enum { RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE };
+enum { RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE, SOFTPLUS };
 
 #define REAL float
 #include "activations_kernels.h"

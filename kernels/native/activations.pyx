@@ -6,7 +6,7 @@ from voxkern.kernels.native.host import useful_threads
 
 cdef extern from "activations.h" nogil:
     enum:
-        RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE
+        RELU, LEAKY_RELU, ELU, SIGMOID, TANH, HEAVISIDE, SOFTPLUS
     void map_float(int kind, const float *x, Py_ssize_t n, float p, float *out)
     void map_double(int kind, const double *x, Py_ssize_t n, double p, double *out)
     void map_slope_float(int kind, const float *grad, const float *x, Py_ssize_t n, float p,
@@ -35,12 +35,13 @@ cdef enum:
     BLOCK = 1 << 13  # elements of a task: a multiple of every vector
 
 KINDS = {
-    "relu": RELU,  # of ReLU and tanh the gradients alone, of the step not
+    "relu": RELU,
     "leaky_relu": LEAKY_RELU,
     "elu": ELU,
     "sigmoid": SIGMOID,
-    "tanh": TANH,
-    "heaviside": HEAVISIDE,
+    "tanh": TANH,  # the gradient alone
+    "heaviside": HEAVISIDE,  # the step alone
+    "softplus": SOFTPLUS,  # log(1 + exp(parameter * x)) alone
 }
 
 

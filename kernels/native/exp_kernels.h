@@ -38,3 +38,11 @@ FORCE_INLINE SIMD(vec) SIMD(expm1)(SIMD(vec) x) {
     SIMD(vec) y = SIMD(fma)(rest, power, SIMD(sub)(power, SIMD(all)(1)));
     return SIMD(exp_ends)(x, y, -1);
 }
+
+/* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)) */
+FORCE_INLINE SIMD(vec) SIMD(softplus)(SIMD(vec) x) {
+    const SIMD(vec) zero = SIMD(all)(0), opposite = SIMD(sub)(zero, x);
+    SIMD(vec) z = SIMD(exp_negative)(SIMD(where_less)(x, zero, x, opposite));
+    SIMD(vec) s = SIMD(div)(z, SIMD(add)(z, SIMD(all)(2)));
+    return SIMD(fma)(SIMD(log1p_curve)(SIMD(mul)(s, s)), s, SIMD(where_less)(x, zero, zero, x));
+}

@@ -1,4 +1,4 @@
-"""Cross-entropy of rows with classes, and its gradient; see softmax.h for how."""
+"""Cross-entropy of rows with classes, and its gradient, see softmax.h for how; sums, losses.h."""
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
@@ -11,9 +11,17 @@ cdef extern from "softmax.h" nogil:
     double cross_entropy_row_double(const double *x, Py_ssize_t n, Py_ssize_t label, double scale,
                                     double *out)
 
+cdef extern from "losses.h" nogil:
+    enum:
+        VALUES, MAGNITUDES, SQUARES, ERRORS
+    double sum_float(int kind, const float *x, const float *y, Py_ssize_t n)
+    double sum_double(int kind, const double *x, const double *y, Py_ssize_t n)
+
 ctypedef fused real:
     float
     double
+
+KINDS = {"values": VALUES, "magnitudes": MAGNITUDES, "squares": SQUARES, "errors": ERRORS}
 
 
 def cross_entropy_rows(const real[:, ::1] x, const int64_t[::1] labels, const double[::1] scale,
@@ -37,3 +45,15 @@ def cross_entropy_rows(const real[:, ::1] x, const int64_t[::1] labels, const do
         else:
             losses[row] = scale[row] * cross_entropy_row_double(
                 &x[row, 0], n, labels[row], scale[row], NULL if to == NULL else to + row * n)
+
+
+def block_sums(name, const real[::1] x, const real[::1] y, Py_ssize_t block, *, double[::1] out):
+    """out = sums over blocks of x of its values, magnitudes or squares, or of (x - y)^2 ("errors").
+    """
+    cdef int kind = KINDS[name], threads = useful_threads(x.size)
+    cdef Py_ssize_t n = x.shape[0], start
+    for start in prange(0, n, block, nogil=True, num_threads=threads):
+        if real is float:
+            out[start // block] = sum_float(kind, &x[start], &y[start], min(block, n - start))
+        else:
+            out[start // block] = sum_double(kind, &x[start], &y[start], min(block, n - start))

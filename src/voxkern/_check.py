@@ -82,6 +82,24 @@ def same_dtype(x, **others):
             raise TypeError(f"{name} has dtype {other.dtype}; it must be {x.dtype}, that of x")
 
 
+def float_dtype(value):
+    """`value`, the argument `dtype`, as one of FLOATS."""
+    try:
+        found = np.dtype(value)
+    except TypeError:
+        found = None
+    if found is None or found.name not in FLOATS:
+        raise TypeError(f"dtype is {value!r}; it may be {', '.join(FLOATS)}")
+    return found
+
+
+def generator(rng):
+    """A NumPy generator: `rng` itself, one of that seed, or a fresh one for None."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng(None if rng is None else integer(rng, "rng", 0, LARGEST_SIZE))
+
+
 def shape(value, name, expected):
     """Raise unless `value` has the shape `expected`."""
     if value.shape != tuple(expected):
@@ -120,8 +138,8 @@ def needed(need):
     return tuple(flag(n, "need") for n in (need_x, need_weight, need_bias))
 
 
-def number(value, name):
-    """`value` as a finite float."""
+def number(value, name, minimum=None):
+    """`value` as a finite float, not below `minimum`."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; it must be a number")
     try:
@@ -130,6 +148,16 @@ def number(value, name):
         raise ValueError(f"{name} is above 1e308; it must be a finite float64") from None
     if not math.isfinite(result):
         raise ValueError(f"{name} is {value!r}; it must be finite")
+    if minimum is not None and result < minimum:
+        raise ValueError(f"{name} is {value}; it must be at least {minimum}")
+    return result
+
+
+def share(value, name):
+    """`value` as a float from 0 to 1."""
+    result = number(value, name)
+    if not 0 <= result <= 1:
+        raise ValueError(f"{name} is {value}; it must be 0 to 1")
     return result
 
 

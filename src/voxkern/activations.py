@@ -35,10 +35,7 @@ def relu(x, *, out=None):
     >>> voxkern.activations.relu([-1.0, 0.0, 2.0])
     array([0., 0., 2.])
     """
-    given = (x,)
-    x = _check.array(x, "x")
-    out = _check.output(out, x.shape, x.dtype, *given)
-    return np.maximum(x, 0, out=out)
+    return _elementwise("relu", x, 0.0, out)
 
 
 def relu_backward(grad, x, *, out=None):

@@ -39,9 +39,7 @@ def fgsm(x, grad, epsilon, *, out=None):
     >>> voxkern.attacks.fgsm([0.5, 0.5, 0.5], [-3.0, 0.0, 0.01], 0.1)
     array([0.4, 0.5, 0.6])
     """
-    given, epsilon = (x, grad), _check.number(epsilon, "epsilon")
-    if epsilon < 0:
-        raise ValueError(f"epsilon is {epsilon}; it must be at least 0")
+    given, epsilon = (x, grad), _check.number(epsilon, "epsilon", 0)
     x, grad = _check.array(x, "x"), _check.array(grad, "grad")
     _check.shape(grad, "grad", x.shape)
     _check.same_dtype(x, grad=grad)

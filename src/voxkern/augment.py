@@ -3,7 +3,6 @@
 import numpy as np
 
 from voxkern import _check
-from voxkern.init import generator
 
 
 def gaussian_noise(x, sigma, rng=None, *, out=None):
@@ -44,10 +43,8 @@ def gaussian_noise(x, sigma, rng=None, *, out=None):
     >>> bool((voxkern.augment.gaussian_noise(x, 0.0, rng=0) == x).all())
     True
     """
-    given, sigma = (x,), _check.number(sigma, "sigma")
-    if sigma < 0:
-        raise ValueError(f"sigma is {sigma}; it must be at least 0")
-    x, rng = _check.array(x, "x"), generator(rng)
+    given, sigma = (x,), _check.number(sigma, "sigma", 0)
+    x, rng = _check.array(x, "x"), _check.generator(rng)
     out = _check.output(out, x.shape, x.dtype, *given)
     (wide,) = _check.computed(x)
     noise = rng.standard_normal(x.shape, wide.dtype)

@@ -78,7 +78,7 @@ def batch_norm(
     """
     given, x = (x, running_mean, running_var, weight, bias), checked_input(x, "x")
     training = _check.flag(training, "training")
-    momentum, eps = _check.number(momentum, "momentum"), checked_eps(eps)
+    momentum, eps = _check.number(momentum, "momentum"), _check.number(eps, "eps", 0)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must both be arrays or both None")
     if running_mean is None and not training:
@@ -146,7 +146,7 @@ def batch_norm_stats(x, eps=1e-5):
     >>> voxkern.batch_norm_stats(np.array([[1.0], [3.0]]), eps=0.0)
     (array([2.]), array([1.]))
     """
-    x, eps = checked_input(x, "x"), checked_eps(eps)
+    x, eps = checked_input(x, "x"), _check.number(eps, "eps", 0)
     (x,) = _check.computed(x)
     mean, var = moments(x)
     return mean.astype(x.dtype), _inverse_deviation(var, eps).astype(x.dtype)
@@ -396,10 +396,3 @@ def checked_running(given, **arrays):
         if sum(o is not None and _check.overlap(value, o) for o in given) > 1:
             raise ValueError(f"{name} overlaps another argument; it must have memory of its own")
     return arrays.values()
-
-
-def checked_eps(value):
-    eps = _check.number(value, "eps")
-    if eps < 0:
-        raise ValueError(f"eps is {eps}; it must be at least 0")
-    return eps

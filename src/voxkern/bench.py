@@ -4,6 +4,7 @@ Contenders of a case take turns, so that a busy moment hits all of them. ``out=`
 contender has it; "fresh" marks a call that allocates its result.
 """
 
+import functools
 import statistics
 from typing import NamedTuple
 
@@ -277,9 +278,128 @@ def cross_entropy(rows, classes):
     return Case(label, 2 * x.nbytes, "GB/s", contenders)
 
 
+def loss(name, count):
+    """The mean loss of logits or squared error of many elements; both arrays are read once."""
+    x, target = normal(count), np.random.default_rng(8).random(count, np.float32)
+    contenders = {
+        "voxkern": lambda: getattr(losses, name)(x, target),
+        "NumPy oracle": lambda: getattr(reference.losses, name)(x, target),
+    }
+    if torch := optional("torch"):
+        given, theirs = (
+            [torch.from_numpy(a) for a in (x, target)],
+            getattr(torch.nn.functional, name),
+        )
+        contenders["torch"] = lambda: theirs(*given)
+    return Case(f"{name} {count}", 2 * x.nbytes, "GB/s", contenders)
+
+
+def activation(name, shape):
+    """An activation function; one read and one write are counted."""
+    x, rest = normal(shape), (1, False) if "softmax" in name else ()
+    out = np.empty_like(x)
+    ours, oracle = (getattr(m.activations, name) for m in (voxkern, reference))
+    contenders = {
+        "voxkern": lambda: ours(x, out=out),
+        "NumPy oracle": lambda: oracle(x, out=out),
+    }
+    if torch := optional("torch"):
+        given, taken = torch.from_numpy(x), torch.empty(shape)
+        theirs = getattr(torch.ops.aten, f"_{name}" if rest else name).out
+        contenders["torch"] = lambda: theirs(given, *rest, out=taken)
+    return Case(f"{name} {timing.dims(shape)}", 2 * x.nbytes, "GB/s", contenders)
+
+
+def optimiser(name, kept, count, fused):
+    """A step with `kept` averages; parameter and averages are read and written, gradients read."""
+    first = {"step": 1} if kept == 2 else {}
+    weight, grad = normal((2, count))
+    contenders = {}
+    for title, module in ("voxkern", voxkern.optim), ("NumPy oracle", reference.optim):
+        lists = [weight.copy()], [grad], *([np.zeros_like(grad)] for _ in range(kept))
+        step = functools.partial(getattr(module, name), *lists, **first, lr=1e-3)
+        contenders[title] = lambda step=step, lists=lists: step() or lists[0][0]
+    if torch := optional("torch"):
+        theirs = torch.from_numpy(weight.copy()).requires_grad_()
+        theirs.grad = torch.from_numpy(grad)
+        kind, options = fused
+        peer = getattr(torch.optim, kind)([theirs], lr=1e-3, **options)
+        contenders["torch"] = lambda: peer.step() or theirs.detach()
+    return Case(f"{name} {count}", (3 + 2 * kept) * weight.nbytes, "GB/s", contenders)
+
+
+def upsample(mode, shape):
+    """An array twice as large in each axis; its read and the result's write are counted."""
+    x, how = normal(shape), {"scale_factor": 2, "mode": mode}
+    contenders = {
+        "voxkern": lambda: voxkern.upsample(x, **how),
+        "NumPy oracle": lambda: reference.upsample(x, **how),
+    }
+    if torch := optional("torch"):
+        given = torch.from_numpy(x)
+        contenders["torch"] = lambda: torch.nn.functional.interpolate(given, **how)
+    written = x.nbytes * 2 ** (x.ndim - 2)
+    return Case(f"{mode} {timing.dims(shape)}", x.nbytes + written, "GB/s", contenders)
+
+
+def linear(rows, n_in, n_out):
+    """The fully connected layer."""
+    x, weight, bias = normal((rows, n_in)), normal((n_out, n_in)), normal(n_out)
+    out = np.empty((rows, n_out), np.float32)
+    contenders = {
+        "voxkern": lambda: voxkern.linear(x, weight, bias, out=out),
+        "NumPy oracle": lambda: reference.linear(x, weight, bias, out=out),
+    }
+    if torch := optional("torch"):
+        given, taken = [torch.from_numpy(a) for a in (bias, x, weight.T)], torch.empty(out.shape)
+        contenders["torch"] = lambda: torch.addmm(*given, out=taken)
+    return Case(f"{rows} x {n_in} to {n_out}", 2 * x.size * n_out, "GFLOP/s", contenders)
+
+
+def dropout(shape):
+    """Dropout of a seed, which no peer shares; one read and one write are counted."""
+    x, out = normal(shape), np.empty(shape, np.float32)
+    contenders = {
+        "voxkern": lambda: voxkern.dropout(x, rng=1, out=out),
+        "NumPy oracle": lambda: reference.dropout(x, rng=1, out=out),
+    }
+    return Case(timing.dims(shape), 2 * x.nbytes, "GB/s", contenders)
+
+
+def sequence(kind, steps, batch, features):
+    """A recurrent layer, forward, with as many inputs as features."""
+    gates = {"rnn": 1, "lstm": 4, "gru": 3}[kind]
+    x, bias = normal((steps, batch, features)), normal(gates * features)
+    square = normal((gates * features, features)) / features**0.5
+    weights, state = (square, -square, bias, -bias), np.zeros((1, batch, features), np.float32)
+    hx = (state, state) if kind == "lstm" else state
+    contenders = {
+        "voxkern": lambda: getattr(voxkern.recurrent, kind)(x, hx, [weights])[0],
+        "NumPy oracle": lambda: getattr(reference.recurrent, kind)(x, hx, [weights])[0],
+    }
+    if torch := optional("torch"):
+        given, layer = torch.from_numpy(x), getattr(torch.nn, kind.upper())(features, features)
+        for parameter, weight in zip(layer.parameters(), weights):
+            parameter.data = torch.from_numpy(weight)
+        layer.requires_grad_(False)
+        contenders["torch"] = lambda: layer(given)[0]
+    label = f"{kind} {timing.dims(x.shape)}"
+    return Case(label, 4 * steps * batch * square.size, "GFLOP/s", contenders)
+
+
 VOLUMES, IMAGES = (1, 64, 16, 56, 56), (8, 64, 56, 56)
-OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "losses"
+LAYERS = "activations", "losses", "optim", "linear", "dropout", "upsample", "recurrent"
+OPERATIONS = "conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", *LAYERS
 POOLED = [(shape, *window) for shape in (VOLUMES, IMAGES) for window in ((2, 2, 0), (3, 2, 1))]
+FUNCTIONS = "relu", "leaky_relu", "elu", "sigmoid", "tanh", "softmax"
+LOSSES = "mse_loss", "binary_cross_entropy_with_logits"
+# An optimiser, how many averages it keeps, and torch's.
+STEPS = [
+    ("sgd", 0, ("SGD", {"fused": True})),
+    ("momentum", 1, ("SGD", {"momentum": 0.9, "fused": True})),
+    ("adam", 2, ("Adam", {"fused": True})),
+]
+ENLARGED = ("nearest", IMAGES), ("bilinear", IMAGES), ("trilinear", (1, 32, 16, 56, 56))
 # operation: its cases, and the quick ones; each the function that makes it and its arguments
 CASES = {
     "im2col": (
@@ -329,7 +449,28 @@ CASES = {
         [(flash, 16, 720, 1280, c) for c in ("noise", "smooth", "static", "flash", "gradient")],
         [(flash, 3, 17, 31, "noise"), (flash, 3, 17, 31, "smooth"), (flash, 3, 17, 31, "flash")],
     ),
-    "losses": ([(cross_entropy, 4096, 1000)], [(cross_entropy, 7, 13)]),
+    "activations": (
+        [(activation, name, (1000, 1000)) for name in FUNCTIONS],
+        [(activation, name, (7, 13)) for name in FUNCTIONS],
+    ),
+    "losses": (
+        [(cross_entropy, 4096, 1000), *((loss, name, 1_000_000) for name in LOSSES)],
+        [(cross_entropy, 7, 13), *((loss, name, 91) for name in LOSSES)],
+    ),
+    "optim": (
+        [(optimiser, name, kept, 10_000_000, fused) for name, kept, fused in STEPS],
+        [(optimiser, name, kept, 91, fused) for name, kept, fused in STEPS],
+    ),
+    "linear": ([(linear, 256, 4096, 1000)], [(linear, 7, 13, 5)]),
+    "dropout": ([(dropout, (256, 4096))], [(dropout, (7, 13))]),
+    "upsample": (
+        [(upsample, *case) for case in ENLARGED],
+        [(upsample, "nearest", (2, 3, 7, 11)), (upsample, "trilinear", (1, 2, 5, 7, 11))],
+    ),
+    "recurrent": (
+        [(sequence, kind, 20, 64, 512) for kind in ("rnn", "lstm", "gru")],
+        [(sequence, kind, 3, 5, 7) for kind in ("rnn", "lstm", "gru")],
+    ),
 }
 
 

@@ -316,7 +316,7 @@ def conv_workspace(
     axes = len(weight_shape) - 2
     if axes not in (1, 2, 3):
         raise ValueError(f"weight_shape is {weight_shape}; it must have 3 to 5 axes")
-    itemsize = _float(dtype).itemsize
+    itemsize = _check.float_dtype(dtype).itemsize
     if num_threads is None:
         num_threads = get_num_threads()
     threads = _check.integer(num_threads, "num_threads", 1)
@@ -537,17 +537,6 @@ def _kept(value):
     value = value.copy()
     value.flags.writeable = False
     return value
-
-
-def _float(dtype):
-    """`dtype` as a dtype that convolution serves."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found.name not in _check.FLOATS:
-        raise TypeError(f"dtype is {dtype!r}; it may be {', '.join(_check.FLOATS)}")
-    return found
 
 
 def _slope(activation):

@@ -132,7 +132,7 @@ def forward_batchnorm(Z, gamma, beta, eps, cache_dict, beta_avg, mode):
     if Z.ndim == 0 or 0 in Z.shape[mode == "test" :]:
         raise ValueError(f"Z has shape {Z.shape}; it must be (m, features), not empty")
     _dictionaries(cache_dict=cache_dict)
-    eps, beta_avg = batchnorm.checked_eps(eps), _check.number(beta_avg, "beta_avg")
+    eps, beta_avg = _check.number(eps, "eps", 0), _check.number(beta_avg, "beta_avg")
     gamma, beta = _per_feature(gamma, "gamma", Z), _per_feature(beta, "beta", Z)
     for key in ("mu", "var"):
         if key not in cache_dict:

@@ -14,7 +14,10 @@ import voxkern
 from voxkern import _dispatch
 from voxkern.kernels.native import host
 
-OPERATIONS = ("conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse")
+OPERATIONS = (
+    *("conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"),
+    *("activations", "losses", "optim", "upsample"),
+)
 PACKAGES = {
     "numba": "jit",
     "numba-cuda": "cuda",

@@ -57,7 +57,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5, *, out=None):
     """
     given = x, weight, bias
     x, num_groups = _samples(x, "x", num_groups)
-    eps = batchnorm.checked_eps(eps)
+    eps = _check.number(eps, "eps", 0)
     if x.size // num_groups == 1:
         raise ValueError(f"x has shape {x.shape}; a group needs more than 1 value")
     weight, bias = batchnorm.checked_parameters(x, (x.shape[1],), weight=weight, bias=bias)
@@ -172,7 +172,7 @@ def instance_norm(
     if not _check.flag(use_input_stats, "use_input_stats"):
         return batchnorm.batch_norm(*given, False, momentum, eps, out=out)
     x = batchnorm.checked_input(x, "x")
-    momentum, eps = _check.number(momentum, "momentum"), batchnorm.checked_eps(eps)
+    momentum, eps = _check.number(momentum, "momentum"), _check.number(eps, "eps", 0)
     count = math.prod(x.shape[2:])
     if count == 1:
         raise ValueError(f"x has shape {x.shape}; an instance needs more than 1 spatial element")
@@ -252,7 +252,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5, *, out=Non
     """
     given = x, weight, bias
     x, shape = _layers(x, "x", normalized_shape)
-    eps = batchnorm.checked_eps(eps)
+    eps = _check.number(eps, "eps", 0)
     weight, bias = batchnorm.checked_parameters(x, shape, weight=weight, bias=bias)
     out = _check.output(out, x.shape, x.dtype, *given)
     _normalize(x, (-1, math.prod(shape), 1), 1, weight, bias, eps, out)
@@ -296,7 +296,7 @@ def _normalize(x, rows, groups, weight, bias, eps, out):
 
 def _backward(given, grad, x, rows, groups, weight, eps, out):
     """The three gradients, those to weight and bias one after another."""
-    grad, eps = _check.array(grad, "grad"), batchnorm.checked_eps(eps)
+    grad, eps = _check.array(grad, "grad"), _check.number(eps, "eps", 0)
     _check.shape(grad, "grad", x.shape)
     _check.same_dtype(x, grad=grad)
     out = _check.output(out, x.shape, x.dtype, *given)

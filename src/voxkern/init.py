@@ -6,8 +6,6 @@ is a NumPy generator, or a seed of one. Results are float32 unless `dtype` says 
 
 import math
 
-import numpy as np
-
 from voxkern import _check
 
 MODES = "fan_in", "fan_out"
@@ -95,12 +93,12 @@ def xavier_uniform(shape, gain=1.0, *, rng=None, dtype="float32"):
     >>> weight.shape, bool(abs(weight).max() <= (6 / 12) ** 0.5)
     ((3, 9), True)
     """
-    return _uniform(shape, _gain(gain) ** 2 * variance(*fans(shape), "xavier"), rng, dtype)
+    return _uniform(shape, _xavier(shape, gain), rng, dtype)
 
 
 def xavier_normal(shape, gain=1.0, *, rng=None, dtype="float32"):
     """Normal weights of the variance of :func:`xavier_uniform`; arguments as there."""
-    return _normal(shape, _gain(gain) ** 2 * variance(*fans(shape), "xavier"), rng, dtype)
+    return _normal(shape, _xavier(shape, gain), rng, dtype)
 
 
 def kaiming_uniform(shape, a=0.0, mode="fan_in", *, rng=None, dtype="float32"):
@@ -123,11 +121,9 @@ def kaiming_normal(shape, a=0.0, mode="fan_in", *, rng=None, dtype="float32"):
     return _normal(shape, _rectified(shape, a, mode), rng, dtype)
 
 
-def _gain(gain):
-    gain = _check.number(gain, "gain")
-    if gain < 0:
-        raise ValueError(f"gain is {gain}; it must be at least 0")
-    return gain
+def _xavier(shape, gain):
+    """The variance of the xavier functions."""
+    return _check.number(gain, "gain", 0) ** 2 * variance(*fans(shape), "xavier")
 
 
 def _rectified(shape, a, mode):
@@ -141,29 +137,10 @@ def _rectified(shape, a, mode):
 
 
 def _uniform(shape, var, rng, dtype):
-    bound, dtype = math.sqrt(3 * var), _float(dtype)
-    return generator(rng).uniform(-bound, bound, shape).astype(dtype)
+    bound, dtype = math.sqrt(3 * var), _check.float_dtype(dtype)
+    return _check.generator(rng).uniform(-bound, bound, shape).astype(dtype)
 
 
 def _normal(shape, var, rng, dtype):
-    dtype = _float(dtype)
-    return (math.sqrt(var) * generator(rng).standard_normal(shape)).astype(dtype)
-
-
-def _float(dtype):
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or found.name not in _check.FLOATS:
-        raise TypeError(f"dtype is {dtype!r}; it may be {', '.join(_check.FLOATS)}")
-    return found
-
-
-def generator(rng):
-    """A NumPy generator: `rng` itself, or one of that seed."""
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if rng is not None:
-        rng = _check.integer(rng, "rng", 0, _check.LARGEST_SIZE)
-    return np.random.default_rng(rng)
+    dtype = _check.float_dtype(dtype)
+    return (math.sqrt(var) * _check.generator(rng).standard_normal(shape)).astype(dtype)

@@ -13,6 +13,7 @@ from voxkern import _check, _dispatch
 from voxkern.activations import last, rows_along, sigmoid
 
 REDUCTIONS = "mean", "sum", "none"
+SUMMED = 1 << 13  # elements that are summed by one thread
 INDICES = tuple(n for n in _check.NUMBERS if "int" in n)
 
 
@@ -53,10 +54,15 @@ def binary_cross_entropy(x, target, weight=None, reduction="mean"):
     0.346574
     """
     x, target, weight, reduction, dtype = _probable(x, target, weight, reduction)
+    yes, no = np.empty_like(x), np.negative(x, out=np.empty_like(x))
     with np.errstate(divide="ignore"):
-        losses = target * np.maximum(np.log(x), -100)
-        losses += (1 - target) * np.maximum(np.log1p(-x), -100)
-    return _reduced(_weighted(-losses, weight), reduction, dtype)
+        np.log(x, out=yes)
+        np.log1p(no, out=no)
+    for logs, share in ((yes, target), (no, 1 - target)):  # in place: fresh pages cost as much
+        _at_least(logs, -100)
+        logs *= share
+    yes += no
+    return _reduced(_weighted(np.negative(yes, out=yes), weight), reduction, dtype)
 
 
 def binary_cross_entropy_backward(grad, x, target, weight=None, reduction="mean", *, out=None):
@@ -64,7 +70,10 @@ def binary_cross_entropy_backward(grad, x, target, weight=None, reduction="mean"
     given = grad, x, target, weight
     x, target, weight, reduction, dtype = _probable(x, target, weight, reduction)
     out = _check.output(out, x.shape, dtype, *given)
-    slope = (x - target) / np.maximum(x * (1 - x), 1e-12)
+    slope, divisor = (np.subtract(a, b, out=np.empty_like(x)) for a, b in ((x, target), (1, x)))
+    divisor *= x
+    _at_least(divisor, 1e-12)
+    slope /= divisor
     return _chained(slope, _weighted(_upstream(grad, reduction, x), weight), out)
 
 
@@ -87,8 +96,9 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", p
 
     Notes
     -----
-    ``max(x, 0) - t x + log(1 + exp(-|x|))``. On ``(N, classes)`` this is the multi-label loss,
-    independent logistic losses: see :func:`multilabel_soft_margin_loss` for the mean of each row.
+    ``(1 - t) log(1 + exp(x)) + t log(1 + exp(-x))``. On ``(N, classes)`` this is the multi-label
+    loss, independent logistic losses: see :func:`multilabel_soft_margin_loss` for the mean of each
+    row.
 
     Examples
     --------
@@ -97,10 +107,11 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction="mean", p
     """
     arguments = _logistic(x, target, weight, reduction, pos_weight)
     x, target, weight, positive, reduction, dtype = arguments
-    soft = np.log1p(np.exp(-abs(x)))
-    losses = (1 - target) * (soft + np.maximum(x, 0))
-    losses += _weighted(target * (soft + np.maximum(-x, 0)), positive)
-    return _reduced(_weighted(losses, weight), reduction, dtype)
+    no, yes = _softplus(x, 1.0), _softplus(x, -1.0)
+    no *= 1 - target
+    yes *= target
+    no += _weighted(yes, positive)
+    return _reduced(_weighted(no, weight), reduction, dtype)
 
 
 def binary_cross_entropy_with_logits_backward(
@@ -202,10 +213,7 @@ def cross_entropy(x, target, weight=None, ignore_index=-100, reduction="mean", l
     array([0.69314718, 0.        ])
     """
     q = _Entropy(x, target, weight, ignore_index, reduction, label_smoothing)
-    losses = q.losses(q.scale(1.0), None)
-    if q.reduction == "none":
-        return losses.reshape(q.shape).astype(q.dtype)
-    return q.dtype.type(losses.sum() if q.count or q.reduction == "sum" else np.nan)
+    return q.reduced(q.losses(q.scale(1.0), None))
 
 
 def cross_entropy_backward(
@@ -253,7 +261,7 @@ def cross_entropy_and_gradient(
         raise ValueError("reduction is 'none'; it may be 'mean' or 'sum' here")
     out = _check.output(out, q.x_shape, q.dtype, *given)
     losses, out = q.gradient(q.scale(1.0), out)
-    return q.dtype.type(losses.sum() if q.count or q.reduction == "sum" else np.nan), out
+    return q.reduced(losses), out
 
 
 def nll_loss(x, target, weight=None, ignore_index=-100, reduction="mean"):
@@ -273,9 +281,7 @@ def nll_loss(x, target, weight=None, ignore_index=-100, reduction="mean"):
     picked = q.rows[rows, np.maximum(labels, 0)] if len(rows) else np.empty(0)
     with np.errstate(invalid="ignore"):
         losses = np.where(labels < 0, 0, -picked.astype(np.float64) * scale)
-    if q.reduction == "none":
-        return losses.reshape(q.shape).astype(q.dtype)
-    return q.dtype.type(losses.sum() if q.count or q.reduction == "sum" else np.nan)
+    return q.reduced(losses)
 
 
 def nll_loss_backward(
@@ -306,8 +312,9 @@ def mse_loss(x, target, reduction="mean"):
     """
     x, target, reduction, dtype = _same(x, target, reduction)
     with np.errstate(all="ignore"):
-        losses = x - target
-        return _reduced(np.square(losses, out=losses), reduction, dtype)
+        if reduction == "none":
+            return np.square(x - target).astype(dtype)
+        return _mean_or_sum(total("errors", x, target), x.size, reduction, dtype)
 
 
 def mse_loss_backward(grad, x, target, reduction="mean", *, out=None):
@@ -326,16 +333,16 @@ def l1_penalty(weights, strength):
     >>> float(voxkern.losses.l1_penalty([1.0, -2.0], 0.5))
     1.5
     """
-    weights, strength = _check.array(weights, "weights"), _strength(strength)
-    return weights.dtype.type(strength * abs(weights).sum(dtype=np.float64))
+    return _penalty("magnitudes", weights, strength)
 
 
 def l1_penalty_backward(weights, strength, *, out=None):
     """``strength * sign(w)``; 0 at 0."""
-    given, strength = (weights,), _strength(strength)
+    given, strength = (weights,), _check.number(strength, "strength", 0)
     weights = _check.array(weights, "weights")
     out = _check.output(out, weights.shape, weights.dtype, *given)
-    out[...] = strength * np.sign(weights)
+    np.sign(weights, out=out)
+    out *= out.dtype.type(strength)
     return out
 
 
@@ -347,18 +354,15 @@ def l2_penalty(weights, strength):
     >>> float(voxkern.losses.l2_penalty([1.0, -2.0], 0.5))
     2.5
     """
-    weights, strength = _check.array(weights, "weights"), _strength(strength)
-    squares = np.square(weights, dtype=np.float64)
-    return weights.dtype.type(strength * squares.sum())
+    return _penalty("squares", weights, strength)
 
 
 def l2_penalty_backward(weights, strength, *, out=None):
     """``2 * strength * w``: weight decay."""
-    given, strength = (weights,), _strength(strength)
+    given, strength = (weights,), _check.number(strength, "strength", 0)
     weights = _check.array(weights, "weights")
     out = _check.output(out, weights.shape, weights.dtype, *given)
-    out[...] = (2 * strength) * weights
-    return out
+    return np.multiply(weights, weights.dtype.type(2 * strength), out=out)
 
 
 class _Entropy:
@@ -376,7 +380,7 @@ class _Entropy:
             raise ValueError(f"x has shape {x.shape}; it must be (C,) or (N, C, ...), C at least 1")
         self.dtype, self.x_shape, self.axis = x.dtype, x.shape, axis
         self.shape = x.shape[:axis] + x.shape[axis + 1 :]
-        self.reduction, smoothing = _choice(reduction), _smoothing(smoothing)
+        self.reduction, smoothing = _choice(reduction), _check.share(smoothing, "label_smoothing")
         (self.rows,) = _check.computed(rows_along(x, axis))
         weight = _class_weights(weight, x, axis)
         target = _check.array(target, "target", _check.NUMBERS if soft else INDICES)
@@ -426,6 +430,12 @@ class _Entropy:
                 out[...] = slope * scale[:, None]
         return losses
 
+    def reduced(self, losses):
+        """The scaled losses of the rows in the shape of the labels, or their sum."""
+        if self.reduction == "none":
+            return losses.reshape(self.shape).astype(self.dtype)
+        return self.dtype.type(losses.sum() if self.count or self.reduction == "sum" else np.nan)
+
     def gradient(self, scale, out):
         """The losses, and `out` filled with their gradient."""
         to = last(out, self.axis)
@@ -441,23 +451,9 @@ def _choice(reduction):
     return reduction
 
 
-def _smoothing(value):
-    value = _check.number(value, "label_smoothing")
-    if not 0 <= value <= 1:
-        raise ValueError(f"label_smoothing is {value}; it must be 0 to 1")
-    return value
-
-
 def _smoothed(shares, smoothing, weight):
     """Labels of every class, some of each spread evenly, times the weights of the classes."""
     return _weighted((1 - smoothing) * shares + smoothing / shares.shape[1], weight)
-
-
-def _strength(value):
-    value = _check.number(value, "strength")
-    if value < 0:
-        raise ValueError(f"strength is {value}; it must be at least 0")
-    return value
 
 
 def _within(value, name):
@@ -466,6 +462,12 @@ def _within(value, name):
         wrong = value[~((value >= 0) & (value <= 1))].flat[0]
         raise ValueError(f"{name} holds {wrong}; it must be 0 to 1")
     return value
+
+
+def _at_least(values, bound):
+    """Raise what is below `bound` to it; looking first takes an eighth of NumPy's maximum."""
+    if values.min(initial=bound) < bound:
+        np.maximum(values, bound, out=values)
 
 
 def _numbers(value, name):
@@ -514,7 +516,7 @@ def _labelled(x, target):
     x, target = _check.array(x, "x"), _check.array(target, "target", _check.NUMBERS)
     _check.shape(target, "target", x.shape)
     dtype, (x,) = x.dtype, _check.computed(x)
-    return x, _within(target, "target").astype(x.dtype), dtype
+    return x, _within(target, "target").astype(x.dtype, copy=False), dtype
 
 
 def _probable(x, target, weight, reduction):
@@ -546,6 +548,14 @@ def _same(x, target, reduction):
     return *_check.computed(x, target), _choice(reduction), x.dtype
 
 
+def _softplus(x, sign):
+    """``log(1 + exp(sign * x))``, in new memory."""
+    out = np.empty_like(x)
+    kernel = _dispatch.kernel("activations")
+    kernel.elementwise("softplus", x.reshape(-1), sign, out=out.reshape(-1))
+    return out
+
+
 def _weighted(values, weight):
     return values if weight is None else values * weight
 
@@ -553,11 +563,31 @@ def _weighted(values, weight):
 def _reduced(losses, reduction, dtype):
     """Losses as `dtype`, or their sum or mean; the mean of none is NaN, as torch's."""
     if reduction == "none":
-        return losses.astype(dtype)
-    total = losses.sum(dtype=np.float64)
+        return losses.astype(dtype, copy=False)
+    return _mean_or_sum(total("values", losses), losses.size, reduction, dtype)
+
+
+def _mean_or_sum(value, count, reduction, dtype):
     if reduction == "mean":
-        total = total / losses.size if losses.size else np.nan
-    return dtype.type(total)
+        value = value / count if count else np.nan
+    return dtype.type(value)
+
+
+def _penalty(kind, weights, strength):
+    weights, strength = _check.array(weights, "weights"), _check.number(strength, "strength", 0)
+    with np.errstate(all="ignore"):
+        return weights.dtype.type(strength * total(kind, *_check.computed(weights)))
+
+
+def total(kind, x, y=None):
+    """The sum of the ``"values"``, ``"magnitudes"`` or ``"squares"`` of x, or of ``(x - y)**2``
+    (``"errors"``): float32 or float64, C-contiguous, summed in float64 and in one order.
+    """
+    sums = np.zeros(-(-x.size // SUMMED))
+    flat = x.reshape(-1)
+    y = flat if y is None else y.reshape(-1)
+    _dispatch.kernel("losses").block_sums(kind, flat, y, SUMMED, out=sums)
+    return sums.sum()
 
 
 def _upstream(grad, reduction, x):

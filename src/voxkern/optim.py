@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from voxkern import _check, _dispatch
+from voxkern.losses import total
 
 
 def sgd(params, grads, lr, *, l2=0.0, weight_decay=0.0):
@@ -52,7 +53,7 @@ def sgd(params, grads, lr, *, l2=0.0, weight_decay=0.0):
     array([0.4, 1.8])
     """
     decay = _decay(l2, weight_decay)
-    lr = _least(lr, "lr", 0)
+    lr = _check.number(lr, "lr", 0)
     for group in _parameters(params=params, grads=grads):
         _pass("descend", group, {1: None}, _descent(lr, decay, 0.0, 1.0, False))
 
@@ -108,7 +109,7 @@ def momentum(
     (array([0.75]), array([1.5]))
     """
     decay = _decay(l2, weight_decay)
-    lr, beta = _least(lr, "lr", 0), _fraction(momentum, "momentum", True)
+    lr, beta = _check.number(lr, "lr", 0), _fraction(momentum, "momentum", True)
     fresh = 1 - beta if _check.flag(average, "average") else 1.0
     numbers = _descent(lr, decay, beta, fresh, _check.flag(nesterov, "nesterov"))
     for group in _parameters(params=params, grads=grads, velocities=velocities):
@@ -160,12 +161,12 @@ def rmsprop(
     >>> w, s
     (array([0.8]), array([4.]))
     """
-    lr, eps = _least(lr, "lr", 0), _least(eps, "eps", 0)
+    lr, eps = _check.number(lr, "lr", 0), _check.number(eps, "eps", 0)
     numbers = _adaptation(
         lr,
         (0.0, _fraction(alpha, "alpha")),
         (eps, _check.flag(eps_inside_sqrt, "eps_inside_sqrt")),
-        decay=_least(weight_decay, "weight_decay", 0),
+        decay=_check.number(weight_decay, "weight_decay", 0),
     )
     for group in _parameters(params=params, grads=grads, square_avgs=square_avgs):
         _pass("adapt", group, {1: None}, numbers)
@@ -224,7 +225,7 @@ def adam(
     >>> w, m, s
     (array([0.9]), array([0.4]), array([0.016]))
     """
-    decay = _least(weight_decay, "weight_decay", 0)
+    decay = _check.number(weight_decay, "weight_decay", 0)
     given = {"params": params, "grads": grads, "exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs}
     _adam(given, step, lr, betas, eps, eps_inside_sqrt, decay=decay)
 
@@ -251,7 +252,7 @@ def adamw(
     Source: ``torch.optim.AdamW``; Loshchilov & Hutter, "Decoupled weight decay regularization"
     (2019).
     """
-    decay = _least(weight_decay, "weight_decay", 0)
+    decay = _check.number(weight_decay, "weight_decay", 0)
     given = {"params": params, "grads": grads, "exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs}
     _adam(given, step, lr, betas, eps, eps_inside_sqrt, apart=decay)
 
@@ -282,7 +283,7 @@ def clip_grad_value(grads, clip_value):
     >>> g
     array([-1. ,  0.5,  1. ])
     """
-    bound = _least(clip_value, "clip_value", 0)
+    bound = _check.number(clip_value, "clip_value", 0)
     for (grad,) in _parameters(grads=grads):
         with np.errstate(over="ignore"):  # a bound above all float16 is infinite there
             np.clip(grad, -bound, bound, out=grad)
@@ -327,7 +328,7 @@ def clip_grad_norm(grads, max_norm, norm_type=2.0):
     >>> g.round(4)
     array([0.6, 0.8])
     """
-    bound = _least(max_norm, "max_norm", 0)
+    bound = _check.number(max_norm, "max_norm", 0)
     p = math.inf if norm_type == math.inf else _check.number(norm_type, "norm_type")
     if p <= 0:
         raise ValueError(f"norm_type is {norm_type}; it must be above 0")
@@ -342,21 +343,26 @@ def clip_grad_norm(grads, max_norm, norm_type=2.0):
 
 
 def _norm(arrays, p):
-    """The p-norm of all elements, in float64 and in units of the largest magnitude."""
-    with np.errstate(all="ignore"):
+    """The p-norm of all elements in float64."""
+    if p == 2:
+        parts = [_check.contiguous(_check.computed(a)[0]) for a in arrays]
+        square = sum(total("squares", part) for part in parts)
+        if 1e-280 < square < math.inf:  # else squares may have vanished or overflowed
+            return math.sqrt(square)
+    with np.errstate(all="ignore"):  # in units of the largest magnitude
         largest = float(np.max([np.max(abs(a), initial=0) for a in arrays], initial=0))
         if p == math.inf or largest == 0 or not math.isfinite(largest):
             return largest
-        total = sum((abs(np.divide(a, largest, dtype=np.float64)) ** p).sum() for a in arrays)
-        return largest * float(total) ** (1 / p)
+        powers = sum((abs(np.divide(a, largest, dtype=np.float64)) ** p).sum() for a in arrays)
+        return largest * float(powers) ** (1 / p)
 
 
 def _adam(given, step, lr, betas, eps, eps_inside_sqrt, **decay):
-    step, lr = _check.integer(step, "step", 1), _least(lr, "lr", 0)
+    step, lr = _check.integer(step, "step", 1), _check.number(lr, "lr", 0)
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise ValueError(f"betas is {betas!r}; it must be two numbers")
     betas = tuple(_fraction(b, "betas") for b in betas)
-    eps = _least(eps, "eps", 0), _check.flag(eps_inside_sqrt, "eps_inside_sqrt")
+    eps = _check.number(eps, "eps", 0), _check.flag(eps_inside_sqrt, "eps_inside_sqrt")
     numbers = _adaptation(lr, betas, eps, step, **decay)
     for group in _parameters(**given):
         _pass("adapt", group, {}, numbers)
@@ -458,14 +464,7 @@ def _native(array):
 
 
 def _decay(l2, weight_decay):
-    return 2 * _least(l2, "l2", 0) + _least(weight_decay, "weight_decay", 0)
-
-
-def _least(value, name, minimum):
-    number = _check.number(value, name)
-    if number < minimum:
-        raise ValueError(f"{name} is {value}; it must be at least {minimum}")
-    return number
+    return 2 * _check.number(l2, "l2", 0) + _check.number(weight_decay, "weight_decay", 0)
 
 
 def _fraction(value, name, closed=False):

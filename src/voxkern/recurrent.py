@@ -5,17 +5,18 @@ Weights have the shapes of torch and its order of gates: `w_ih` is ``(gates * H,
 forget, cell, output), those of a GRU r, z, n (reset, update, new). Arrays are float16 (computed in
 float32), float32 or float64, all of the dtype of `x`.
 
-The products are NumPy's, on the threads of its BLAS: one for all steps of a sequence from below,
-one a step from the step before. Gradients compute the forward pass again, and keep all of its
-states.
+There is one product for all steps of a sequence from below, and one a step from the step before;
+large ones are convolutions where the CPU has AVX-512, the others NumPy's, on the threads of its
+BLAS. Gradients compute the forward pass again, and keep its gates and states.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from voxkern import _check
+from voxkern import _check, _dispatch
+from voxkern._product import Product, outer, product, transposed
+from voxkern.dropout import dropout, dropout_backward
 
 
 def rnn_cell(x, hx, w_ih, w_hh, b_ih=None, b_hh=None, nonlinearity="tanh"):
@@ -197,7 +198,18 @@ def gru_cell_backward(grad, x, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     return grad_x, grad_hx, grads
 
 
-def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first=False):
+def rnn(
+    x,
+    hx,
+    weights,
+    nonlinearity="tanh",
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """:func:`rnn_cell` along a sequence, in layers, as ``torch.nn.RNN``.
 
     Parameters
@@ -216,6 +228,13 @@ def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first
         A second direction goes from the last step to the first; outputs lie side by side.
     batch_first : bool
         Whether the batch comes before time in `x` and the output.
+    dropout : float
+        The probability of a zero in what a layer hands to the next, in training: see
+        :func:`voxkern.dropout`.
+    rng : Generator or int, optional
+        Whence its numbers are drawn, as for :func:`voxkern.dropout`.
+    return_masks : bool
+        Also return what was kept, which the gradient needs.
 
     Returns
     -------
@@ -223,6 +242,9 @@ def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first
         The states of the last layer after every step: as `x`, with ``directions * H`` features.
     h_n : ndarray
         The states after the last step, of the shape of `hx`.
+    masks : list of ndarray
+        With `return_masks`: bool ``(T, directions * H, N)`` for each layer but the last, True where
+        an element was kept; none without dropout.
 
     Raises
     ------
@@ -236,9 +258,8 @@ def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first
     >>> output.ravel(), h
     (array([1., 3., 6.]), array([[6.]]))
     """
-    option = _nonlinearity(nonlinearity)
-    output, (h_n,) = _sequence(RNN, x, (hx,), weights, option, bidirectional, batch_first)
-    return output, h_n
+    rest = weights, _nonlinearity(nonlinearity), bidirectional, batch_first
+    return _forward(RNN, x, (hx,), *rest, dropout, rng, return_masks)
 
 
 def rnn_backward(
@@ -251,6 +272,8 @@ def rnn_backward(
     *,
     bidirectional=False,
     batch_first=False,
+    dropout=0.0,
+    masks=None,
 ):
     """Gradients of a sum of ``grad * output + grad_hx * h_n`` of :func:`rnn`, back through time.
 
@@ -258,8 +281,10 @@ def rnn_backward(
     ----------
     grad, grad_hx : array_like or None
         Of the shapes and dtype of the two results; None is zeros.
-    x, hx, weights, nonlinearity, bidirectional, batch_first
+    x, hx, weights, nonlinearity, bidirectional, batch_first, dropout
         The arguments of the forward call.
+    masks : list of array_like, optional
+        What it returned with `return_masks`, where there was dropout.
 
     Returns
     -------
@@ -271,19 +296,30 @@ def rnn_backward(
     TypeError, ValueError
         As :func:`rnn_cell`.
     """
-    rest = weights, _nonlinearity(nonlinearity), bidirectional, batch_first
+    rest = weights, _nonlinearity(nonlinearity), bidirectional, batch_first, dropout, masks
     grad_x, (grad_hx,), grads = _sequence_backward(RNN, grad, (grad_hx,), x, (hx,), *rest)
     return grad_x, grad_hx, grads
 
 
-def lstm(x, hx, weights, *, tanh_output=True, bidirectional=False, batch_first=False):
+def lstm(
+    x,
+    hx,
+    weights,
+    *,
+    tanh_output=True,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """:func:`lstm_cell` along a sequence, in layers, as ``torch.nn.LSTM``.
 
     Parameters and errors as for :func:`rnn`, but that `hx` is ``(h_0, c_0)`` or None, and
     `tanh_output` as for :func:`lstm_cell`. Returns the output and ``(h_n, c_n)``.
     """
-    option = _check.flag(tanh_output, "tanh_output")
-    return _sequence(LSTM, x, _pair(hx), weights, option, bidirectional, batch_first)
+    rest = weights, _check.flag(tanh_output, "tanh_output"), bidirectional, batch_first
+    return _forward(LSTM, x, _pair(hx), *rest, dropout, rng, return_masks)
 
 
 def lstm_backward(
@@ -296,89 +332,136 @@ def lstm_backward(
     tanh_output=True,
     bidirectional=False,
     batch_first=False,
+    dropout=0.0,
+    masks=None,
 ):
     """Gradients of :func:`lstm`, back through time; as :func:`rnn_backward`, states in pairs."""
-    rest = weights, _check.flag(tanh_output, "tanh_output"), bidirectional, batch_first
+    option = _check.flag(tanh_output, "tanh_output")
+    rest = weights, option, bidirectional, batch_first, dropout, masks
     return _sequence_backward(LSTM, grad, _pair(grad_hx, "grad_hx"), x, _pair(hx), *rest)
 
 
-def gru(x, hx, weights, *, bidirectional=False, batch_first=False):
+def gru(
+    x,
+    hx,
+    weights,
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """:func:`gru_cell` along a sequence, in layers, as ``torch.nn.GRU``; see :func:`rnn`."""
-    output, (h_n,) = _sequence(GRU, x, (hx,), weights, None, bidirectional, batch_first)
-    return output, h_n
-
-
-def gru_backward(grad, grad_hx, x, hx, weights, *, bidirectional=False, batch_first=False):
-    """Gradients of :func:`gru`, back through time; as :func:`rnn_backward`."""
     rest = weights, None, bidirectional, batch_first
+    return _forward(GRU, x, (hx,), *rest, dropout, rng, return_masks)
+
+
+def gru_backward(
+    grad,
+    grad_hx,
+    x,
+    hx,
+    weights,
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    masks=None,
+):
+    """Gradients of :func:`gru`, back through time; as :func:`rnn_backward`."""
+    rest = weights, None, bidirectional, batch_first, dropout, masks
     grad_x, (grad_hx,), grads = _sequence_backward(GRU, grad, (grad_hx,), x, (hx,), *rest)
     return grad_x, grad_hx, grads
 
 
 # --- steps, and their gradients, from those of the states to those of the sums ------------------
+# Arrays have features before the batch here, (H, N): each gate of a step lies in one piece. A step
+# gets the sums from below in `gates`, leaves its gates there and writes its state to `h`; its
+# gradient leaves that of those sums there, which both sums have in common, but in a GRU.
 
 
-def _rnn_step(below, before, state, nonlinearity):
-    before += below
-    h = np.tanh(before) if nonlinearity == "tanh" else np.maximum(before, 0)
-    return (h,), (h,)
+def _rnn_step(gates, before, state, h, nonlinearity):
+    before += gates
+    if nonlinearity == "tanh":
+        np.tanh(before, out=h)
+    else:
+        np.maximum(before, 0, out=h)
+    return (h,), h
 
 
-def _rnn_back(grads, state, kept, nonlinearity):
-    (h,) = kept
-    d = grads[0] * (1 - h * h) if nonlinearity == "tanh" else np.where(h > 0, grads[0], 0)
-    return (0,), d, d
+def _rnn_back(grads, state, gates, h, nonlinearity):
+    if nonlinearity == "tanh":
+        np.multiply(h, h, out=gates)
+        np.subtract(1, gates, out=gates)
+        gates *= grads[0]
+    else:
+        gates[...] = np.where(h > 0, grads[0], 0)
+    return (0,), gates
 
 
-def _lstm_step(below, before, state, tanh_output):
-    before += below
-    i, f, g, o = np.split(before, 4, axis=-1)
-    i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
+def _lstm_step(gates, before, state, h, tanh_output):
+    gates += before
+    i, f, g, o = _split(gates, 4)
+    _sigmoid(gates[: 2 * len(h)])
+    np.tanh(g, out=g)
+    _sigmoid(o)
     c = f * state[1]
     c += i * g
     shown = np.tanh(c) if tanh_output else c
-    return (o * shown, c), (i, f, g, o, shown)
+    np.multiply(o, shown, out=h)
+    return (h, c), shown
 
 
-def _lstm_back(grads, state, kept, tanh_output):
-    i, f, g, o, shown = kept
+def _lstm_back(grads, state, gates, shown, tanh_output):
+    i, f, g, o = _split(gates, 4)
     grad_c = grads[0] * o
     if tanh_output:
         grad_c *= 1 - shown * shown
     grad_c += grads[1]
-    sums = (
-        grad_c * g * i * (1 - i),
-        grad_c * state[1] * f * (1 - f),
-        grad_c * i * (1 - g * g),
-        grads[0] * shown * o * (1 - o),
-    )
-    d = np.concatenate(sums, axis=-1)
-    return (0, grad_c * f), d, d
+    carried = grad_c * f
+    to_i, to_g = grad_c * g, grad_c * i
+    for gate, grad in ((i, to_i), (f, grad_c * state[1]), (o, grads[0] * shown)):
+        grad *= gate
+        np.subtract(1, gate, out=gate)
+        gate *= grad
+    np.multiply(g, g, out=g)
+    np.subtract(1, g, out=g)
+    g *= to_g
+    return (0, carried), gates
 
 
-def _gru_step(below, before, state, _):
-    features = state[0].shape[-1]
-    gates = _sigmoid(below[..., : 2 * features] + before[..., : 2 * features])
-    r, z = np.split(gates, 2, axis=-1)
-    h_n = before[..., 2 * features :]
-    n = np.tanh(below[..., 2 * features :] + r * h_n)
-    return ((1 - z) * n + z * state[0],), (r, z, n, h_n)
+def _gru_step(gates, before, state, h, _):
+    (r, z, n), (h_r, h_z, h_n) = _split(gates, 3), _split(before, 3)
+    r += h_r
+    z += h_z
+    _sigmoid(gates[: 2 * len(h)])
+    n += r * h_n
+    np.tanh(n, out=n)
+    np.subtract(state[0], n, out=h)
+    h *= z
+    h += n
+    return (h,), h_n
 
 
-def _gru_back(grads, state, kept, _):
-    r, z, n, h_n = kept
+def _gru_back(grads, state, gates, h_n, _):
+    r, z, n = _split(gates, 3)
     grad_n = grads[0] * (1 - z) * (1 - n * n)
     grad_z = grads[0] * (state[0] - n) * z * (1 - z)
-    grad_r = grad_n * h_n * r * (1 - r)
-    below = np.concatenate((grad_r, grad_z, grad_n), axis=-1)
-    return (grads[0] * z,), below, np.concatenate((grad_r, grad_z, grad_n * r), axis=-1)
+    carried, before = grads[0] * z, np.concatenate((grad_n * h_n * r * (1 - r), grad_z, grad_n * r))
+    gates[: 2 * len(n)], n[...] = before[: 2 * len(n)], grad_n
+    return (carried,), before
+
+
+def _split(sums, count):
+    """The sums of a step, (gates * H, N), as an array for each gate."""
+    return sums.reshape(count, len(sums) // count, sums.shape[1])
 
 
 def _sigmoid(x):
-    """1 / (1 + exp(-x)): 0 where exp overflows."""
-    y = np.exp(-x)
-    y += 1
-    return np.divide(1, y, out=y)
+    """In place."""
+    flat = x.reshape(-1)
+    _dispatch.kernel("activations").elementwise("sigmoid", flat, 0.0, out=flat)
 
 
 class _Kind(NamedTuple):
@@ -395,49 +478,64 @@ GRU = _Kind(3, _gru_step, _gru_back)
 # --- one layer in one direction -------------------------------------------------------------------
 
 
-def _layer(kind, x, state, weights, option, times, kept=None):
-    """Outputs of all steps and the last states; `kept`, a dict, gets what each step had."""
-    w_ih, w_hh, b_ih, b_hh = weights
-    below = _product(x, w_ih.T, b_ih)
-    output = np.empty((*x.shape[:2], w_hh.shape[1]), x.dtype)
-    for t in times:
-        after, own = kind.step(below[t], _product(state[0], w_hh.T, b_hh), state, option)
-        if kept is not None:
-            kept[t] = state, own
-        state = after
-        output[t] = state[0]
-    return output, state
+class _Layer:
+    """A layer in one direction: x (T, n_in, N), the first states, each (N, H), and its weights.
 
+    :meth:`forward` fills `output` (T, H, N) and `last`, the states after the last step. What
+    :meth:`backward` needs is kept meanwhile, if `keep` says so.
+    """
 
-def _layer_backward(kind, grad, grads, x, weights, option, times, kept):
-    """Gradients to x, to the first states and to the weights."""
-    w_ih, w_hh, b_ih, b_hh = weights
-    below = np.empty((*x.shape[:2], len(w_ih)), x.dtype)
-    before, hidden = np.empty_like(below), np.empty((*x.shape[:2], w_hh.shape[1]), x.dtype)
-    for t in reversed(times):
-        state, own = kept[t]
-        grads = (grads[0] + grad[t], *grads[1:])
-        grads, below[t], before[t] = kind.back(grads, state, own, option)
-        grads = (grads[0] + before[t] @ w_hh, *grads[1:])
-        hidden[t] = state[0]
-    own = (
-        _rows(below).T @ _rows(x),
-        _rows(before).T @ _rows(hidden),
-        None if b_ih is None else _rows(below).sum(0),
-        None if b_hh is None else _rows(before).sum(0),
-    )
-    return _product(below, w_ih, None), grads, own
+    def __init__(self, kind, x, state, weights, option, reverse=False, keep=False):
+        self.kind, self.x, self.weights, self.option, self.keep = kind, x, weights, option, keep
+        steps, (batch, features) = len(x), state[0].shape
+        self.times = range(steps)[:: -1 if reverse else 1]
+        # The states h before and after every step, side by side in memory.
+        states = np.empty((steps + 1, features, batch), x.dtype)
+        first = transposed(state[0], states[steps if reverse else 0])
+        self.last = (first, *[transposed(s) for s in state[1:]])
+        self.hidden, self.output = states[:-1], states[1:]
+        if reverse:
+            self.hidden, self.output = self.output, self.hidden
+        self.kept = [None] * steps
 
+    def forward(self):
+        w_ih, w_hh, b_ih, b_hh = self.weights
+        self.gates = product(w_ih, b_ih, self.x)
+        recur = Product(w_hh, b_hh, len(self.x), self.x.shape[2])
+        for t in self.times:
+            before, state = recur(self.hidden[t]), self.last
+            self.last, own = self.kind.step(
+                self.gates[t], before, state, self.output[t], self.option
+            )
+            if self.keep:
+                self.kept[t] = state, own
+        return self
 
-def _product(x, weight, bias):
-    y = (_rows(x) @ weight).reshape(*x.shape[:-1], weight.shape[1])
-    if bias is not None:
-        y += bias
-    return y
-
-
-def _rows(x):
-    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    def backward(self, grad, grads):
+        """Gradients to x, to the first states and to the weights, once."""
+        w_ih, w_hh, b_ih, b_hh = self.weights
+        below = before = self.gates
+        if self.kind is GRU:
+            before = np.empty_like(below)
+        recur = Product(transposed(w_hh), None, len(self.x), self.x.shape[2])
+        for t in reversed(self.times):
+            grads = (grads[0] + grad[t], *grads[1:])
+            state, own = self.kept[t]
+            grads, sums = self.kind.back(grads, state, below[t], own, self.option)
+            if self.kind is GRU:
+                before[t] = sums
+            carried = recur(sums)
+            carried += grads[0]
+            grads = (carried, *grads[1:])
+        to_b_ih = below.sum(2).sum(0)
+        to_b_hh = to_b_ih.copy() if before is below else before.sum(2).sum(0)
+        own = (
+            outer(below, self.x, w_ih),
+            outer(before, self.hidden, w_hh),
+            None if b_ih is None else to_b_ih,
+            None if b_hh is None else to_b_hh,
+        )
+        return product(transposed(w_ih), None, below), grads, own
 
 
 # --- calls ----------------------------------------------------------------------------------------
@@ -446,57 +544,78 @@ def _rows(x):
 def _cell(kind, x, hx, weights, option):
     x, hx, (weights,), dtype, shape = _cell_arguments(kind, x, hx, weights)
     with np.errstate(all="ignore"):
-        _, state = _layer(kind, x, [s[0] for s in hx], weights, option, range(1))
-        return tuple(s.reshape(shape).astype(dtype, copy=False) for s in state)
+        last = _Layer(kind, x, hx, weights, option).forward().last
+        return tuple(_shaped(s, shape, dtype) for s in last)
 
 
 def _cell_backward(kind, grads, x, hx, weights, option):
     given = x
     x, hx, (weights,), dtype, shape = _cell_arguments(kind, x, hx, weights)
     grads = [_state(g, f"grads[{i}]", shape, dtype) for i, g in enumerate(grads)]
-    kept = {}
+    grads = [transposed(g.reshape(-1, shape[-1])) for g in grads]
     with np.errstate(all="ignore"):
-        state = [s[0] for s in hx]
-        _layer(kind, x, state, weights, option, range(1), kept)
-        grads = [g.reshape(state[0].shape) for g in grads]
-        grad_x, grads, own = _layer_backward(
-            kind, np.zeros((1, 1, 1), x.dtype), grads, x, weights, option, range(1), kept
-        )
+        layer = _Layer(kind, x, hx, weights, option, keep=True).forward()
+        grad_x, grads, own = layer.backward(np.zeros((1, 1, 1), x.dtype), grads)
         return (
-            grad_x.reshape(np.shape(given)).astype(dtype, copy=False),
-            tuple(g.reshape(shape).astype(dtype, copy=False) for g in grads),
+            _shaped(grad_x[0], np.shape(given), dtype),
+            tuple(_shaped(g, shape, dtype) for g in grads),
             _typed(own, dtype),
         )
 
 
-def _sequence(kind, x, hx, weights, option, bidirectional, batch_first, kept=None):
-    """The output and the last states; `kept` gets the input and the steps of every layer."""
+def _shaped(columns, shape, dtype):
+    """(n, N) as rows of a shape and dtype."""
+    return transposed(columns).astype(dtype, copy=False).reshape(shape)
+
+
+def _forward(kind, x, hx, weights, option, bidirectional, batch_first, p, rng, return_masks):
+    """The results of a sequence; one kind of states comes alone."""
+    p, rng, masks = _check.share(p, "dropout"), _check.generator(rng), []
+    return_masks = _check.flag(return_masks, "return_masks")
+
+    def between(x, layer):
+        if p:
+            x, mask = dropout(x, p, rng=rng, return_mask=True)
+            masks.append(mask)
+        return x
+
+    rest = weights, option, bidirectional, batch_first, between
+    output, states = _sequence(kind, x, hx, *rest)
+    results = output, states if len(states) > 1 else states[0]
+    return (*results, masks) if return_masks else results
+
+
+def _sequence(kind, x, hx, weights, option, bidirectional, batch_first, between, kept=None):
+    """The output and the last states; `between` changes the outputs of all layers but the last,
+    `kept` gets the layers.
+    """
     given = x = _check.array(x, "x")
     x, hx, weights, directions = _arguments(kind, x, hx, weights, bidirectional, batch_first)
-    last = []
+    x, last, keep = _features_first(x), [], kept is not None
     with np.errstate(all="ignore"):
         for i in range(0, len(weights), directions):
-            outputs = []
+            layers = []
             for j in range(i, i + directions):
-                steps = None if kept is None else {}
-                output, state = _layer(
-                    kind, x, [s[j] for s in hx], weights[j], option, _times(x, j - i), steps
-                )
-                outputs.append(output)
-                last.append(state)
-                if kept is not None:
-                    kept.append((x, weights[j], steps))
-            x = outputs[0] if directions == 1 else np.concatenate(outputs, axis=-1)
-        states = [np.stack(s).astype(given.dtype, copy=False) for s in zip(*last)]
-        if given.ndim == 2:
-            return x[:, 0].astype(given.dtype, copy=False), tuple(s[:, 0] for s in states)
-        x = np.ascontiguousarray(x.swapaxes(0, 1)) if batch_first else x
-        return x.astype(given.dtype, copy=False), tuple(states)
+                first = [s[j] for s in hx]
+                layers.append(_Layer(kind, x, first, weights[j], option, j > i, keep).forward())
+            x = layers[0].output
+            if directions == 2:
+                x = np.concatenate([layer.output for layer in layers], axis=1)
+            if i + directions < len(weights):
+                x = between(x, i // directions)
+            last += [layer.last for layer in layers]
+            if keep:
+                kept += layers
+        states = tuple(_stacked(s, given) for s in zip(*last))
+        return _as_given(x, given, batch_first), states
 
 
-def _sequence_backward(kind, grad, grads, x, hx, weights, option, bidirectional, batch_first):
-    x, kept = _check.array(x, "x"), []
-    output, states = _sequence(kind, x, hx, weights, option, bidirectional, batch_first, kept)
+def _sequence_backward(
+    kind, grad, grads, x, hx, weights, option, bidirectional, batch_first, p, masks
+):
+    x, kept, between = _check.array(x, "x"), [], _masked(p, masks)
+    rest = weights, option, bidirectional, batch_first, between
+    output, states = _sequence(kind, x, hx, *rest, kept)
     grad = _state(grad, "grad", output.shape, x.dtype)
     grads = [
         _state(g, f"grad_hx{[i] if len(states) > 1 else ''}", states[0].shape, x.dtype)
@@ -504,40 +623,67 @@ def _sequence_backward(kind, grad, grads, x, hx, weights, option, bidirectional,
     ]
     if x.ndim == 2:
         grad, grads = grad[:, None], [g[:, None] for g in grads]
-    elif batch_first:
-        grad = grad.swapaxes(0, 1)
+    grad = _features_first(grad.swapaxes(0, 1) if batch_first and x.ndim == 3 else grad)
     directions = 1 + bidirectional
     of_states, of_weights = [None] * len(kept), [None] * len(kept)
     with np.errstate(all="ignore"):
         for i in range(len(kept) - directions, -1, -directions):
-            parts, total = np.split(grad, directions, axis=-1), 0
+            parts, below = np.split(grad, directions, axis=1), []
             for j in range(i, i + directions):
-                inputs, own, steps = kept[j]
-                part, of_states[j], of_weights[j] = _layer_backward(
-                    kind,
-                    parts[j - i],
-                    [g[j] for g in grads],
-                    inputs,
-                    own,
-                    option,
-                    _times(inputs, j - i),
-                    steps,
-                )
-                total = total + part
-            grad = total
-        grad = grad.swapaxes(0, 1) if batch_first and x.ndim == 3 else grad
+                last = [transposed(g[j]) for g in grads]
+                part, of_states[j], of_weights[j] = kept[j].backward(parts[j - i], last)
+                below.append(part)
+            grad = sum(below[1:], start=below[0])
+            if i:
+                grad = between(grad, i // directions - 1)
         return (
-            np.ascontiguousarray(grad.reshape(x.shape).astype(x.dtype, copy=False)),
-            tuple(
-                np.stack(s).reshape(states[0].shape).astype(x.dtype, copy=False)
-                for s in zip(*of_states)
-            ),
+            _as_given(grad, x, batch_first),
+            tuple(_stacked(s, x) for s in zip(*of_states)),
             [_typed(own[: len(w)], x.dtype) for own, w in zip(of_weights, weights)],
         )
 
 
-def _times(x, direction):
-    return range(len(x))[:: -1 if direction else 1]
+def _masked(p, masks):
+    """What dropout with these masks does to the outputs of a layer, and to their gradient."""
+    p = _check.share(p, "dropout")
+    if masks is not None and not isinstance(masks, list | tuple):
+        raise TypeError(f"masks is a {type(masks).__name__}; it must be a list of arrays, or None")
+
+    def between(x, layer):
+        if not p:
+            return x
+        if masks is None or layer >= len(masks):
+            raise ValueError(f"masks has none for layer {layer}; dropout needs those of the call")
+        mask = _check.array(masks[layer], f"masks[{layer}]", ("bool",))
+        _check.shape(mask, f"masks[{layer}]", x.shape)
+        return dropout_backward(x, mask, p)
+
+    return between
+
+
+def _features_first(x):
+    """(T, N, n) as (T, n, N), in new memory."""
+    result = np.empty((len(x), x.shape[2], x.shape[1]), x.dtype)
+    for own, step in zip(result, x):
+        transposed(step, own)
+    return result
+
+
+def _as_given(x, like, batch_first):
+    """(T, n, N) with the axes and the dtype of `like`."""
+    if like.ndim == 2:
+        return x[:, :, 0].astype(like.dtype, order="C")
+    steps, n, batch = x.shape
+    result = np.empty((batch, steps, n) if batch_first else (steps, batch, n), like.dtype)
+    for own, step in zip(result.swapaxes(0, 1) if batch_first else result, x):
+        transposed(step, own)
+    return result
+
+
+def _stacked(states, like):
+    """States (H, N) of all layers as (layers, N, H), or (layers, H) without a batch."""
+    stacked = np.stack([transposed(s) for s in states]).astype(like.dtype, copy=False)
+    return stacked[:, 0] if like.ndim == 2 else stacked
 
 
 def _typed(arrays, dtype):
@@ -548,7 +694,7 @@ def _typed(arrays, dtype):
 
 
 def _cell_arguments(kind, x, hx, weights):
-    """As a sequence of one step: x, states, weights, and the dtype and shape of a result."""
+    """A sequence of one step: x (1, n_in, N), states (N, H), weights; a result's dtype, shape."""
     x = _check.array(x, "x")
     if x.ndim not in (1, 2):
         raise ValueError(f"x has shape {x.shape}; it must be (N, n_in) or (n_in,)")
@@ -557,9 +703,9 @@ def _cell_arguments(kind, x, hx, weights):
     shape = (*x.shape[:-1], weights[1].shape[1])
     names = ["hx"] if len(hx) == 1 else [f"hx[{i}]" for i in range(len(hx))]
     hx = [_state(s, name, shape, x.dtype) for s, name in zip(hx, names)]
-    hx = [s.reshape(1, -1, shape[-1]) if s.size else s.reshape(1, 0, shape[-1]) for s in hx]
-    batch = x if x.ndim == 2 else x[None]
-    return *_check.computed(batch[None]), hx, [_check.computed(*weights)], x.dtype, shape
+    hx = [s.reshape(-1, shape[-1]) for s in hx]
+    (wide,) = _check.computed(x if x.ndim == 2 else x[None])
+    return _features_first(wide[None]), hx, [_check.computed(*weights)], x.dtype, shape
 
 
 def _arguments(kind, x, hx, weights, bidirectional, batch_first):
@@ -586,7 +732,7 @@ def _arguments(kind, x, hx, weights, bidirectional, batch_first):
     if x.ndim == 2:
         x, hx = x[:, None], [s[:, None] for s in hx]
     elif batch_first:
-        x = np.ascontiguousarray(x.swapaxes(0, 1))
+        x = x.swapaxes(0, 1)
     return *_check.computed(x), hx, found, directions
 
 

@@ -109,8 +109,10 @@ def spread(weight, x):
 def elementwise(name, x, parameter, *, out):
     """Twin of the kernel."""
     x = x.astype(np.float64)
-    if name == "sigmoid":
-        sigmoid(x, out=out)
+    if name == "softplus":
+        out[...] = np.logaddexp(0, parameter * x)
+    elif name in ("relu", "sigmoid"):
+        {"relu": relu, "sigmoid": sigmoid}[name](x, out=out)
     else:
         {"leaky_relu": leaky_relu, "elu": elu, "heaviside": heaviside}[name](x, parameter, out=out)
 

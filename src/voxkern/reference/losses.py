@@ -171,3 +171,10 @@ def cross_entropy_rows(x, labels, scale, *, losses, out):
         gradient = np.exp(logs)
         gradient[rows, labels] -= 1
         out[...] = np.where(labels[:, None] < 0, 0, gradient * scale[:, None])
+
+
+def block_sums(name, x, y, block, *, out):
+    """Twin of the kernel."""
+    x = x.astype(np.float64)
+    terms = {"values": x, "magnitudes": np.abs(x), "squares": x**2, "errors": (x - y) ** 2}[name]
+    out[:] = np.add.reduceat(terms, np.arange(0, len(x), block))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from voxkern.reference.dropout import dropout
+
 
 def rnn_cell(x, hx, w_ih, w_hh, b_ih=0, b_hh=0, nonlinearity="tanh"):
     """Oracle of :func:`voxkern.recurrent.rnn_cell`."""
@@ -25,32 +27,72 @@ def gru_cell(x, hx, w_ih, w_hh, b_ih=0, b_hh=0):
     return (1 - z) * np.tanh(n + r * n_h) + z * hx
 
 
-def rnn(x, hx, weights, nonlinearity="tanh", *, bidirectional=False, batch_first=False):
+def rnn(
+    x,
+    hx,
+    weights,
+    nonlinearity="tanh",
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """Oracle of :func:`voxkern.recurrent.rnn`."""
     cell = lambda x, h, *w: (rnn_cell(x, h[0], *w, nonlinearity=nonlinearity),)  # noqa: E731
-    out, (h,) = sequence(cell, x, (hx,), weights, bidirectional, batch_first)
-    return out, h
+    rest = bidirectional, batch_first, dropout, rng
+    output, (h,), masks = sequence(cell, x, (hx,), weights, *rest)
+    return (output, h, masks) if return_masks else (output, h)
 
 
-def lstm(x, hx, weights, *, tanh_output=True, bidirectional=False, batch_first=False):
+def lstm(
+    x,
+    hx,
+    weights,
+    *,
+    tanh_output=True,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """Oracle of :func:`voxkern.recurrent.lstm`."""
     cell = lambda x, h, *w: lstm_cell(x, h, *w, tanh_output=tanh_output)  # noqa: E731
-    return sequence(cell, x, hx, weights, bidirectional, batch_first)
+    rest = bidirectional, batch_first, dropout, rng
+    output, states, masks = sequence(cell, x, hx, weights, *rest)
+    return (output, states, masks) if return_masks else (output, states)
 
 
-def gru(x, hx, weights, *, bidirectional=False, batch_first=False):
+def gru(
+    x,
+    hx,
+    weights,
+    *,
+    bidirectional=False,
+    batch_first=False,
+    dropout=0.0,
+    rng=None,
+    return_masks=False,
+):
     """Oracle of :func:`voxkern.recurrent.gru`."""
     cell = lambda x, h, *w: (gru_cell(x, h[0], *w),)  # noqa: E731
-    out, (h,) = sequence(cell, x, (hx,), weights, bidirectional, batch_first)
-    return out, h
+    rest = bidirectional, batch_first, dropout, rng
+    output, (h,), masks = sequence(cell, x, (hx,), weights, *rest)
+    return (output, h, masks) if return_masks else (output, h)
 
 
-def sequence(cell, x, hx, weights, bidirectional, batch_first):
+def sequence(cell, x, hx, weights, bidirectional, batch_first, p, rng):
     """A cell along time, layer upon layer; every state beside the others of its layer."""
     x = np.swapaxes(x, 0, 1) if batch_first else x
-    directions = 1 + bidirectional
+    directions, rng, masks = 1 + bidirectional, np.random.default_rng(rng), []
     last = []
     for layer in range(len(weights) // directions):
+        if layer and p:
+            dropped, mask = dropout(np.swapaxes(x, 1, 2), p, rng=rng, return_mask=True)
+            x = np.swapaxes(dropped, 1, 2)
+            masks.append(mask)
         outputs = []
         for i in range(layer * directions, (layer + 1) * directions):
             state, steps = tuple(s[i] for s in hx), []
@@ -62,7 +104,7 @@ def sequence(cell, x, hx, weights, bidirectional, batch_first):
             last.append(state)
         x = np.concatenate(outputs, axis=-1)
     x = np.swapaxes(x, 0, 1) if batch_first else x
-    return x, tuple(np.stack(states) for states in zip(*last))
+    return x, tuple(np.stack(states) for states in zip(*last)), masks
 
 
 def sigmoid(x):

@@ -50,3 +50,26 @@ def matrices(shape, size, scale_factor, mode, align_corners):
             if mode != "nearest":
                 matrix[k, min(near + 1, n - 1)] += weight
         yield 2 + i, matrix
+
+
+def enlarge(x, near, far, weights, *, out):
+    """Twin of the kernel."""
+    for axis, first, second, weight in zip((1, 2, 3), near, far, weights):
+        moved = np.moveaxis(x, axis, -1)
+        x = moved[..., first]
+        if weight is not None:
+            x = (1 - weight) * x + weight * moved[..., second]
+        x = np.moveaxis(x, -1, axis)
+    out[...] = x
+
+
+def reduce(grad, near, far, weights, *, out):
+    """Twin of the kernel."""
+    for axis, first, second, weight in zip((1, 2, 3), near, far, weights):
+        moved = np.moveaxis(grad, axis, 0)
+        grad = np.zeros((out.shape[axis], *moved.shape[1:]))
+        weight = np.reshape(0 if weight is None else weight, (-1, 1, 1, 1))
+        np.add.at(grad, first, (1 - weight) * moved)
+        np.add.at(grad, second, weight * moved)
+        grad = np.moveaxis(grad, 0, axis)
+    out[...] = grad
