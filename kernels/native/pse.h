@@ -268,29 +268,48 @@ FORCE_INLINE void take_apart(const uint8_t *from, ptrdiff_t apart, int wide, ptr
         memcpy(out + (i << wide), from + i * apart, (size_t)1 << wide);
 }
 
-/* A row of cells of a plane of 8 or `wide` 16 bits: `width` codes, and zeros in the rest of `room`. */
+/* Whether the first byte of a number is its lowest. */
+FORCE_INLINE int lowest_first(void) {
+    const uint16_t one = 1;
+    return *(const uint8_t *)&one;
+}
+
+/* The codes of a whole block, `shift` bytes into every 4 or 2 of a plane of bytes, in one load. */
+#define TAKE_BLOCK(TYPE, from, shift, out)                                                         \
+    do {                                                                                           \
+        TYPE all[BLOCK];                                                                           \
+        memcpy(all, from, sizeof all);                                                             \
+        for (int i = 0; i < BLOCK; i++) (out)[i] = (uint8_t)(all[i] >> 8 * (shift));               \
+    } while (0)
+
+/* A row of cells of a plane of 8 or `wide` 16 bits: `width` codes, and zeros in the rest of `room`. The
+   lines below are asked for meanwhile, in order. */
 FORCE_INLINE void fold_row(const Plane *p, int fold, int wide, ptrdiff_t row, ptrdiff_t width,
                            ptrdiff_t room, int ahead, uint8_t *out) {
-    const ptrdiff_t apart = ((1 << fold) >> p->across) * p->step, blocks = width / BLOCK;
+    const ptrdiff_t cell = 1 << fold, apart = (cell >> p->across) * p->step, jump = BLOCK * apart;
+    const ptrdiff_t blocks = width / BLOCK, left = width % BLOCK;
     memset(out + (width << wide), 0, (size_t)((room - width) << wide));
-    for (ptrdiff_t b = 0; b * BLOCK < width; b++, out += BLOCK << wide) {
-        const ptrdiff_t y = (row << fold) + place(row + b, fold);
-        const ptrdiff_t turn = row + (row >> fold) + 2 * b + (b >> fold);
-        const uint8_t *from = sample(p, y, (b * BLOCK << fold) + place(turn, fold));
-        if (ahead) {
-            const uint8_t *next = sample(p, (row + 1) << fold, b * BLOCK << fold);
-            for (int line = 0; line < (1 << fold) >> p->down; line++)
-                for (ptrdiff_t i = 0; i < BLOCK * apart; i += 64)
-                    PREFETCH(next + line * p->row + i);
+    for (ptrdiff_t k = 0; k < cell; k++) { /* every cell-th block */
+        const uint8_t *line = sample(p, (row << fold) + place(row + k, fold), 0);
+        const uint8_t *below = sample(p, (row + 1) << fold, 0) + k * p->row;
+        const ptrdiff_t asked = ahead && k < cell >> p->down ? cell * jump : 0;
+        ptrdiff_t turn = row + (row >> fold) + 2 * k, b = k;
+        for (; b < blocks; b += cell, turn++) {
+            const uint8_t *from = line + b * jump;
+            const ptrdiff_t at = (place(turn, fold) >> p->across) * p->step;
+            uint8_t *to = out + (b * BLOCK << wide);
+            for (ptrdiff_t i = 0; i < asked; i += 64) PREFETCH(below + (b - k) * jump + i);
+            if (p->step == 1 && apart == 4 && lowest_first()) {
+                TAKE_BLOCK(uint32_t, from, at, to);
+            } else if (p->step == 1 && apart == 2 && lowest_first()) {
+                TAKE_BLOCK(uint16_t, from, at, to);
+            } else {
+                take_apart(from + at, apart, wide, BLOCK, to);
+            }
         }
-        if (b == blocks) {
-            take_apart(from, apart, wide, width - b * BLOCK, out);
-        } else if (apart == 4 && !wide) {
-            take_apart(from, 4, wide, BLOCK, out);
-        } else if (apart == 2 && !wide) {
-            take_apart(from, 2, wide, BLOCK, out);
-        } else {
-            take_apart(from, apart, wide, BLOCK, out);
+        if (b == blocks && left) {
+            const ptrdiff_t at = (place(turn, fold) >> p->across) * p->step;
+            take_apart(line + b * jump + at, apart, wide, left, out + (b * BLOCK << wide));
         }
     }
 }
@@ -636,7 +655,7 @@ static inline void begin_steps(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff
 }
 
 /* The least and the most of some bytes. */
-static inline void extremes(const uint8_t *p, int n, int *least, int *most) {
+FORCE_INLINE void extremes_of(const uint8_t *p, int n, int *least, int *most) {
     uint8_t low = 255, high = 0;
     for (int i = 0; i < n; i++) {
         low = p[i] < low ? p[i] : low;
@@ -645,20 +664,25 @@ static inline void extremes(const uint8_t *p, int n, int *least, int *most) {
     *least = low, *most = high;
 }
 
+static inline void extremes(const uint8_t *p, int n, int *least, int *most) {
+    if (n == WORD) {
+        extremes_of(p, WORD, least, most); /* a length that compilers know */
+    } else {
+        extremes_of(p, n, least, most);
+    }
+}
+
 /* How far a word's chroma is from gray, as a note. */
 static inline int note_chroma(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n) {
-    uint8_t room[WORD], far = 0, most = 0;
-    int row = 0;
+    uint8_t room[WORD];
+    int row = 0, far = 0, most = 0;
     for (int c = 1; c < 3; c++) { /* Cb, whose `most` is not wanted, then Cr */
         int count;
         const uint8_t *chroma = upper_bytes(s->format, s->now->plane + c, y, x, n, room, &count);
-        most = 0;
-        for (int i = 0; i < count; i++) {
-            const uint8_t code = chroma[i];
-            const uint8_t apart_from_gray = (uint8_t)(code > 128 ? code - 128 : 128 - code);
-            far = apart_from_gray > far ? apart_from_gray : far;
-            most = code > most ? code : most;
-        }
+        int least;
+        extremes(chroma, count, &least, &most);
+        far = 128 - least > far ? 128 - least : far;
+        far = most - 128 > far ? most - 128 : far;
     }
     while (row < TABLES && far > MILD << row) row++;
     return row | (most - 128 >= s->screen->cr_least ? HAS_CR : 0);

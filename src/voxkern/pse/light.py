@@ -174,7 +174,7 @@ def _red_still(table, primaries, profile, lowest):
     From a colour, the farthest in a box of codes is a corner of the box, for straight lines stay
     straight in u'v'. The darkest red moves most; a tenth is taken off for what lies between.
     """
-    reds = np.unique(np.geomspace(max(1, lowest), len(table) - 1, 12).astype(int))
+    reds = sorted({int(code) for code in np.geomspace(max(1, lowest), len(table) - 1, 12)})
     shares = np.linspace(0, 1, 9)
     red, green, blue = (a.ravel() for a in np.meshgrid(reds, shares, shares, indexing="ij"))
     dark = np.searchsorted(table, table[0], "right") - 1

@@ -38,8 +38,7 @@ def luminance_screen(colour, curve, need, dark):
     follows within the bounds of :func:`_extremes`.
     """
     result = np.empty((len(MILD), 16), np.uint8)
-    for row, most in zip(result, MILD):
-        low, high = _extremes(colour, curve, most if colour.kind == "ycbcr" else 0)
+    for row, (low, high) in zip(result, _extremes(colour, curve)):
         rises = high - low[:, None] >= need * (1 - TIE)  # from a row's byte to a column's
         if colour.kind != "rgb":
             rises &= low[:, None] < dark
@@ -51,15 +50,15 @@ def luminance_screen(colour, curve, need, dark):
 
 
 @lru_cache(maxsize=32)
-def _extremes(colour, curve, most):
-    """The least and the largest light of each byte, of Y' with chroma at most so far from gray."""
+def _extremes(colour, curve):
+    """The least and the largest light of each byte; of Y' for chroma within each of MILD."""
     table = light(colour, curve).table
     if colour.kind != "ycbcr":
         span = len(table) // 256
-        return table[::span], table[span - 1 :: span]
+        return [(table[::span], table[span - 1 :: span])] * len(MILD)
     weights = colours.weights(colour.primaries)
     matrix = colours.matrix(replace(colour, bits=8))
-    chroma = np.arange(-most, most + 1)
+    chroma = np.arange(-MILD[-1], MILD[-1] + 1)
     luma = (matrix.y * (CODES - matrix.y0) + (1 << matrix.shift - 1))[:, None]
 
     def shine(weight, codes):
@@ -70,12 +69,18 @@ def _extremes(colour, curve, most):
     chroma_of_green = (matrix.gu * chroma[:, None] + matrix.gv * chroma).ravel()
     green = shine(weights[1], luma + chroma_of_green)
     sums = green.reshape(256, len(chroma), -1) + blue[:, :, None] + red[:, None]
-    low, high = sums.min(axis=(1, 2)), sums.max(axis=(1, 2))
-    if colour.bits == 8:
-        return low, high
-    # What the lower bits add is less than a byte of Y' and of both chromas: R', G' and B' differ by
-    # -1.2 to 3 bytes, and no light falls where none of them does.
-    return np.append([table[0]] * 2, low[:-2]), np.append(high[3:], [table[-1]] * 3)
+    result = []
+    for most in MILD:
+        middle = slice(MILD[-1] - most, MILD[-1] + most + 1)
+        low = sums[:, middle, middle].min(axis=(1, 2))
+        high = sums[:, middle, middle].max(axis=(1, 2))
+        if colour.bits > 8:
+            # What the lower bits add is less than a byte of Y' and of both chromas: R', G' and B'
+            # differ by -1.2 to 3 bytes, and no light falls where none of them does.
+            low = np.append([table[0]] * 2, low[:-2])
+            high = np.append(high[3:], [table[-1]] * 3)
+        result.append((low, high))
+    return result
 
 
 def red_screen(colour, black, ratio, floor):
