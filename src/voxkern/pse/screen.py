@@ -13,7 +13,7 @@ from voxkern.pse import colour as colours
 from voxkern.pse.light import TIE, light
 
 MILD = 4, 8, 16, 32  # chroma at most so far from gray has a table of its own
-CODES = np.arange(256)
+CODES = np.arange(256, dtype=np.int32)
 
 
 def luminance_screen(colour, curve, need, dark):
@@ -56,31 +56,29 @@ def _extremes(colour, curve):
     if colour.kind != "ycbcr":
         span = len(table) // 256
         return [(table[::span], table[span - 1 :: span])] * len(MILD)
-    weights = colours.weights(colour.primaries)
+    top = colours.GRID - 1
     matrix = colours.matrix(replace(colour, bits=8))
-    chroma = np.arange(-MILD[-1], MILD[-1] + 1)
-    luma = (matrix.y * (CODES - matrix.y0) + (1 << matrix.shift - 1))[:, None]
-
-    def shine(weight, codes):
-        grid = (codes >> matrix.shift) + colours.BLACK
-        return weight * table[np.clip(grid, 0, colours.GRID - 1)]
-
-    red, blue = (shine(w, luma + f * chroma) for w, f in zip(weights[::2], (matrix.rv, matrix.bu)))
-    chroma_of_green = (matrix.gu * chroma[:, None] + matrix.gv * chroma).ravel()
-    green = shine(weights[1], luma + chroma_of_green)
-    sums = green.reshape(256, len(chroma), -1) + blue[:, :, None] + red[:, None]
-    result = []
-    for most in MILD:
-        middle = slice(MILD[-1] - most, MILD[-1] + most + 1)
-        low = sums[:, middle, middle].min(axis=(1, 2))
-        high = sums[:, middle, middle].max(axis=(1, 2))
-        if colour.bits > 8:
-            # What the lower bits add is less than a byte of Y' and of both chromas: R', G' and B'
-            # differ by -1.2 to 3 bytes, and no light falls where none of them does.
-            low = np.append([table[0]] * 2, low[:-2])
-            high = np.append(high[3:], [table[-1]] * 3)
-        result.append((low, high))
-    return result
+    chroma = np.arange(-MILD[-1], MILD[-1] + 1, dtype=np.int32)
+    of_green = (matrix.gu * chroma[:, None] + matrix.gv * chroma).ravel()
+    terms = matrix.rv * chroma, of_green, matrix.bu * chroma
+    low, high = np.empty((2, len(MILD), 256))
+    for first in range(0, 256, 8):  # what these make stays in the cache
+        luma = matrix.y * (CODES[first : first + 8, None] - matrix.y0) + (1 << matrix.shift - 1)
+        red, green, blue = (
+            weight * table[np.clip((luma + term >> matrix.shift) + colours.BLACK, 0, top)]
+            for weight, term in zip(colours.weights(colour.primaries), terms)
+        )
+        sums = green.reshape(8, len(chroma), -1) + blue[:, :, None] + red[:, None]
+        for row, most in enumerate(MILD):
+            middle = slice(MILD[-1] - most, MILD[-1] + most + 1)
+            low[row, first : first + 8] = sums[:, middle, middle].min(axis=(1, 2))
+            high[row, first : first + 8] = sums[:, middle, middle].max(axis=(1, 2))
+    if colour.bits > 8:
+        # What the lower bits add is less than a byte of Y' and of both chromas: R', G' and B'
+        # differ by -1.2 to 3 bytes, and no light falls where none of them does.
+        low = np.pad(low[:, :-2], [(0, 0), (2, 0)], constant_values=table[0])
+        high = np.pad(high[:, 3:], [(0, 0), (0, 3)], constant_values=table[-1])
+    return list(zip(low, high))
 
 
 def red_screen(colour, black, ratio, floor):
