@@ -97,6 +97,7 @@ ON_DEMAND = (
     "augment",
     "init",
     "losses",
+    "onnx",
     "optim",
     "pse",
     "recurrent",

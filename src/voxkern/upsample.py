@@ -63,7 +63,7 @@ def upsample(x, size=None, scale_factor=None, mode="nearest", align_corners=None
     taps = _taps(x.shape[2:], size, scale_factor, mode, align_corners)
     sizes = [len(near) for near, _, _ in taps]
     out = _check.output(out, (*x.shape[:2], *sizes), x.dtype, given)
-    return _run("enlarge", x, taps, out)
+    return resampled("enlarge", x, taps, out)
 
 
 def upsample_backward(
@@ -115,10 +115,10 @@ def upsample_backward(
     taps = _taps(input_size, size, scale_factor, mode, align_corners)
     _check.shape(grad, "grad", (*grad.shape[:2], *(len(near) for near, _, _ in taps)))
     out = _check.output(out, (*grad.shape[:2], *input_size), grad.dtype, given)
-    return _run("reduce", grad, taps, out)
+    return resampled("reduce", grad, taps, out)
 
 
-def _run(kernel, x, taps, out):
+def resampled(kernel, x, taps, out):
     """Let a kernel fill `out` from planes of three axes."""
     (x,) = _check.computed(x)
     scratch = _check.writable(out, x.dtype)
