@@ -40,19 +40,35 @@ def variadic(function):
     return run
 
 
-CHUNK = 1 << 15  # elements: the result of the sum is in the cache when it is rectified
+CHUNK = 1 << 15  # elements: a sum is in the cache when it is rectified
 
 
-def add_relu(node, inputs, empty):
-    """Add or Sum of two arrays of one shape, and Relu, in one pass over memory."""
-    a, b = inputs
-    out = empty(a.shape, a.dtype)
-    flat, first, second = out.reshape(-1), a.reshape(-1), b.reshape(-1)
-    for i in range(0, out.size, CHUNK):
-        part = flat[i : i + CHUNK]
-        np.add(first[i : i + CHUNK], second[i : i + CHUNK], out=part)
-        np.maximum(part, 0, out=part)
+def relu(node, inputs, empty):
+    x = np.ascontiguousarray(inputs[0])
+    out = empty(x.shape, x.dtype)
+    for part, to in _chunks(x, out):
+        np.maximum(part, _zeros(x.dtype)[: part.size], out=to)
     return out
+
+
+def add_relu(a, b, out):
+    """The positive part of the sum of two contiguous arrays, in one pass; `out` may be one."""
+    for first, second, to in _chunks(a, b, out):
+        np.add(first, second, out=to)
+        np.maximum(to, _zeros(out.dtype)[: to.size], out=to)
+    return out
+
+
+def _chunks(*contiguous):
+    flat = [x.reshape(-1) for x in contiguous]
+    for i in range(0, flat[0].size, CHUNK):
+        yield [x[i : i + CHUNK] for x in flat]
+
+
+@functools.cache
+def _zeros(dtype):
+    """What to compare with: NumPy's maximum with a number takes 3 times as long as with an array."""
+    return np.zeros(CHUNK, dtype)
 
 
 def identity(node, inputs, empty):

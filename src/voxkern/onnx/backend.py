@@ -23,11 +23,11 @@ class BackendRep(base.BackendRep):
     """
 
     def __init__(self, model):
-        self._model = reading.read(model)
-        _, nodes, opsets, constants, _, outputs = self._model
-        self._program = program.Program(nodes, opsets, constants, outputs)
-        self.input_names = [value.name for value in self._model.inputs]
-        self.output_names = outputs
+        parts = reading.read(model)
+        self._program = _compiled(parts)
+        self._inputs = parts.inputs
+        self.input_names = [value.name for value in parts.inputs]
+        self.output_names = parts.outputs
 
     def run(self, inputs, **kwargs):
         """The outputs of the model.
@@ -53,10 +53,6 @@ class BackendRep(base.BackendRep):
             raise TypeError(f"run takes no options; {', '.join(kwargs)} given")
         return tuple(self._program.run(self._fed(inputs)))
 
-    def coverage(self):
-        """As :func:`coverage`, of this model."""
-        return _placed(self._model, self._program)
-
     def _fed(self, inputs):
         names = self.input_names
         if isinstance(inputs, np.ndarray):
@@ -67,7 +63,7 @@ class BackendRep(base.BackendRep):
             inputs = dict(zip(names, inputs))
         if set(inputs) != set(names):
             raise ValueError(f"inputs are {sorted(inputs)}; the model takes {names}")
-        return {v.name: _checked(inputs[v.name], v) for v in self._model.inputs}
+        return {v.name: _checked(inputs[v.name], v) for v in self._inputs}
 
 
 class Backend(base.Backend):
@@ -114,12 +110,17 @@ class Backend(base.Backend):
         return device.partition(":")[0] == "CPU"
 
 
+def _compiled(model):
+    return program.Program(model.nodes, model.opsets, model.constants, model.outputs)
+
+
 def _checked(value, info):
     """An input as an array, if it is what the model declares; what is no tensor stays as it is."""
     if not info.type.HasField("tensor_type"):
         return value
     declared = info.type.tensor_type
     value, name = np.asarray(value), info.name
+    value = value.astype(value.dtype.newbyteorder("="), copy=False)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
     if declared.elem_type != onnx.TensorProto.STRING and value.dtype != dtype:
         raise TypeError(f"input {name!r} has dtype {value.dtype}; it must be {dtype}")
@@ -175,12 +176,10 @@ def coverage(model):
     TypeError, ValueError
         As :func:`voxkern.onnx.prepare`.
     """
-    return BackendRep(model).coverage()
-
-
-def _placed(model, compiled):
+    model = reading.read(model)
+    compiled = _compiled(model)
     where = {node.outputs: "constant" for node in compiled.folded}
-    specs = _specs(model, compiled.constants)
+    specs = _specs(model, model.constants | compiled.constants)
     for step in compiled.steps:
         where[step.node.outputs] = _where(step.node, specs)
         where |= {node.outputs: f"fused into {step.node.name}" for node in step.fused}

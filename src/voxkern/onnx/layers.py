@@ -97,10 +97,6 @@ def matmul(node, inputs, empty):
 # --- activations ----------------------------------------------------------------------------------
 
 
-def relu(node, inputs, empty):
-    return np.maximum(inputs[0], 0, out=empty(inputs[0].shape, inputs[0].dtype))
-
-
 def leaky_relu(node, inputs, empty):
     x, slope = inputs[0], float(node.get("alpha", 0.01))
     return activations.leaky_relu(x, slope, out=empty(x.shape, x.dtype))

@@ -8,8 +8,8 @@ import onnx
 from voxkern import _check
 from voxkern.onnx import arrays, layers, windows
 
-FLOATS, BYTES = set(_check.FLOATS), {"int8", "uint8"}
-NUMBERS = set(_check.NUMBERS)
+FLOATS, NUMBERS = set(map(np.dtype, _check.FLOATS)), set(map(np.dtype, _check.NUMBERS))
+BYTES = {np.dtype("int8"), np.dtype("uint8")}
 TRAINING = "ai.onnx.preview.training"
 
 
@@ -60,11 +60,11 @@ def _attribute(proto):
 
 
 def numbers(node, inputs):
-    return all(x is None or x.dtype.name in NUMBERS for x in inputs)
+    return all(x is None or x.dtype in NUMBERS for x in inputs)
 
 
 def floats(node, inputs):
-    return inputs[0].dtype.name in FLOATS
+    return inputs[0].dtype in FLOATS
 
 
 def alike(node, inputs):
@@ -84,7 +84,7 @@ def convolves(node, inputs):
 
 
 def pools_maxima(node, inputs):
-    return inputs[0].dtype.name in FLOATS | BYTES and 3 <= inputs[0].ndim <= 5
+    return inputs[0].dtype in FLOATS | BYTES and 3 <= inputs[0].ndim <= 5
 
 
 def unpools(node, inputs):
@@ -119,7 +119,7 @@ def resizes(node, inputs):
     if node.get("antialias", 0) or way in ("tf_crop_and_resize", "tf_half_pixel_for_nn"):
         return False
     dtypes = FLOATS if mode in ("linear", "bilinear") else NUMBERS
-    return mode in ("nearest", "linear", "bilinear") and inputs[0].dtype.name in dtypes
+    return mode in ("nearest", "linear", "bilinear") and inputs[0].dtype in dtypes
 
 
 def multiplies(node, inputs):
@@ -128,7 +128,7 @@ def multiplies(node, inputs):
 
 def casts(node, inputs):
     to = onnx.helper.tensor_dtype_to_np_dtype(node.get("to")) if "to" in node.attributes else None
-    return numbers(node, inputs) and to is not None and to.name in NUMBERS
+    return numbers(node, inputs) and to is not None and to in NUMBERS
 
 
 def recurs(node, inputs):
@@ -209,7 +209,7 @@ OF_NUMPY = {
     "PRelu": (layers.prelu, alike),
     "Pad": (arrays.pad, numbers),
     "ReduceMean": (arrays.reduce_mean, floats),
-    "Relu": (layers.relu, numbers),
+    "Relu": (arrays.relu, numbers),
     "Reshape": (arrays.reshape, numbers),
     "Resize": (windows.resize, resizes),
     "Shape": (arrays.shape, numbers),

@@ -46,10 +46,13 @@ class Program:
         nodes = [node_of(proto, opsets) for proto in protos]
         nodes = [n._replace(inputs=_read(n, p)) for n, p in zip(nodes, protos)]
         self.steps = self._dropping(self._fused(self._unfolded(nodes, protos)))
+        read = {*self.outputs, *(name for step in self.steps for name in step.inputs)}
+        self.constants = {name: x for name, x in self.constants.items() if name in read}
+        self.owners = {_owner(x) for x in self.constants.values()}
 
     def run(self, values):
         """The outputs for a dict of the inputs by name."""
-        given = list(values.values())
+        taken = self.owners | {_owner(value) for value in values.values()}
         memory, self.blocks = Memory(self.blocks), []
         values = self.constants | values
         with np.errstate(all="ignore"):
@@ -66,8 +69,8 @@ class Program:
                 for name in step.drops:
                     del values[name]
         self.blocks = memory.lent
-        given += self.constants.values()
-        return [_apart(values[name], given) for name in self.outputs]
+        results = [values[name] for name in self.outputs]
+        return [x.copy() if _owner(x) in taken else x for x in results]
 
     def _unfolded(self, nodes, protos):
         """The nodes that depend on inputs; the others are run now, into the constants."""
@@ -89,7 +92,7 @@ class Program:
         readers = collections.Counter(self.outputs)
         readers.update(name for node, _ in nodes for name in node.inputs)
         after = {name: pair for pair in nodes for name in pair[0].inputs if readers[name] == 1}
-        done, steps = set(), []
+        done, steps, own = set(), [], set()
         for node, proto in nodes:
             if node.outputs[0] in done:
                 continue
@@ -97,9 +100,11 @@ class Program:
             if _is_planned(node, self.constants):
                 run, chain = self._planned(node, after)
                 inputs = node.inputs[:1]
+                own |= {name for name in chain[-1].outputs if readers[name] == 1}
             elif _adds_two(node) and _is(after.get(node.outputs[0]), "Relu"):
                 follower, its = after[node.outputs[0]]
-                run = _rectified(run, follower, stepped(follower, its, self.opsets))
+                into = [name in own for name in node.inputs]
+                run = _rectified(run, follower, stepped(follower, its, self.opsets), into)
                 chain = [node, follower]
             done.update(n.outputs[0] for n in chain[1:])
             steps.append(Step(node, run, inputs, chain[-1].outputs, tuple(chain[1:])))
@@ -223,20 +228,24 @@ def _check_lengths(node, inputs):
             raise ValueError(f"node {node.name!r}: sequence_lens must all be {steps} here")
 
 
-def _rectified(add, follower, relu):
-    """The sum of two arrays and its Relu, which is `follower`."""
+def _rectified(add, follower, relu, into):
+    """The sum of two arrays and its Relu, which is `follower`.
+
+    `into` says which of the arrays nothing else reads, and may become the result.
+    """
 
     def run(node, inputs, empty):
         a, b = inputs
         if tensors(inputs) and a.shape == b.shape and a.dtype == b.dtype and _plain(a, b):
-            return (arrays.add_relu(node, inputs, empty),)
+            out = a if into[0] else b if into[1] else empty(a.shape, a.dtype)
+            return (arrays.add_relu(a, b, out),)
         return relu(follower, add(node, inputs, empty), empty)
 
     return run
 
 
 def _plain(*inputs):
-    return all(x.dtype.name in FLOATS and x.flags.c_contiguous for x in inputs)
+    return all(x.dtype in FLOATS and x.flags.c_contiguous for x in inputs)
 
 
 def _is(pair, op_type):
@@ -256,7 +265,7 @@ def _is_planned(node, constants):
     ):
         return False
     weight = constants[node.inputs[1]]
-    return weight.dtype.name in FLOATS and 3 <= weight.ndim <= 5 and weight.size > 0
+    return weight.dtype in FLOATS and 3 <= weight.ndim <= 5 and weight.size > 0
 
 
 def _normalises(pair, constants, weight):
@@ -284,13 +293,13 @@ def _scaled(weight, bias, scale, shift):
     return scaled, shift.astype(weight.dtype)
 
 
-def _apart(value, others):
-    """`value`, or a copy where it shares memory with an input or a constant."""
-    if isinstance(value, np.ndarray):
-        for other in others:
-            if isinstance(other, np.ndarray) and np.may_share_memory(value, other):
-                return value.copy()
-    return value
+def _owner(x):
+    """Whose memory an array lies in, by identity; None for what is no array."""
+    if not isinstance(x, np.ndarray):
+        return None
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return id(x if x.base is None else x.base)
 
 
 # --- memory ---------------------------------------------------------------------------------------
