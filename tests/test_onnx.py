@@ -739,6 +739,26 @@ def test_the_official_evaluator_does_what_our_operators_do_not(rng):
     np.testing.assert_allclose(got, x.mean((2, 3, 4, 5), keepdims=True), rtol=1e-5)
 
 
+def test_attributes_that_a_function_is_given():
+    model = parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 21, "own": 1]>
+        outer (float[n] x) => (float[n] y) { y = own.steep <slope = 0.5> (x) }
+        <domain: "own", opset_import: ["": 21]>
+        steep <slope> (a) => (b) { b = LeakyRelu <alpha: float = @slope> (a) }
+    """)
+    x = np.array([-2, 4], np.float32)
+    np.testing.assert_array_equal(voxkern.onnx.run_model(model, [x])[0], [-1, 4])
+
+
+def test_nan_stays_where_a_sum_is_rectified(rng):
+    model = residual(rng)
+    x = rng.standard_normal((1, 3, 9, 8, 7)).astype(np.float32)
+    x[0, 0, 4, 4, 4] = np.nan
+    got = voxkern.onnx.run_model(model, [x])[0]
+    want = ReferenceEvaluator(model).run(None, {"x": x})[0]
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+
+
 def test_run_node(rng):
     x = rng.standard_normal((2, 3, 4)).astype(np.float32)
     node = helper.make_node("Softmax", ["x"], ["y"])

@@ -67,7 +67,7 @@ def _chunks(*contiguous):
 
 @functools.cache
 def _zeros(dtype):
-    """What to compare with: NumPy's maximum with a number takes 3 times as long as with an array."""
+    """What to compare with; with a number NumPy's maximum takes three times as long."""
     return np.zeros(CHUNK, dtype)
 
 

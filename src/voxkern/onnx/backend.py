@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from onnx.backend import base
-from onnx.reference.op_run import OpRun, RefAttrName
+from onnx.reference.op_run import OpRun
 from onnx.reference.ops._op_list import load_op
 
 from voxkern.onnx import model as reading
@@ -215,21 +215,22 @@ def _specs(model, constants):
 class Ours(OpRun):
     """An operator of a ReferenceEvaluator that runs on ours, or on the official one if it must."""
 
+    def __init__(self, onnx_node, run_params, schema=None):
+        super().__init__(onnx_node, run_params, schema)
+        self.parsed = node_of(onnx_node, run_params["opsets"])
+
     def run(self, *args, linked_attributes=None, context=None, bindings=None):
-        opsets, proto = self.run_params["opsets"], self.onnx_node
-        node = node_of(proto, opsets)
-        for name in self.attributes_names_ if linked_attributes else ():
-            value = getattr(self, name)
-            if isinstance(value, RefAttrName):
-                node.attributes[name] = linked_attributes[value.name]
+        node = self.parsed
         operator = OPERATORS[node.domain, node.op_type]
-        if program.tensors(args) and operator.admits(node, args):
+        # Attributes that a function is given are left to the official one.
+        if not linked_attributes and program.tensors(args) and operator.admits(node, args):
             with np.errstate(all="ignore"):
                 results = operator.run(node, args, np.empty)
             results = results if isinstance(results, tuple) else (results,)
             return tuple(map(np.asarray, results))
-        official = load_op(node.domain, node.op_type, node.opset)(proto, self.run_params)
-        return official.run(*args, linked_attributes=linked_attributes)
+        official = load_op(node.domain, node.op_type, node.opset)(self.onnx_node, self.run_params)
+        given = {"linked_attributes": linked_attributes} if linked_attributes else {}
+        return official.run(*args, **given)
 
     def _run(self, *args, **kwargs):
         raise NotImplementedError  # run does it

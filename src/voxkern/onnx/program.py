@@ -52,7 +52,7 @@ class Program:
 
     def run(self, values):
         """The outputs for a dict of the inputs by name."""
-        taken = self.owners | {_owner(value) for value in values.values()}
+        taken = (self.owners | {_owner(value) for value in values.values()}) - {None}
         memory, self.blocks = Memory(self.blocks), []
         values = self.constants | values
         with np.errstate(all="ignore"):
