@@ -10,7 +10,7 @@ from onnx.reference.ops._op_list import load_op
 
 from voxkern.onnx import model as reading
 from voxkern.onnx import program
-from voxkern.onnx.operators import OPERATORS, node_of
+from voxkern.onnx.operators import OPERATORS, PLAIN, node_of
 
 
 class BackendRep(base.BackendRep):
@@ -121,8 +121,8 @@ def _checked(value, info):
     declared = info.type.tensor_type
     value, name = np.asarray(value), info.name
     value = value.astype(value.dtype.newbyteorder("="), copy=False)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
-    if declared.elem_type != onnx.TensorProto.STRING and value.dtype != dtype:
+    dtype = PLAIN.get(declared.elem_type)
+    if dtype is not None and value.dtype != dtype:
         raise TypeError(f"input {name!r} has dtype {value.dtype}; it must be {dtype}")
     if declared.HasField("shape"):
         sizes = [d.dim_value if d.HasField("dim_value") else None for d in declared.shape.dim]
@@ -204,8 +204,8 @@ def _specs(model, constants):
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
         if tensor.elem_type and tensor.HasField("shape"):
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-            specs[value.name] = Spec(np.dtype(dtype), len(tensor.shape.dim))
+            dtype = PLAIN.get(tensor.elem_type, np.dtype(object))
+            specs[value.name] = Spec(dtype, len(tensor.shape.dim))
     return specs
 
 

@@ -10,6 +10,7 @@ from voxkern.onnx import arrays, layers, windows
 
 FLOATS, NUMBERS = set(map(np.dtype, _check.FLOATS)), set(map(np.dtype, _check.NUMBERS))
 BYTES = {np.dtype("int8"), np.dtype("uint8")}
+PLAIN = {onnx.helper.np_dtype_to_tensor_dtype(dtype): dtype for dtype in NUMBERS}
 TRAINING = "ai.onnx.preview.training"
 
 
@@ -127,8 +128,7 @@ def multiplies(node, inputs):
 
 
 def casts(node, inputs):
-    to = onnx.helper.tensor_dtype_to_np_dtype(node.get("to")) if "to" in node.attributes else None
-    return numbers(node, inputs) and to is not None and to in NUMBERS
+    return numbers(node, inputs) and node.get("to") in PLAIN
 
 
 def recurs(node, inputs):
