@@ -1,6 +1,7 @@
 """`voxkern.onnx` against ONNX's own test cases, a slow oracle of windows, and onnxruntime."""
 
 import collections
+import doctest
 import functools
 import gc
 import itertools
@@ -889,6 +890,11 @@ def test_what_nobody_serves_is_refused():
     model = typed(node_model("GRU", [x, w, r, None, lengths], hidden_size=3))
     with pytest.raises(ValueError, match="sequence_lens must all be 3"):
         voxkern.onnx.run_model(model, [x, w, r, lengths])
+
+
+def test_the_example_of_the_module_is_right():
+    failed, tried = doctest.testmod(voxkern.onnx, extraglobs={"np": np, "voxkern": voxkern})
+    assert failed == 0 < tried
 
 
 def test_onnx_is_imported_by_the_module_alone():

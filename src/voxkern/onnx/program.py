@@ -3,6 +3,7 @@
 import collections
 import math
 import sys
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Program:
 
     def __init__(self, protos, opsets, constants, outputs):
         self.opsets, self.constants, self.outputs = opsets, dict(constants), list(outputs)
-        self.folded, self.blocks = [], []
+        self.folded, self.blocks, self.lock = [], [], threading.Lock()
         nodes = [node_of(proto, opsets) for proto in protos]
         nodes = [n._replace(inputs=_read(n, p)) for n, p in zip(nodes, protos)]
         self.steps = self._dropping(self._fused(self._unfolded(nodes, protos)))
@@ -53,7 +54,8 @@ class Program:
     def run(self, values):
         """The outputs for a dict of the inputs by name."""
         taken = (self.owners | {_owner(value) for value in values.values()}) - {None}
-        memory, self.blocks = Memory(self.blocks), []
+        with self.lock:  # another thread finds none, and makes its own
+            memory, self.blocks = Memory(self.blocks), []
         values = self.constants | values
         with np.errstate(all="ignore"):
             for step in self.steps:
@@ -258,11 +260,9 @@ def _adds_two(node):
 
 
 def _is_planned(node, constants):
-    if (
-        node.domain
-        or node.op_type != "Conv"
-        or not all(not n or n in constants for n in node.inputs[1:])
-    ):
+    if node.domain or node.op_type != "Conv":
+        return False
+    if not all(not n or n in constants for n in node.inputs[1:]):
         return False
     weight = constants[node.inputs[1]]
     return weight.dtype in FLOATS and 3 <= weight.ndim <= 5 and weight.size > 0
