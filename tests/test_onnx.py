@@ -837,6 +837,20 @@ def test_bad_models_are_refused_by_name(change, message):
         voxkern.onnx.prepare(model)
 
 
+def test_words_that_onnx_has_not_are_refused(rng):
+    x = rng.standard_normal((1, 2, 5, 5)).astype(np.float32)
+    model = typed(node_model("MaxPool", [x], kernel_shape=[2, 2], auto_pad="SAME"))
+    with pytest.raises(ValueError, match="auto_pad is 'SAME'"):
+        voxkern.onnx.run_model(model, [x])
+    w, r = (rng.standard_normal((1, 3, n)).astype(np.float32) for n in (5, 3))
+    model = typed(node_model("RNN", [x[0], w, r], hidden_size=3, direction="up"))
+    with pytest.raises(ValueError, match="direction is 'up'"):
+        voxkern.onnx.run_model(model, [x[0], w, r])
+    sizes = np.array([1, 2, 9, 9])
+    model = typed(node_model("Resize", [x, None, None, sizes], nearest_mode="up"))
+    assert voxkern.onnx.coverage(model)[0].where == "onnx.reference"
+
+
 def test_bytes_that_are_no_model(rng, tmp_path):
     data = residual(rng).SerializeToString()
     for broken in (b"", b"\xff" * 64, data[: len(data) // 2]):

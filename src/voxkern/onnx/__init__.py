@@ -3,7 +3,7 @@
 A model is checked, its constants are computed, batch normalisations and activations go into the
 convolutions before them, whose weights are packed once (:class:`voxkern.ConvPlan`), and the memory
 of values is lent again when no node needs them any more. An operator, an attribute or a type that
-is not ours goes to ``onnx.reference``, which is slow and right; :func:`coverage` says which.
+is not ours goes to ``onnx.reference``, which is slow; :func:`coverage` says which.
 
 Examples
 --------

@@ -217,7 +217,10 @@ def _sequence(node, inputs, gates, run):
     x, w, r, b, lengths, *states = (*inputs, *(None,) * 7)[:7]
     states = states[: 2 if node.op_type == "LSTM" else 1]
     directions, _, features = r.shape
-    batch_first, backward = node.get("layout", 0), node.get("direction", "forward") == "reverse"
+    batch_first, direction = node.get("layout", 0), node.get("direction", "forward")
+    if directions != {"forward": 1, "reverse": 1, "bidirectional": 2}.get(direction):
+        raise ValueError(f"direction is {direction!r}; R has shape {r.shape}")
+    backward = direction == "reverse"
     if batch_first:
         x, *states = (None if a is None else a.swapaxes(0, 1) for a in (x, *states))
     shape = directions, x.shape[1], features
@@ -292,6 +295,8 @@ def momentum(node, inputs, empty):
     rate, step, params, grads, velocities = _steps(inputs, 3)
     alpha, beta = float(node.get("alpha")), float(node.get("beta"))
     decay, nesterov = float(node.get("norm_coefficient")), node.get("mode") == "nesterov"
+    if not nesterov and node.get("mode") != "standard":
+        raise ValueError(f"mode is {node.get('mode')!r}; it may be 'standard' or 'nesterov'")
     if step == 0 or beta == 1:
         optim.momentum(
             params, grads, velocities, rate, alpha, nesterov=nesterov, weight_decay=decay

@@ -47,7 +47,7 @@ def read(model):
     constants = {tensor.name: _array(tensor) for tensor in graph.initializer}
     try:
         onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise ValueError(f"model is not valid: {error}") from None
     inputs = [value for value in graph.input if value.name not in constants]
     outputs = [value.name for value in graph.output]
@@ -140,7 +140,7 @@ def _array(tensor):
         )
     try:
         array = np.asarray(onnx.numpy_helper.to_array(tensor))
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"initialiser {tensor.name!r} cannot be read: {error}") from None
     array.flags.writeable = False
     return array

@@ -49,11 +49,11 @@ def node_of(proto, opsets):
 def _attribute(proto):
     value = onnx.helper.get_attribute_value(proto)
     if isinstance(value, bytes):
-        return value.decode()
+        return value.decode(errors="replace")
     if isinstance(value, onnx.TensorProto):
         return onnx.numpy_helper.to_array(value)
     if proto.type == onnx.AttributeProto.STRINGS:
-        return [v.decode() for v in value]
+        return [v.decode(errors="replace") for v in value]
     return list(value) if proto.type in (proto.INTS, proto.FLOATS) else value
 
 
@@ -116,11 +116,15 @@ def stacks(node, inputs):
 
 
 def resizes(node, inputs):
-    mode, way = node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "")
-    if node.get("antialias", 0) or way in ("tf_crop_and_resize", "tf_half_pixel_for_nn"):
+    mode = node.get("mode", "nearest")
+    known = (
+        node.get("coordinate_transformation_mode", "half_pixel") in windows.COORDINATES
+        and node.get("nearest_mode", "floor") in windows.ROUNDED
+        and node.get("keep_aspect_ratio_policy", "stretch") in windows.POLICIES
+    )
+    if node.get("antialias", 0) or not known or mode not in ("nearest", "linear", "bilinear"):
         return False
-    dtypes = FLOATS if mode in ("linear", "bilinear") else NUMBERS
-    return mode in ("nearest", "linear", "bilinear") and inputs[0].dtype in dtypes
+    return inputs[0].dtype in (NUMBERS if mode == "nearest" else FLOATS)
 
 
 def multiplies(node, inputs):

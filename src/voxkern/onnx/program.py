@@ -276,6 +276,8 @@ def _normalises(pair, constants, weight):
     operator = OPERATORS["", "BatchNormalization"]
     if not operator.admits(node, [weight]) or layers.trains(node) or weight.dtype == np.float16:
         return False  # float16 weights would be rounded again
+    if any(constants[n].shape != weight.shape[:1] for n in node.inputs[1:]):
+        return False
     return all(np.isfinite(v).all() for v in _scale_and_shift(node, constants))
 
 

@@ -83,7 +83,7 @@ def conv_transpose(node, inputs, empty):
 
 def _cropped(node, size, stride, full):
     """What is cut off the full result of a transposed convolution, before and after each axis."""
-    axes, mode = len(size), node.get("auto_pad", "NOTSET")
+    axes, mode = len(size), _auto_pad(node)
     shape = node.get("output_shape")
     if shape is None and mode.startswith("SAME"):
         shape = [n * s for n, s in zip(size, stride)]
@@ -304,6 +304,9 @@ def _coordinates(node, n, scale, size):
     return place
 
 
+COORDINATES = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"}
+COORDINATES |= {"align_corners", "asymmetric"}
+POLICIES = {"stretch", "not_larger", "not_smaller"}
 ROUNDED = {
     "round_prefer_floor": lambda place: np.ceil(place - 0.5),
     "round_prefer_ceil": lambda place: np.floor(place + 0.5),
@@ -332,12 +335,19 @@ def _per_axis(node, name, axes):
     return tuple(node.get(name, (1,) * axes))
 
 
+def _auto_pad(node):
+    mode = node.get("auto_pad") or "NOTSET"
+    if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ValueError(f"auto_pad is {mode!r}; it may be NOTSET, VALID, SAME_UPPER or SAME_LOWER")
+    return mode
+
+
 def _arguments(node, size, kernel):
     """Stride, dilation and padding in pairs."""
     axes = len(kernel)
     stride, dilation = _per_axis(node, "strides", axes), _per_axis(node, "dilations", axes)
-    mode = node.get("auto_pad", "NOTSET")
-    if mode in ("", "NOTSET"):
+    mode = _auto_pad(node)
+    if mode == "NOTSET":
         pads = node.get("pads", (0,) * 2 * axes)
         return stride, dilation, tuple(zip(pads[:axes], pads[axes:]))
     if mode == "VALID":
@@ -360,7 +370,7 @@ def _windows(node, x):
 
 def _rounds_up(node):
     """Whether a last window may reach past the end; padding that is chosen leaves none to do so."""
-    return bool(node.get("ceil_mode", 0)) and node.get("auto_pad", "NOTSET") in ("", "NOTSET")
+    return bool(node.get("ceil_mode", 0)) and _auto_pad(node) == "NOTSET"
 
 
 def _extent(kernel, stride, dilation, count):
