@@ -101,6 +101,7 @@ ON_DEMAND = (
     "pse",
     "recurrent",
     "shapes",
+    "torch",
 )
 
 
