@@ -283,6 +283,7 @@ def test_what_was_replaced_is_told():
     tracked = nn.InstanceNorm2d(3, track_running_stats=True)
     model = nn.ModuleDict({"a": nn.Conv1d(1, 2, 3), "b": odd, "c": Own(1, 1, 1), "d": tracked})
     model["e"] = nn.Sequential(nn.AvgPool3d(2), nn.Tanh())
+    model["f"] = nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 1, 3))
     fast = voxkern.torch.accelerate(model)
     assert fast.voxkern_replaced == [("a", "Conv1d"), ("e.0", "AvgPool3d")]
     assert fast.voxkern_kept == [
@@ -290,6 +291,8 @@ def test_what_was_replaced_is_told():
         ("c", "Own", "not served"),
         ("d", "InstanceNorm2d", "track_running_stats"),
         ("e.1", "Tanh", "not served"),
+        ("f", "ParametrizedConv1d", "not served"),
+        ("f.parametrizations.weight.0", "_WeightNorm", "not served"),
     ]
 
 
@@ -460,6 +463,77 @@ def test_threads_are_torchs():
         assert voxkern.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_subclasses_of_tensors_stay_what_they_are():
+    class Named(torch.Tensor):
+        pass
+
+    fast, x = voxkern.torch.accelerate(fused()), normal(2, 3, 5, 6, 7, dtype=torch.float32)
+    with torch.no_grad():
+        got = fast(x.as_subclass(Named))
+        assert type(got) is Named
+        close(got.as_subclass(torch.Tensor), fast(x), 4)
+
+
+def test_weights_of_parametrizations_are_followed():
+    model = nn.Conv1d(2, 3, 3)
+    fast = voxkern.torch.accelerate(model).eval()
+    nn.utils.parametrizations.weight_norm(fast)
+    x = normal(1, 2, 9, dtype=torch.float32)
+    with torch.no_grad():
+        for factor in (1, 3):
+            fast.parametrizations.weight.original0.mul_(factor)
+            want = functional.conv1d(x, factor * model.weight, model.bias)
+            close(fast(x), want, 4)
+
+
+def test_transforms_are_torchs():
+    model, x = fused(), normal(2, 3, 5, 6, 7, dtype=torch.float32)
+    fast = voxkern.torch.accelerate(model)
+    with torch.no_grad():
+        for run in (lambda f: torch.func.jvp(f, (x,), (x,)), lambda f: (torch.vmap(f)(x[None]),)):
+            for got, want in zip(run(fast), run(model), strict=True):
+                close(got, want, 4)
+    assert fast[0].voxkern_fallback == "torch.func"
+    state = dict(model.named_parameters())
+
+    def loss(parameters, of):
+        return torch.func.functional_call(of, parameters, (x,)).sum()
+
+    got, want = torch.func.grad(loss)(state, fast), torch.func.grad(loss)(state, model)
+    for name in state:
+        close(got[name], want[name], 100)
+
+
+@pytest.mark.parametrize("make", ["BasicUNet", "UNet"])
+def test_networks_of_monai(make):
+    nets = pytest.importorskip("monai.networks.nets")
+    if make == "BasicUNet":
+        model = nets.BasicUNet(features=(8, 8, 16, 16, 32, 8), dropout=0.1)
+    else:
+        model = nets.UNet(3, 1, 2, (8, 16, 32), (2, 2), num_res_units=2)
+    fast, x = voxkern.torch.accelerate(model.eval()), normal(1, 1, 32, 16, 16, dtype=torch.float32)
+    assert {type(m).__name__ for m in model.modules() if "Conv" in type(m).__name__} <= {
+        *(name for _, name in fast.voxkern_replaced),
+        "Convolution",
+        "TwoConv",
+    }
+    with torch.no_grad():
+        close(fast(x), model(x), 4)
+    close(fast(x), model(x), 4)
+
+
+def test_a_compiled_model_is_the_model():
+    fast, x = voxkern.torch.accelerate(fused()), normal(2, 3, 5, 6, 7, dtype=torch.float32)
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        close(compiled(x), fast(x), 4)
+    compiled(x).sum().backward()
+    grad = fast[0].weight.grad.clone()
+    fast.zero_grad()
+    fast(x).sum().backward()
+    close(fast[0].weight.grad, grad, 100)
 
 
 def test_models_can_be_traced_and_exported():

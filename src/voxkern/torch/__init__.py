@@ -68,7 +68,8 @@ def accelerate(model, inplace=False):
     torch.nn.Module
         With the parameters, buffers, names, hooks and modes of `model`, to be trained, saved and
         loaded in the same way. Two lists tell what was done: `voxkern_replaced` of (name, class),
-        and `voxkern_kept` of (name, class, reason) for the other modules without children.
+        and `voxkern_kept` of (name, class, reason) for the others that have no children, or that
+        are kinds of those modules.
 
     Raises
     ------
@@ -78,9 +79,9 @@ def accelerate(model, inplace=False):
     Notes
     -----
     A replaced module is torch's in another class. It serves float32 and float64 on the CPU; for
-    another dtype, device or under autocast a call of it is torch's, and its `voxkern_fallback`
-    tells why; otherwise that is None. Kernels take as many threads as ``torch.get_num_threads()``.
-    Gradients are ours too; they are not differentiable again.
+    another dtype or device, under autocast or ``torch.func`` a call of it is torch's, and its
+    `voxkern_fallback` tells why; else that is None. Kernels take ``torch.get_num_threads()``
+    threads. Gradients are ours too; they are not differentiable again.
 
     In ``eval()`` without gradients, convolutions keep their weights packed
     (:class:`voxkern.ConvPlan`, up to 8 times their memory) until an element of them changes. In an
@@ -97,7 +98,7 @@ def accelerate(model, inplace=False):
         reason = module.unserved_argument() if isinstance(module, Served) else "not served"
         if reason is None:
             replaced.append((name, type(module).__name__))
-        elif not any(True for _ in module.children()):
+        elif isinstance(module, tuple(OURS)) or not any(module.children()):
             kept.append((name, type(module).__name__, reason))
     model.voxkern_replaced, model.voxkern_kept = replaced, kept
     return model

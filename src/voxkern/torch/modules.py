@@ -30,7 +30,19 @@ def unserved(x, *parameters):
         return f"dtype {x.dtype}"
     if torch.is_autocast_enabled("cpu"):
         return "autocast"
-    return None
+    return "torch.func" if transformed() else None
+
+
+def transformed():
+    """Whether a forward-mode derivative or a transform of torch.func is under way.
+
+    torch leaves out, without a word, a tangent that a custom operator meets without gradients.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return (
+        forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
+    )
 
 
 def unwatched(*tensors):
@@ -38,7 +50,6 @@ def unwatched(*tensors):
     return not (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
-        or forward_ad._current_level >= 0
         or any(type(t) not in (torch.Tensor, nn.Parameter) for t in tensors if t is not None)
         or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors if t is not None))
     )
@@ -107,7 +118,9 @@ class KeptPlan:
         weight, bias = arrays[:2] if eps is None else folded(*arrays, eps)
         activation = None if slope is None else ("leaky_relu", slope)
         self.plan = voxkern.ConvPlan(weight, bias, *window, activation=activation)
-        self.arrays = [None if a is None else a.copy() for a in arrays]
+        self.arrays = [self.plan.weight, self.plan.bias]
+        if eps is not None:
+            self.arrays = [None if a is None else a.copy() for a in arrays]
 
     def fits(self, arrays):
         pairs = zip(self.arrays, arrays, strict=True)
