@@ -364,6 +364,7 @@ def test_a_fused_convolution_is_what_it_was_when_called_alone():
         fast(x)
         close(fast[0](x), model[0](x), 4)
         close(fast[:2](x), model[:2](x), 4)
+        close(fast(input=x), model(x), 4)
 
 
 def test_hooks_are_called():

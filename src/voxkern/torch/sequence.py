@@ -25,12 +25,12 @@ def fuse(sequence):
     sequence.forward = functools.partial(run, sequence)
 
 
-def run(sequence, x):
+def run(sequence, input):
     """The children of `sequence` one after another, fused where only values matter."""
     inert = not sequence.training and not torch.is_grad_enabled()
-    if not inert or not isinstance(x, torch.Tensor) or not modules.unwatched(x):
-        return nn.Sequential.forward(sequence, x)
-    steps = collections.deque(leaves(sequence))
+    if not inert or not isinstance(input, torch.Tensor) or not modules.unwatched(input):
+        return nn.Sequential.forward(sequence, input)
+    x, steps = input, collections.deque(leaves(sequence))
     while steps:
         module = steps.popleft()
         if isinstance(module, modules.Convolution) and plain(module):
