@@ -126,7 +126,7 @@ def extensions():
 
 KERNELS = ["", ".native", ".native.v3", ".native.v4", ".jit", ".cuda"]
 setup(
-    packages=["voxkern", "voxkern.onnx", "voxkern.pse", "voxkern.reference"]
+    packages=["voxkern", "voxkern.onnx", "voxkern.pse", "voxkern.reference", "voxkern.torch"]
     + [f"voxkern.kernels{name}" for name in KERNELS],
     package_dir={"": "src", "voxkern.kernels": "kernels"},
     package_data={

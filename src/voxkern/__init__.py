@@ -102,6 +102,7 @@ ON_DEMAND = (
     "pse",
     "recurrent",
     "shapes",
+    "torch",
 )
 
 
