@@ -291,7 +291,7 @@ FORCE_INLINE void fold_row(const Plane *p, int fold, int wide, ptrdiff_t row, pt
     memset(out + (width << wide), 0, (size_t)((room - width) << wide));
     for (ptrdiff_t k = 0; k < cell; k++) { /* every cell-th block */
         const uint8_t *line = sample(p, (row << fold) + place(row + k, fold), 0);
-        const uint8_t *below = sample(p, (row + 1) << fold, 0) + k * p->row;
+        const uint8_t *below = ahead ? sample(p, (row + 1) << fold, 0) + k * p->row : line;
         const ptrdiff_t asked = ahead && k < cell >> p->down ? cell * jump : 0;
         ptrdiff_t turn = row + (row >> fold) + 2 * k, b = k;
         for (; b < blocks; b += cell, turn++) {
