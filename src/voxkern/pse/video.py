@@ -167,7 +167,9 @@ class Video:
         self._stream.thread_type = "AUTO"
         context = self._stream.codec_context
         if not context.is_open:
-            context.thread_count = _threads.get_num_threads()
+            # One more: it has work when another waits for the analysis to ask for a picture.
+            cores = _threads.get_num_threads()
+            context.thread_count = cores + (cores > 1)
             context.options = {"max_pixels": str(MAX_PIXELS)}
         packets, reach = self._container.demux(), 0.0
         while True:
