@@ -346,6 +346,12 @@ def _inverse_deviation(var, eps):
         return 1 / np.sqrt(var.astype(np.float64) + eps)
 
 
+def scale_and_shift(mean, var, weight, bias, eps):
+    """What normalising by these statistics multiplies every channel by and adds, in float64."""
+    scale = (1.0 if weight is None else weight) / np.sqrt(var.astype(np.float64) + eps)
+    return scale, (0.0 if bias is None else bias) - mean * scale
+
+
 def move(running, new, momentum):
     """Move a running array, in place, towards `new`."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -799,6 +799,13 @@ def _spread(adjoint, x, weight, bias, out):
     )
 
 
+def folded(weight, bias, scale, shift):
+    """Weight and bias with which a convolution does `scale * conv + shift` of every channel."""
+    scaled = weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    offset = shift if bias is None else shift + bias * scale
+    return scaled.astype(weight.dtype), offset.astype(weight.dtype)
+
+
 def _flip(weight, groups):
     """Flipped weights, of five axes, as those of the convolution that they are for."""
     _, outputs, *kernel_size = weight.shape

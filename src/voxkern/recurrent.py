@@ -701,8 +701,7 @@ def _cell_arguments(kind, x, hx, weights):
     names = "w_ih", "w_hh", "b_ih", "b_hh"
     weights = _weights(kind, x, weights, names, x.shape[-1], None)
     shape = (*x.shape[:-1], weights[1].shape[1])
-    names = ["hx"] if len(hx) == 1 else [f"hx[{i}]" for i in range(len(hx))]
-    hx = [_state(s, name, shape, x.dtype) for s, name in zip(hx, names)]
+    hx = _states(hx, shape, x.dtype)
     hx = [s.reshape(-1, shape[-1]) for s in hx]
     (wide,) = _check.computed(x if x.ndim == 2 else x[None])
     return _features_first(wide[None]), hx, [_check.computed(*weights)], x.dtype, shape
@@ -727,8 +726,7 @@ def _arguments(kind, x, hx, weights, bidirectional, batch_first):
         features = found[0][1].shape[1]
     batch = () if x.ndim == 2 else (x.shape[0 if batch_first else 1],)
     shape = (len(weights), *batch, features)
-    names = ["hx"] if len(hx) == 1 else [f"hx[{i}]" for i in range(len(hx))]
-    hx = [_state(s, name, shape, x.dtype) for s, name in zip(hx, names)]
+    hx = _states(hx, shape, x.dtype)
     if x.ndim == 2:
         x, hx = x[:, None], [s[:, None] for s in hx]
     elif batch_first:
@@ -754,6 +752,12 @@ def _weights(kind, x, weights, names, n_in, features):
             _check.shape(array, name, shape)
             _check.same_dtype(x, **{name: array})
     return arrays
+
+
+def _states(values, shape, dtype):
+    """The arrays of `hx`, which has one or is a pair."""
+    names = ["hx"] if len(values) == 1 else [f"hx[{i}]" for i in range(len(values))]
+    return [_state(value, name, shape, dtype) for value, name in zip(values, names)]
 
 
 def _state(value, name, shape, dtype):

@@ -179,10 +179,18 @@ def pad(node, inputs, empty):
     width = [(0, 0)] * x.ndim
     for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :]):
         width[axis] = int(before), int(after)
+    options = {"constant_values": value} if mode == "constant" else {}
+    return padded(x, width, mode, **options)
+
+
+def padded(x, width, mode="constant", **options):
+    """``numpy.pad``; by a negative number of elements, `x` without them."""
+    if not any(map(any, width)):
+        return x
     inside = [slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(width, x.shape)]
     width = [(max(b, 0), max(a, 0)) for b, a in width]
-    options = {"constant_values": value} if mode == "constant" else {}
-    return np.pad(x[tuple(inside)], width, mode, **options)
+    x = x[tuple(inside)]
+    return np.pad(x, width, mode, **options) if any(map(any, width)) else x
 
 
 def top_k(node, inputs, empty):

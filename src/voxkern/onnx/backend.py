@@ -233,7 +233,7 @@ class Ours(OpRun):
         return official.run(*args, **given)
 
     def _run(self, *args, **kwargs):
-        raise NotImplementedError  # run does it
+        raise NotImplementedError  # OpRun asks for it; run does its work
 
 
 def reference_ops():

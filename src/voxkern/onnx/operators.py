@@ -90,9 +90,8 @@ def pools_maxima(node, inputs):
 
 def unpools(node, inputs):
     """Our kernel knows one padding for both sides, of half a window at most."""
-    kernel, axes = node.get("kernel_shape"), inputs[0].ndim - 2
-    pads = node.get("pads", (0,) * 2 * axes)
-    ends = [b + a for b, a in zip(pads[:axes], pads[axes:])]
+    kernel = node.get("kernel_shape")
+    ends = [b + a for b, a in windows.pads_of(node, inputs[0].ndim - 2)]
     return spatial(node, inputs) and all(e % 2 == 0 and 0 <= e <= k for e, k in zip(ends, kernel))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from voxkern.batchnorm import scale_and_shift
+from voxkern.conv import folded
 from voxkern.onnx import arrays, layers, windows
 from voxkern.onnx.operators import FLOATS, OPERATORS, node_of
 
@@ -117,9 +119,9 @@ class Program:
         weight, bias = ([self.constants.get(n) for n in node.inputs[1:]] + [None])[:2]
         chain, activation = [node], None
         follower = after.get(node.outputs[0])
-        if _normalises(follower, self.constants, weight):
-            scale, shift = _scale_and_shift(follower[0], self.constants)
-            weight, bias = _scaled(weight, bias, scale, shift)
+        norm = _normalisation(follower, self.constants, weight)
+        if norm is not None:
+            weight, bias = folded(weight, bias, *norm)
             chain.append(follower[0])
             follower = after.get(follower[0].outputs[0])
         if _is(follower, "Relu"):
@@ -268,31 +270,20 @@ def _is_planned(node, constants):
     return weight.dtype in FLOATS and 3 <= weight.ndim <= 5 and weight.size > 0
 
 
-def _normalises(pair, constants, weight):
-    """Whether a node (with its proto) is a batch normalisation that can go into weights."""
+def _normalisation(pair, constants, weight):
+    """Scale and shift of a batch normalisation that can go into weights, None of another node."""
     if not _is(pair, "BatchNormalization") or not all(n in constants for n in pair[0].inputs[1:]):
-        return False
+        return None
     node = pair[0]
     operator = OPERATORS["", "BatchNormalization"]
     if not operator.admits(node, [weight]) or layers.trains(node) or weight.dtype == np.float16:
-        return False  # float16 weights would be rounded again
-    if any(constants[n].shape != weight.shape[:1] for n in node.inputs[1:]):
-        return False
-    return all(np.isfinite(v).all() for v in _scale_and_shift(node, constants))
-
-
-def _scale_and_shift(node, constants):
-    """What a batch normalisation with running statistics multiplies by and adds, in float64."""
-    scale, bias, mean, var = (constants[n].astype(np.float64) for n in node.inputs[1:])
+        return None  # float16 weights would be rounded again
+    scale, bias, mean, var = (constants[n] for n in node.inputs[1:])
+    if any(a.shape != weight.shape[:1] for a in (scale, bias, mean, var)):
+        return None
     with np.errstate(all="ignore"):
-        scale = scale / np.sqrt(var + node.get("epsilon", 1e-5))
-    return scale, bias - mean * scale
-
-
-def _scaled(weight, bias, scale, shift):
-    scaled = (weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))).astype(weight.dtype)
-    shift = shift if bias is None else shift + bias * scale
-    return scaled, shift.astype(weight.dtype)
+        found = scale_and_shift(mean, var, scale, bias, node.get("epsilon", 1e-5))
+    return found if all(np.isfinite(a).all() for a in found) else None
 
 
 def _owner(x):

@@ -11,6 +11,7 @@ import numpy as np
 
 from voxkern import _check, conv, pool, window
 from voxkern.im2col import col2im as fold
+from voxkern.onnx.arrays import padded
 from voxkern.upsample import resampled
 
 CONVOLUTIONS = {1: conv.conv1d, 2: conv.conv2d, 3: conv.conv3d}
@@ -88,8 +89,7 @@ def _cropped(node, size, stride, full):
     if shape is None and mode.startswith("SAME"):
         shape = [n * s for n, s in zip(size, stride)]
     if shape is None:
-        pads = node.get("pads", (0,) * 2 * axes)
-        return list(zip(pads[:axes], pads[axes:]))
+        return pads_of(node, axes)
     totals = [f - n for f, n in zip(full, shape[-axes:])]
     halves = [max(t, 0) // 2 for t in totals]
     first = [h if mode == "SAME_UPPER" else max(t, 0) - h for t, h in zip(totals, halves)]
@@ -107,8 +107,7 @@ def max_pool(node, inputs, empty):
     direct = not any(map(any, extra)) and all(2 * c <= k for c, k in zip(common, kernel))
     ceil = _rounds_up(node) and direct
     if not direct:
-        extent = _extent(kernel, stride, dilation, count)
-        extra = [(b, e - n - b) for (b, _), e, n in zip(pairs, extent, x.shape[2:])]
+        extra = _reached(x, kernel, stride, dilation, pairs, count)
         x, common = _padded(x, extra, -np.inf), 0
     out = empty((*x.shape[:2], *count), x.dtype)
     if places:
@@ -164,8 +163,7 @@ def lp_pool(node, inputs, empty):
     x, p = inputs[0], float(node.get("p", 2))
     kernel, stride, dilation, pairs, count = _windows(node, x)
     if set(dilation) == {1}:
-        extent = _extent(kernel, stride, dilation, count)
-        extra = [(b, e - n - b) for (b, _), e, n in zip(pairs, extent, x.shape[2:])]
+        extra = _reached(x, kernel, stride, dilation, pairs, count)
         return LP_POOLS[len(kernel)](np.abs(_padded(x, extra, 0)), p, kernel, stride)
     powers = np.abs(x.astype(np.float32) if x.dtype == np.float16 else x) ** p
     return (_sums(powers, node) ** (1 / p)).astype(x.dtype, copy=False)
@@ -174,9 +172,7 @@ def lp_pool(node, inputs, empty):
 def _sums(x, node):
     """The sum of every window: dilated windows as a convolution of every channel with ones."""
     kernel, stride, dilation, pairs, count = _windows(node, x)
-    extent = _extent(kernel, stride, dilation, count)
-    extra = [(b, e - n - b) for (b, _), e, n in zip(pairs, extent, x.shape[2:])]
-    x = _padded(x, extra, 0)
+    x = _padded(x, _reached(x, kernel, stride, dilation, pairs, count), 0)
     axes = len(kernel)
     if set(dilation) == {1}:
         return AVG_POOLS[axes](x, kernel, stride, divisor_override=1)
@@ -189,11 +185,11 @@ def max_unpool(node, inputs, empty):
     x, indices, shape = (*inputs, None)[:3]
     axes = x.ndim - 2
     kernel, stride = tuple(node.get("kernel_shape")), _per_axis(node, "strides", axes)
-    pads = node.get("pads", (0,) * 2 * axes)
-    ends = [b + a for b, a in zip(pads[:axes], pads[axes:])]
+    pairs = pads_of(node, axes)
+    ends = [b + a for b, a in pairs]
     size = [(n - 1) * s + k - e for n, s, k, e in zip(x.shape[2:], stride, kernel, ends)]
     if min(size) < 1:
-        raise ValueError(f"pads {tuple(pads)} leave an output of size {tuple(size)}")
+        raise ValueError(f"pads {pairs} leave an output of size {tuple(size)}")
     channels = np.arange(math.prod(x.shape[:2])) * math.prod(size)
     indices = indices - channels.reshape(*x.shape[:2], *(1,) * axes)
     y = UNPOOLS[axes](x, indices, kernel, stride, tuple(e // 2 for e in ends), tuple(size))
@@ -222,8 +218,7 @@ def col2im(node, inputs, empty):
     cols, size, kernel = inputs[0], inputs[1].tolist(), inputs[2].tolist()
     axes = len(kernel)
     stride, dilation = _per_axis(node, "strides", axes), _per_axis(node, "dilations", axes)
-    pads = node.get("pads", (0,) * 2 * axes)
-    pairs = list(zip(pads[:axes], pads[axes:]))
+    pairs = pads_of(node, axes)
     padded = [n + b + a for n, (b, a) in zip(size, pairs)]
     y = fold(cols, padded, kernel, stride, 0, dilation)
     return np.ascontiguousarray(_padded(y, [(-b, -a) for b, a in pairs], 0))
@@ -335,6 +330,12 @@ def _per_axis(node, name, axes):
     return tuple(node.get(name, (1,) * axes))
 
 
+def pads_of(node, axes):
+    """Padding in pairs, of as many axes."""
+    pads = node.get("pads", (0,) * 2 * axes)
+    return tuple(zip(pads[:axes], pads[axes:]))
+
+
 def _auto_pad(node):
     mode = node.get("auto_pad") or "NOTSET"
     if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
@@ -348,8 +349,7 @@ def _arguments(node, size, kernel):
     stride, dilation = _per_axis(node, "strides", axes), _per_axis(node, "dilations", axes)
     mode = _auto_pad(node)
     if mode == "NOTSET":
-        pads = node.get("pads", (0,) * 2 * axes)
-        return stride, dilation, tuple(zip(pads[:axes], pads[axes:]))
+        return stride, dilation, pads_of(node, axes)
     if mode == "VALID":
         return stride, dilation, ((0, 0),) * axes
     pairs = []
@@ -373,10 +373,11 @@ def _rounds_up(node):
     return bool(node.get("ceil_mode", 0)) and _auto_pad(node) == "NOTSET"
 
 
-def _extent(kernel, stride, dilation, count):
-    """Elements from the first of the first window to the last of the last, per axis."""
+def _reached(x, kernel, stride, dilation, pairs, count):
+    """Padding in pairs after which the last window ends with `x`; negative where it ends before."""
     spans = window.extent(kernel, dilation)
-    return [(c - 1) * s + e for c, s, e in zip(count, stride, spans)]
+    ends = [(c - 1) * s + e for c, s, e in zip(count, stride, spans)]
+    return [(b, e - n - b) for (b, _), e, n in zip(pairs, ends, x.shape[2:])]
 
 
 def _split(pairs):
@@ -386,10 +387,5 @@ def _split(pairs):
 
 
 def _padded(x, extra, value):
-    """`x` with `value` around its spatial axes; of a negative number of elements, without them."""
-    if not any(map(any, extra)):
-        return x
-    inside = [slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(extra, x.shape[2:])]
-    x = x[(..., *inside)]
-    wider = [(0, 0), (0, 0), *((max(b, 0), max(a, 0)) for b, a in extra)]
-    return np.pad(x, wider, constant_values=value) if any(map(any, wider)) else x
+    """`x` with so much of `value` around its spatial axes."""
+    return padded(x, [(0, 0), (0, 0), *extra], constant_values=value)

@@ -56,7 +56,7 @@ class Watch:
         # Of the last second, newest first: time, slot, and of each lane the transitions and those
         # of pixels that then had made too many.
         self._recent = deque()
-        self._before = deque()  # (time, description, notes, frame) of those of the last 66 ms
+        self._before = deque()  # (time, description, notes, its holder) of those of the last 66 ms
         self._kernel = None
 
     def lane(self, profile, kind, change=None):

@@ -12,6 +12,8 @@ from torch import nn
 from torch.autograd import forward_ad
 
 import voxkern
+from voxkern.batchnorm import scale_and_shift
+from voxkern.conv import folded
 from voxkern.torch import functional, operators
 
 SERVED = torch.float32, torch.float64
@@ -115,7 +117,9 @@ class KeptPlan:
 
     def __init__(self, made_for, arrays):
         window, eps, slope = self.made_for = made_for
-        weight, bias = arrays[:2] if eps is None else folded(*arrays, eps)
+        weight, bias, *norm = arrays
+        if eps is not None:
+            weight, bias = folded(weight, bias, *scale_and_shift(*norm, eps))
         activation = None if slope is None else ("leaky_relu", slope)
         self.plan = voxkern.ConvPlan(weight, bias, *window, activation=activation)
         self.arrays = [self.plan.weight, self.plan.bias]
@@ -129,17 +133,6 @@ class KeptPlan:
 
 def same(a, b):
     return a.dtype == b.dtype and np.array_equal(a, b)
-
-
-def folded(weight, bias, mean, var, norm_weight, norm_bias, eps):
-    """Weights and bias of a convolution that a batch norm follows, in their dtype."""
-    scale = 1 / np.sqrt(var.astype("f8") + eps)
-    if norm_weight is not None:
-        scale *= norm_weight
-    offset = (0.0 if bias is None else bias) - mean.astype("f8")
-    offset = offset * scale + (0.0 if norm_bias is None else norm_bias)
-    scaled = weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
-    return scaled.astype(weight.dtype), offset.astype(weight.dtype)
 
 
 class Conv1d(Convolution, nn.Conv1d):
@@ -213,36 +206,35 @@ class MaxPool3d(MaxPool, nn.MaxPool3d):
     axes = 3
 
 
-class AvgPool1d(Served, nn.AvgPool1d):
+class AvgPool(Served):
+    """What the averages share."""
+
+    divisor_override = None  # torch's of one axis has none
+
+    def forward(self, x):
+        if not self.served(x):
+            return super().forward(x)
+        window = functional._pooling(self.axes, self.kernel_size, self.stride, self.padding)
+        rest = self.ceil_mode, self.count_include_pad, self.divisor_override
+        return operators.avg_pool(x, *window, *rest)
+
+
+class AvgPool1d(AvgPool, nn.AvgPool1d):
     """``torch.nn.AvgPool1d`` by :func:`voxkern.avg_pool1d`."""
 
-    def forward(self, x):
-        if not self.served(x):
-            return super().forward(x)
-        window = self.kernel_size, self.stride, self.padding
-        return functional.avg_pool1d(x, *window, self.ceil_mode, self.count_include_pad)
+    axes = 1
 
 
-class AvgPool2d(Served, nn.AvgPool2d):
+class AvgPool2d(AvgPool, nn.AvgPool2d):
     """``torch.nn.AvgPool2d`` by :func:`voxkern.avg_pool2d`."""
 
-    def forward(self, x):
-        if not self.served(x):
-            return super().forward(x)
-        window = self.kernel_size, self.stride, self.padding
-        rest = self.ceil_mode, self.count_include_pad, self.divisor_override
-        return functional.avg_pool2d(x, *window, *rest)
+    axes = 2
 
 
-class AvgPool3d(Served, nn.AvgPool3d):
+class AvgPool3d(AvgPool, nn.AvgPool3d):
     """``torch.nn.AvgPool3d`` by :func:`voxkern.avg_pool3d`."""
 
-    def forward(self, x):
-        if not self.served(x):
-            return super().forward(x)
-        window = self.kernel_size, self.stride, self.padding
-        rest = self.ceil_mode, self.count_include_pad, self.divisor_override
-        return functional.avg_pool3d(x, *window, *rest)
+    axes = 3
 
 
 class BatchNorm(Served):
