@@ -674,18 +674,27 @@ static inline void extremes(const uint8_t *p, int n, int *least, int *most) {
 
 /* How far a word's chroma is from gray, as a note. */
 static inline int note_chroma(const Scene *s, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n) {
-    uint8_t room[WORD];
-    int row = 0, far = 0, most = 0;
+    uint8_t room[2][WORD];
+    const int least = s->screen->cr_least;
+    octets far = all_octets(0), most = far;
+    int row = 0;
     for (int c = 1; c < 3; c++) { /* Cb, whose `most` is not wanted, then Cr */
         int count;
-        const uint8_t *chroma = upper_bytes(s->format, s->now->plane + c, y, x, n, room, &count);
-        int least;
-        extremes(chroma, count, &least, &most);
-        far = 128 - least > far ? 128 - least : far;
-        far = most - 128 > far ? most - 128 : far;
+        const uint8_t *chroma = upper_bytes(s->format, s->now->plane + c, y, x, n, room[0], &count);
+        if (count < WORD) {
+            memset(room[1], chroma[0], WORD);
+            chroma = memcpy(room[1], chroma, (size_t)count);
+        }
+        most = all_octets(0);
+        for (int i = 0; i < WORD; i += OCTETS) {
+            const octets v = load_octets(chroma + i);
+            far = larger_octets(far, apart(v, all_octets(128)));
+            most = larger_octets(most, v);
+        }
     }
-    while (row < TABLES && far > MILD << row) row++;
-    return row | (most - 128 >= s->screen->cr_least ? HAS_CR : 0);
+    EACH(i, TABLES) row += any_reaches(far, all_octets((MILD << i) + 1));
+    const int red = least < 128 && any_reaches(most, all_octets((uint8_t)(128 + least)));
+    return row | (red ? HAS_CR : 0);
 }
 
 /* The note of a word of Y'CbCr; of two rows that share their chroma the first has looked at it. */

@@ -9,6 +9,7 @@ black. An interlaced frame gives one for each of its fields: a flash from field 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -20,7 +21,10 @@ from voxkern.pse.colour import spread
 from voxkern.pse.frames import Colour, Frame, _rate
 from voxkern.pse.pixels import Shaper, over_black
 
-AHEAD, AHEAD_BYTES = 6, 64 << 20  # frames decoded and waiting: at most so many, and so large
+# Frames are decoded, shaped and analysed by batches: each of these steps finds its code and state in
+# the cache then, out of which decoding a frame drives all else.
+BATCH, BATCH_BYTES = 8, 64 << 20  # frames of a batch: at most so many, and so large
+AHEAD = 2  # batches decoded and waiting
 MAX_PIXELS = 1 << 27  # 15360x8640 fits; libav refuses a larger picture before it allocates it
 BOTTOM_FIRST = 3, 5  # libav's field orders BB and BT: the bottom field is shown first
 INSTANT = 1e-6  # seconds between frames that a file shows at one time
@@ -90,6 +94,8 @@ class Video:
         nominal = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self._step = 1 / (self._rate or nominal)
         self.expected = self._stream.frames or round(self._length * nominal)
+        size = max(1, 3 * self.width * self.height)
+        self._batch = min(BATCH, max(1, BATCH_BYTES // size))
         self._begin()
 
     def _begin(self):
@@ -112,10 +118,10 @@ class Video:
             self._container = files.open_container(self._path)
             self._stream = files.picture_stream(self._container, self._path)
             self._begin()
-        size = max(1, 3 * self.width * self.height)
         try:
             with closing(self._frames()) as frames:
-                yield from ahead(frames, min(AHEAD, max(1, AHEAD_BYTES // size)))
+                for batch in ahead(batches(frames, self._batch), AHEAD):
+                    yield from batch
         finally:
             self.close()
 
@@ -149,18 +155,23 @@ class Video:
                 self._faults.append(self.end)
             return
         shape = Shaper()
-        for picture, time, duration in self._timed(self._decode()):
-            try:
-                frame = shape(picture, time)
-            except ValueError as error:
-                raise ValueError(f"{self._path or self.name}: {error}") from None
-            turns = round((picture.rotation or 0) / 90) % 4
-            if not picture.interlaced_frame:
-                yield turned(frame, turns), duration
-                continue
-            top_first = self._stream.codec_context.field_order not in BOTTOM_FIRST
-            for field, part in fields(frame, duration, top_first):
-                yield turned(field, turns), part
+        for batch in batches(self._timed(self._decode()), self._batch):
+            for picture, time, duration in batch:
+                try:
+                    frame = shape(picture, time)
+                except ValueError as error:
+                    raise ValueError(f"{self._path or self.name}: {error}") from None
+                yield from self._shown(picture, frame, duration)
+
+    def _shown(self, picture, frame, duration):
+        """A picture's frame as it is shown, or its two fields; for how many seconds."""
+        turns = round((picture.rotation or 0) / 90) % 4
+        if not picture.interlaced_frame:
+            yield turned(frame, turns), duration
+            return
+        top_first = self._stream.codec_context.field_order not in BOTTOM_FIRST
+        for field, part in fields(frame, duration, top_first):
+            yield turned(field, turns), part
 
     def _decode(self):
         """What libav decodes; where it fails is noted."""
@@ -247,6 +258,12 @@ def ahead(items, count):
                 yield item
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def batches(items, size):
+    """Lists of the items of a generator, each of so many but the last."""
+    while batch := list(islice(items, size)):
+        yield batch
 
 
 def change(old, new):
