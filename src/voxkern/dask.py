@@ -1,0 +1,531 @@
+"""Convolution, pooling, im2col, batch normalisation and flash tables of Dask arrays, by blocks.
+
+Each function takes the arguments of its namesake in :mod:`voxkern`, `x` (or `frames`) a Dask array,
+and gives a Dask array without computing anything, but for :func:`batch_norm` with running arrays.
+Bad arguments raise at the call. Weights and other parameters are NumPy arrays.
+
+Every block of the result is made of the chunks that its windows reach into, so any chunks serve:
+uneven ones, and ones smaller than a window, which cost more reading. A block of the result has the
+windows whose middle lies in one chunk of the input. The chunks of an axis that cannot be split are
+merged: the channels of a convolution, all spatial axes but the first of ``im2col``, the colours of
+frames. A task needs its block, the chunks that it touches and what the function itself uses.
+
+A task runs on the threads that ``voxkern.get_num_threads`` tells; where Dask runs many at a time,
+``voxkern.set_num_threads(1)`` spares them each other.
+"""
+
+import functools
+import itertools
+import math
+import operator
+import typing
+
+import dask.array as da
+import numpy as np
+from dask.array.core import concatenate3
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+import voxkern
+from voxkern import _check, batchnorm, conv, flash, pool, window
+from voxkern.im2col import _axes, _window
+
+
+def conv3d(
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+):
+    """:func:`voxkern.conv3d` of a Dask array.
+
+    Notes
+    -----
+    ``"auto"`` chooses for the array as a whole, and all blocks take that algorithm. Blocks of
+    ``"winograd"`` begin where its tiles do, and give the same bits as the array in memory; others
+    divide long sums as suits the size of a block, and agree within rounding.
+    """
+    return _conv(3, x, weight, bias, stride, padding, dilation, groups, algorithm, activation)
+
+
+def conv2d(
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+):
+    """:func:`voxkern.conv2d` of a Dask array; see :func:`conv3d`."""
+    return _conv(2, x, weight, bias, stride, padding, dilation, groups, algorithm, activation)
+
+
+def conv1d(
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    algorithm="auto",
+    activation=None,
+):
+    """:func:`voxkern.conv1d` of a Dask array; see :func:`conv3d`."""
+    return _conv(1, x, weight, bias, stride, padding, dilation, groups, algorithm, activation)
+
+
+def max_pool3d(
+    x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
+    """:func:`voxkern.max_pool3d` of a Dask array, exactly; two arrays with `return_indices`."""
+    return _max_pool(3, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(
+    x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
+    """:func:`voxkern.max_pool2d` of a Dask array; see :func:`max_pool3d`."""
+    return _max_pool(2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool1d(
+    x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
+    """:func:`voxkern.max_pool1d` of a Dask array; see :func:`max_pool3d`."""
+    return _max_pool(1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def avg_pool3d(
+    x,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    """:func:`voxkern.avg_pool3d` of a Dask array, to the same bits."""
+    others = ceil_mode, count_include_pad, divisor_override
+    return _pool(voxkern.avg_pool3d, 3, x, kernel_size, stride, padding, 1, others)
+
+
+def avg_pool2d(
+    x,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    """:func:`voxkern.avg_pool2d` of a Dask array; see :func:`avg_pool3d`."""
+    others = ceil_mode, count_include_pad, divisor_override
+    return _pool(voxkern.avg_pool2d, 2, x, kernel_size, stride, padding, 1, others)
+
+
+def avg_pool1d(
+    x,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    """:func:`voxkern.avg_pool1d` of a Dask array; see :func:`avg_pool3d`."""
+    others = ceil_mode, count_include_pad, divisor_override
+    return _pool(voxkern.avg_pool1d, 1, x, kernel_size, stride, padding, 1, others)
+
+
+def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
+    """:func:`voxkern.im2col` of a Dask array, exactly; split along N, C and the first axis."""
+    x = _dask(x, "x", _check.NUMBERS)
+    axes = _axes(x.ndim, "x", kernel_size)
+    kernel_size, *others = _window(kernel_size, stride, padding, dilation, axes)
+    stride, pads, dilation = others
+    counts = window.output_size(x.shape[-axes:], kernel_size, *others)
+    first = x.ndim - axes
+    x = x.rechunk(dict.fromkeys(range(first + 1, x.ndim), -1))
+    extent = window.extent(kernel_size, dilation)[0]
+    blocks = _blocks(x.chunks[first], counts[0], extent, stride[0], pads[0])
+    regions = [_whole(c) for c in x.chunks]
+    regions[first] = blocks
+
+    def task(chosen):
+        own = ((0, 0),) * first + (chosen[first].pads,) + pads[1:]
+        return functools.partial(
+            _columns, pads=own, kernel_size=kernel_size, stride=stride, dilation=dilation
+        )
+
+    rows = tuple(c * math.prod(kernel_size) for c in x.chunks[first - 1])
+    windows = tuple((b.end - b.first) * math.prod(counts[1:]) for b in blocks)
+    name = f"im2col-{tokenize(x.name, kernel_size, *others)}"
+    graph = _graph(name, x, regions, task, first + 1)
+    return _array(name, graph, x, (*x.chunks[: first - 1], rows, windows), x.dtype)
+
+
+def batch_norm(
+    x,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-5,
+):
+    """:func:`voxkern.batch_norm` of a Dask array.
+
+    Notes
+    -----
+    The results are those of the array in memory within rounding. When training, mean and variance
+    of the chunks are computed and merged in float64.
+    Running arrays must move at once, so where there are some, one pass over `x` is computed at the
+    call, by the scheduler in force; without them nothing is, and the result reads `x` twice.
+
+    Source of the merge: Chan, Golub & LeVeque, "Algorithms for computing the sample variance"
+    (1983).
+    """
+    x = _dask(x, "x")
+    running, others = (running_mean, running_var), (weight, bias)
+    # An empty batch has every argument checked and moves nothing.
+    empty = np.empty((0, *x.shape[1:]), x.dtype)
+    voxkern.batch_norm(empty, *running, *others, training, momentum, eps)
+    if x.size == 0:
+        return x
+    count = x.size // x.shape[1]
+    if training and count == 1:
+        raise ValueError(f"x has shape {x.shape}; training needs more than 1 value per channel")
+    channels = (x.chunks[1],)
+    mean, var, weight, bias = (
+        None if value is None else da.from_array(np.array(value), channels)
+        for value in (*((None, None) if training else running), *others)
+    )
+    if training:
+        stats = _moments(x)
+        if running_mean is not None:
+            mean, var = stats.compute()
+            moving = batchnorm.checked_running(
+                (*running, *others), running_mean=running_mean, running_var=running_var
+            )
+            for array, new in zip(moving, (mean, var * (count / (count - 1)))):
+                batchnorm.move(array, new, momentum)
+            stats = da.from_array(np.stack([mean, var]), (2, *channels))
+        mean, var = stats
+    axes = tuple(range(x.ndim))
+    parameters = [(p, None if p is None else (1,)) for p in (mean, var, weight, bias)]
+    return da.blockwise(
+        *(_normalized, axes, x, axes, *itertools.chain(*parameters)),
+        eps=eps,
+        dtype=x.dtype,
+        meta=x._meta,
+    )
+
+
+def flash_table(frames, k=5, curve="exam"):
+    """:func:`voxkern.flash_table` of a Dask array of frames, to the same bits.
+
+    Frames may be split along all axes. A task sees one frame of the next chunk, and keeps the
+    `k` largest changes of its part of each frame; the largest of all parts make the row.
+    """
+    frames = _dask(frames, "frames", flash.DTYPES)
+    # No frames have every argument checked.
+    voxkern.flash_table(np.empty((0, *frames.shape[1:]), frames.dtype), k, curve)
+    if len(frames) < 2:
+        return da.zeros((0, 1))
+    frames = frames.rechunk({3: -1}) if frames.ndim == 4 else frames
+    regions = [_whole(c) for c in frames.chunks]
+    regions[0] = _blocks(frames.chunks[0], len(frames) - 1, 2, 1, (0, 0))
+    name = f"flash_table-{tokenize(frames.name, k, curve)}"
+    task = functools.partial(_changes, k=k, curve=curve)
+    graph = _graph(f"changes-{name}", frames, regions, lambda chosen: task, 3)
+    parts = list(itertools.product(*(range(len(r)) for r in regions[1:3])))
+    for i in range(len(regions[0])):
+        graph[name, i, 0] = _rows, [(f"changes-{name}", i, *part) for part in parts]
+    rows = tuple(b.end - b.first for b in regions[0])
+    return _array(name, graph, frames, (rows, (1,)), np.float64)
+
+
+def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, activation):
+    x = _dask(x, "x")
+    for name, value in (("weight", weight), ("bias", bias)):
+        if isinstance(value, da.Array):
+            raise TypeError(f"{name} is a Dask array; it must be one in memory: all blocks need it")
+    _, weight, bias = conv._arrays(np.empty(0, x.dtype), weight, bias, "bias")
+    slope = conv._slope(activation)
+    shapes = x.shape, weight.shape, None if bias is None else bias.shape
+    call = conv._call(axes, *shapes, stride, padding, dilation, groups, algorithm)
+    x = x.rechunk({x.ndim - axes - 1: -1})
+    spans = window.extent(call.weight[2:], call.dilation)
+    arguments = zip(call.out[2:], spans, call.stride, call.padding, call.tile or (1, 1, 1))
+    blocks = [_blocks(c, *a) for c, a in zip(x.chunks[-axes:], list(arguments)[-axes:])]
+    regions = [_whole(c) for c in x.chunks[:-axes]] + blocks
+
+    def task(chosen):
+        return functools.partial(_convolved, call=_part(call, chosen, axes), slope=slope)
+
+    name = f"conv-{tokenize(x.name, weight, bias, call[4:], slope)}"
+    graph = _graph(name, x, regions, task, x.ndim, (f"weight-{name}", f"bias-{name}"))
+    graph[f"weight-{name}"], graph[f"bias-{name}"] = (
+        weight.copy(),
+        None if bias is None else bias.copy(),
+    )
+    counts = (tuple(b.end - b.first for b in r) for r in blocks)
+    chunks = (*x.chunks[: -axes - 1], (len(weight),), *counts)
+    return _array(name, graph, x, chunks, x.dtype)
+
+
+def _part(call, chosen, axes):
+    """The call of one block: the algorithm, the tile and the windows of the whole."""
+    *lead, _ = (b.stop - b.begin for b in chosen[:-axes])
+    size, count = zip(*((b.stop - b.begin, b.end - b.first) for b in chosen[-axes:]))
+    batch = lead[0] if lead else 1
+    return call._replace(
+        result=(*lead, call.out[1], *count),
+        x=(batch, call.x[1], *window.as_volume(size, 1)),
+        out=(batch, call.out[1], *window.as_volume(count, 1)),
+        padding=window.as_volume([b.pads for b in chosen[-axes:]], (0, 0)),
+    )
+
+
+def _convolved(parts, weight, bias, call, slope):
+    x = _check.array(_joined(parts), "x")
+    out = np.empty(call.result, x.dtype)
+    return conv._run(call, *_check.computed(x, weight, bias), slope, out)
+
+
+def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
+    function = getattr(voxkern, f"max_pool{axes}d")
+    others = dilation, ceil_mode, return_indices
+    found = _pool(function, axes, x, kernel_size, stride, padding, dilation, others)
+    if not return_indices:
+        return found
+    return tuple(
+        found.map_blocks(operator.itemgetter(i), dtype=dtype, meta=np.empty((0,) * x.ndim, dtype))
+        for i, dtype in enumerate((x.dtype, np.int64))
+    )
+
+
+def _pool(function, axes, x, kernel_size, stride, padding, dilation, others):
+    x = _dask(x, "x")
+    # An empty batch has every argument checked.
+    batch = x.shape if x.ndim == axes + 1 else x.shape[1:]
+    function(np.empty((0, *batch), x.dtype), kernel_size, stride, padding, *others)
+    arguments = pool._window(axes, kernel_size, stride, padding, dilation)
+    ceil_mode = others[-2] if function.__name__.startswith("max") else others[0]
+    counts = pool._counts(x.shape[-axes:], *arguments, ceil_mode)
+    kernel_size, stride, padding, dilation = arguments
+    spans = window.extent(kernel_size, dilation)
+    each = zip(x.chunks[-axes:], counts, spans, stride, padding)
+    blocks = [_pool_blocks(*a) for a in each]
+    regions = [_whole(c) for c in x.chunks[:-axes]] + blocks
+    windows = kernel_size, stride, padding, *others
+
+    def task(chosen):
+        return functools.partial(
+            _pooled,
+            function=function,
+            arguments=windows,
+            blocks=chosen[-axes:],
+            size=x.shape[-axes:],
+        )
+
+    name = f"{function.__name__}-{tokenize(x.name, windows)}"
+    graph = _graph(name, x, regions, task, x.ndim)
+    own = (tuple(b.end - b.first for b in r) for r in blocks)
+    return _array(name, graph, x, (*x.chunks[:-axes], *own), x.dtype)
+
+
+def _pool_blocks(chunks, count, span, stride, padding):
+    """Blocks that begin with whole strides, so that a call with `padding` has their windows."""
+    size = sum(chunks)
+    most = (size + 2 * padding - span) // stride  # a call needs room for one window at least
+    return [
+        b._replace(begin=stride * max(0, min(b.first - -(-padding // stride), most)))
+        for b in _blocks(chunks, count, span, stride, (padding, padding))
+    ]
+
+
+def _pooled(parts, function, arguments, blocks, size):
+    x = _joined(parts)
+    found = function(x, *arguments)
+    firsts = [b.first - b.begin // s for b, s in zip(blocks, arguments[1])]
+    own = (..., *(slice(f, f + b.end - b.first) for f, b in zip(firsts, blocks)))
+    if not isinstance(found, tuple):
+        return found[own]
+    best, places = (a[own] for a in found)
+    at = np.unravel_index(places, x.shape[-len(blocks) :])
+    return best, np.ravel_multi_index([a + b.begin for a, b in zip(at, blocks)], size)
+
+
+def _columns(parts, pads, **arguments):
+    return voxkern.im2col(np.pad(_joined(parts), pads), **arguments)
+
+
+def _moments(x):
+    """Mean and biased variance of every channel, ``(2, C)`` in float64."""
+    axes, last = tuple(range(x.ndim)), x.ndim
+    each = da.blockwise(
+        *(_chunk_moments, (*axes, last), x, axes),
+        new_axes={last: 3},
+        adjust_chunks={axis: 1 for axis in axes if axis != 1},
+        dtype=np.float64,
+        meta=np.empty((0,) * (last + 1)),
+    )
+    return da.blockwise(
+        *(_merged_moments, (last + 1, 1), each, (*axes, last)),
+        new_axes={last + 1: 2},
+        concatenate=True,
+        dtype=np.float64,
+        meta=np.empty((0, 0)),
+    )
+
+
+def _chunk_moments(x):
+    """Elements, mean and variance of the channels of a chunk, an axis each at the end."""
+    (x,) = _check.computed(_check.array(x, "x"))
+    count = np.full(x.shape[1], x.size // max(1, x.shape[1]))
+    moments = np.stack([count, *batchnorm.moments(x)], axis=-1)
+    return moments.reshape(1, -1, *(1,) * (x.ndim - 2), 3)
+
+
+def _merged_moments(each):
+    count, mean, var = np.moveaxis(each, (-1, 1), (0, 1)).reshape(3, each.shape[1], -1)
+    some = count[0] > 0
+    count, mean, var = count[:, some], mean[:, some], var[:, some]
+    whole = count.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        centre = (count * mean).sum(axis=1) / whole
+        spread = (count * (var + (mean - centre[:, None]) ** 2)).sum(axis=1) / whole
+    return np.stack([centre, spread])
+
+
+def _normalized(x, mean, var, weight, bias, eps):
+    x = _check.array(x, "x")
+    out = np.empty(x.shape, x.dtype)
+    (x,) = _check.computed(x)
+    scratch = _check.writable(out, x.dtype)
+    if x.size:
+        batchnorm.normalize(x, mean, var, weight, bias, eps, scratch)
+    return _check.deliver(scratch, out)
+
+
+def _changes(parts, k, curve):
+    return flash.largest_changes(_joined(parts), k, curve)
+
+
+def _rows(parts):
+    """Rows of the largest changes of all parts of the frames."""
+    return np.array(flash._signed_means(np.stack(parts)))[:, None]
+
+
+class Block(typing.NamedTuple):
+    """Windows `first` to `end` of an axis; they read elements `begin` to `stop`, and `pads`."""
+
+    first: int
+    end: int
+    begin: int
+    stop: int
+    pads: tuple = (0, 0)
+
+
+def _blocks(chunks, count, span, stride, pads, multiple=1):
+    """The blocks of an axis: windows with their middle in one chunk, from a `multiple` on.
+
+    A block has a window that starts before the end of the input and one that ends behind its
+    beginning, so that it reads some of it.
+    """
+    size, before = sum(chunks), pads[0]
+    firsts = [0]
+    for at in itertools.accumulate(chunks[:-1]):
+        first = -(-(at + before - (span - 1) // 2) // (stride * multiple)) * multiple
+        reads = first * stride - before < size and (first - 1) * stride - before + span > 0
+        if firsts[-1] < first < count and reads:
+            firsts.append(first)
+    blocks = []
+    for first, end in zip(firsts, [*firsts[1:], count]):
+        start, stop = first * stride - before, (end - 1) * stride - before + span
+        begin = max(0, start)
+        own = begin - start, max(0, stop - size)
+        blocks.append(Block(first, end, begin, min(size, max(stop, begin + 1)), own))
+    return blocks
+
+
+def _whole(chunks):
+    """Blocks of an axis along which no window lies: its chunks."""
+    ends = list(itertools.accumulate(chunks))
+    return [Block(e - n, e, e - n, e) for e, n in zip(ends, chunks)]
+
+
+def _graph(name, x, regions, task, ndim, others=()):
+    """A task for every block: what ``task(blocks)`` gives, called with its region and `others`.
+
+    `regions` has the blocks of every axis of `x`; those of the first `ndim` make a task's key.
+    """
+    graph = {}
+    reads = [[_reads(c, b) for b in blocks] for c, blocks in zip(x.chunks, regions)]
+    for index in itertools.product(*(range(len(blocks)) for blocks in regions)):
+        own = [read[i] for read, i in zip(reads, index)]
+        key = (name, *index[:ndim])
+        region = _parts(graph, (f"part-{name}", *index), x, own)
+        chosen = [blocks[i] for blocks, i in zip(regions, index)]
+        graph[key] = (task(chosen), region, *others)
+    return graph
+
+
+def _reads(chunks, block):
+    """The chunks that a block reads along an axis, and which part; None for all of it."""
+    found, start = [], 0
+    for number, size in enumerate(chunks):
+        begin, stop = max(block.begin - start, 0), min(block.stop - start, size)
+        if begin < stop or (size == 0 == block.stop - block.begin and start == block.begin):
+            found.append((number, None if stop - begin == size else slice(begin, stop)))
+        start += size
+    return found
+
+
+def _parts(graph, name, x, reads, at=(), parts=()):
+    """Nested lists of the keys of the parts of chunks in a region, axis by axis."""
+    if reads:
+        return [_parts(graph, name, x, reads[1:], (*at, i), (*parts, p)) for i, p in reads[0]]
+    if not any(parts):
+        return (x.name, *at)
+    key = ("-".join(map(str, (*name, *at))),)
+    graph[key] = operator.getitem, (x.name, *at), tuple(p or slice(None) for p in parts)
+    return key
+
+
+def _joined(parts):
+    """One array of nested lists of arrays."""
+    alone = parts
+    while isinstance(alone, list) and len(alone) == 1:
+        alone = alone[0]
+    return concatenate3(parts) if isinstance(alone, list) else alone
+
+
+def _array(name, graph, x, chunks, dtype):
+    graph = HighLevelGraph.from_collections(name, graph, dependencies=[x])
+    return da.Array(graph, name, chunks, dtype=dtype)
+
+
+def _dask(x, name, dtypes=_check.FLOATS):
+    """`x` if it is a Dask array of known sizes and one of `dtypes`."""
+    if not isinstance(x, da.Array):
+        raise TypeError(f"{name} is a {type(x).__name__}; it must be a Dask array")
+    if any(math.isnan(n) for n in x.shape):
+        raise ValueError(f"{name} has chunks of unknown size; compute_chunk_sizes() finds them")
+    if x.dtype.name not in dtypes:
+        raise TypeError(f"{name} has dtype {x.dtype}; it may be {', '.join(dtypes)}")
+    return x
