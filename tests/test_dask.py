@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -222,6 +221,23 @@ def test_flash_tables_are_those_in_memory(shape, colours, dtype, k, curve, data)
     same(*both("flash_table", frames, chunks, k, curve))
 
 
+def test_empty_batches_and_chunks(rng):
+    x = hostile.normal(rng, (4, 2, 9, 7))
+    holed = da.concatenate([da.from_array(x[:2], 2), da.zeros((0, 2, 9, 7)), da.from_array(x[2:])])
+    weight = hostile.normal(rng, (3, 2, 3, 3))
+    for ours, whole in ((holed, x), (holed[:0], x[:0])):
+        np.testing.assert_allclose(
+            voxkern.dask.conv2d(ours, weight).compute(), voxkern.conv2d(whole, weight)
+        )
+        same(voxkern.dask.max_pool2d(ours, 2), voxkern.max_pool2d(whole, 2))
+        same(voxkern.dask.im2col(ours, 2), voxkern.im2col(whole, 2))
+        moments = rng.random((2, 2))
+        got = voxkern.dask.batch_norm(ours, *moments.copy(), training=True).compute()
+        want = voxkern.batch_norm(whole, *moments.copy(), training=True)
+        np.testing.assert_allclose(got, want, atol=1e-12)
+    assert voxkern.dask.flash_table(da.ones((1, 9, 9), chunks=4)).compute().shape == (0, 1)
+
+
 X = da.ones((2, 4, 9, 9), chunks=3)
 
 
@@ -312,9 +328,10 @@ def clip(path, seconds, flashes):
         container.mux(stream.encode())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed")
+    pytest.importorskip("typer")
     options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     with distributed.LocalCluster(n_workers=2, **options) as cluster:
         yield cluster
@@ -322,6 +339,7 @@ def cluster():
 
 def kill_a_busy_worker(address, log, lines):
     """Once the log has some lines, kill the process of a worker that has a task."""
+    import psutil
     from distributed import Client
 
     deadline = time.monotonic() + 30
@@ -331,10 +349,23 @@ def kill_a_busy_worker(address, log, lines):
             done = log.exists() and len(log.read_text().splitlines()) >= lines
             busy = [pids[w] for w, tasks in client.processing().items() if tasks and w in pids]
             if done and busy:
-                os.kill(busy[0], signal.SIGKILL)
+                psutil.Process(busy[0]).kill()
                 return
             time.sleep(0.01)
     raise AssertionError("no worker was busy")
+
+
+def test_workers_of_a_cluster_compute_blocks(cluster, rng):
+    from distributed import Client
+
+    x, weight = hostile.normal(rng, (1, 3, 11, 7, 5)), hostile.normal(rng, (2, 3, 3, 2, 3))
+    frames = rng.integers(0, 256, (7, 9, 5), np.uint8)
+    call = {"padding": "same", "algorithm": "winograd"}
+    pairs = [both("conv3d", x, (1, 3, 4, 3, 5), weight, **call)]
+    pairs += [both("max_pool3d", x, (1, 2, 4, 3, 5), 2), both("flash_table", frames, (3, 4, 5))]
+    with Client(cluster) as client:
+        for got, want in zip(client.gather(client.compute([p[0] for p in pairs])), pairs):
+            np.testing.assert_array_equal(got, want[1])
 
 
 def test_a_killed_worker_loses_no_video(cluster, tmp_path):

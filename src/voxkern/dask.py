@@ -117,8 +117,8 @@ def avg_pool3d(
     divisor_override=None,
 ):
     """:func:`voxkern.avg_pool3d` of a Dask array, to the same bits."""
-    others = ceil_mode, count_include_pad, divisor_override
-    return _pool(voxkern.avg_pool3d, 3, x, kernel_size, stride, padding, 1, others)
+    others = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+    return _pool(voxkern.avg_pool3d, 3, x, kernel_size, stride, padding, ceil_mode, others)
 
 
 def avg_pool2d(
@@ -131,8 +131,8 @@ def avg_pool2d(
     divisor_override=None,
 ):
     """:func:`voxkern.avg_pool2d` of a Dask array; see :func:`avg_pool3d`."""
-    others = ceil_mode, count_include_pad, divisor_override
-    return _pool(voxkern.avg_pool2d, 2, x, kernel_size, stride, padding, 1, others)
+    others = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+    return _pool(voxkern.avg_pool2d, 2, x, kernel_size, stride, padding, ceil_mode, others)
 
 
 def avg_pool1d(
@@ -145,8 +145,8 @@ def avg_pool1d(
     divisor_override=None,
 ):
     """:func:`voxkern.avg_pool1d` of a Dask array; see :func:`avg_pool3d`."""
-    others = ceil_mode, count_include_pad, divisor_override
-    return _pool(voxkern.avg_pool1d, 1, x, kernel_size, stride, padding, 1, others)
+    others = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+    return _pool(voxkern.avg_pool1d, 1, x, kernel_size, stride, padding, ceil_mode, others)
 
 
 def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
@@ -308,8 +308,8 @@ def _convolved(parts, weight, bias, call, slope):
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     function = getattr(voxkern, f"max_pool{axes}d")
-    others = dilation, ceil_mode, return_indices
-    found = _pool(function, axes, x, kernel_size, stride, padding, dilation, others)
+    others = {"dilation": dilation, "return_indices": return_indices}
+    found = _pool(function, axes, x, kernel_size, stride, padding, ceil_mode, others)
     if not return_indices:
         return found
     return tuple(
@@ -318,31 +318,27 @@ def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return
     )
 
 
-def _pool(function, axes, x, kernel_size, stride, padding, dilation, others):
+def _pool(function, axes, x, kernel_size, stride, padding, ceil_mode, others):
     x = _dask(x, "x")
     # An empty batch has every argument checked.
     batch = x.shape if x.ndim == axes + 1 else x.shape[1:]
-    function(np.empty((0, *batch), x.dtype), kernel_size, stride, padding, *others)
-    arguments = pool._window(axes, kernel_size, stride, padding, dilation)
-    ceil_mode = others[-2] if function.__name__.startswith("max") else others[0]
+    empty = np.empty((0, *batch), x.dtype)
+    function(empty, kernel_size, stride, padding, ceil_mode=ceil_mode, **others)
+    arguments = pool._window(axes, kernel_size, stride, padding, others.get("dilation", 1))
     counts = pool._counts(x.shape[-axes:], *arguments, ceil_mode)
     kernel_size, stride, padding, dilation = arguments
     spans = window.extent(kernel_size, dilation)
     each = zip(x.chunks[-axes:], counts, spans, stride, padding)
     blocks = [_pool_blocks(*a) for a in each]
     regions = [_whole(c) for c in x.chunks[:-axes]] + blocks
-    windows = kernel_size, stride, padding, *others
+    options = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+    options |= {"ceil_mode": ceil_mode, **others}
 
     def task(chosen):
-        return functools.partial(
-            _pooled,
-            function=function,
-            arguments=windows,
-            blocks=chosen[-axes:],
-            size=x.shape[-axes:],
-        )
+        own = {"blocks": chosen[-axes:], "size": x.shape[-axes:]}
+        return functools.partial(_pooled, function=function, options=options, **own)
 
-    name = f"{function.__name__}-{tokenize(x.name, windows)}"
+    name = f"{function.__name__}-{tokenize(x.name, options)}"
     graph = _graph(name, x, regions, task, x.ndim)
     own = (tuple(b.end - b.first for b in r) for r in blocks)
     return _array(name, graph, x, (*x.chunks[:-axes], *own), x.dtype)
@@ -358,10 +354,10 @@ def _pool_blocks(chunks, count, span, stride, padding):
     ]
 
 
-def _pooled(parts, function, arguments, blocks, size):
+def _pooled(parts, function, options, blocks, size):
     x = _joined(parts)
-    found = function(x, *arguments)
-    firsts = [b.first - b.begin // s for b, s in zip(blocks, arguments[1])]
+    found = function(x, **options)
+    firsts = [b.first - b.begin // s for b, s in zip(blocks, options["stride"])]
     own = (..., *(slice(f, f + b.end - b.first) for f, b in zip(firsts, blocks)))
     if not isinstance(found, tuple):
         return found[own]
@@ -478,33 +474,35 @@ def _graph(name, x, regions, task, ndim, others=()):
     reads = [[_reads(c, b) for b in blocks] for c, blocks in zip(x.chunks, regions)]
     for index in itertools.product(*(range(len(blocks)) for blocks in regions)):
         own = [read[i] for read, i in zip(reads, index)]
-        key = (name, *index[:ndim])
-        region = _parts(graph, (f"part-{name}", *index), x, own)
+        region = _parts(graph, (f"part-{name}", *index), x.name, own)
         chosen = [blocks[i] for blocks, i in zip(regions, index)]
-        graph[key] = (task(chosen), region, *others)
+        graph[name, *index[:ndim]] = task(chosen), region, *others
     return graph
 
 
 def _reads(chunks, block):
     """The chunks that a block reads along an axis, and which part; None for all of it."""
-    found, start = [], 0
-    for number, size in enumerate(chunks):
-        begin, stop = max(block.begin - start, 0), min(block.stop - start, size)
-        if begin < stop or (size == 0 == block.stop - block.begin and start == block.begin):
-            found.append((number, None if stop - begin == size else slice(begin, stop)))
-        start += size
-    return found
+    ends = np.cumsum(chunks)
+    found = []
+    for i in range(np.searchsorted(ends, block.begin, "right"), len(chunks)):
+        start, end = int(ends[i]) - chunks[i], int(ends[i])
+        if start >= block.stop:
+            break
+        part = slice(max(block.begin - start, 0), min(block.stop, end) - start)
+        if part.start < part.stop:
+            found.append((i, None if part == slice(0, chunks[i]) else part))
+    # An empty block is an empty chunk.
+    return found or [(int(np.searchsorted(ends, block.begin)), None)]
 
 
-def _parts(graph, name, x, reads, at=(), parts=()):
+def _parts(graph, key, source, reads, at=(), slices=()):
     """Nested lists of the keys of the parts of chunks in a region, axis by axis."""
     if reads:
-        return [_parts(graph, name, x, reads[1:], (*at, i), (*parts, p)) for i, p in reads[0]]
-    if not any(parts):
-        return (x.name, *at)
-    key = ("-".join(map(str, (*name, *at))),)
-    graph[key] = operator.getitem, (x.name, *at), tuple(p or slice(None) for p in parts)
-    return key
+        return [_parts(graph, key, source, reads[1:], (*at, i), (*slices, s)) for i, s in reads[0]]
+    if not any(slices):
+        return (source, *at)
+    graph[*key, *at] = operator.getitem, (source, *at), tuple(s or slice(None) for s in slices)
+    return (*key, *at)
 
 
 def _joined(parts):
