@@ -104,6 +104,22 @@ def test_means_are_those_in_memory(case, ceil_mode, include_pad, divisor):
     )
 
 
+@pytest.mark.parametrize("kernel", [(2, 3, 5), (4, 1, 3)])
+def test_blocks_of_one_window_are_summed_as_others(rng, kernel):
+    x = hostile.normal(rng, (2, 3, 8, 9, 15), "float32")
+    for chunks in (kernel, tuple(k + 1 for k in kernel)):
+        same(*both("avg_pool3d", x, (1, 2, *chunks), kernel))
+
+
+@pytest.mark.parametrize("kernel", [1, 2])
+def test_blocks_may_lie_in_the_padding(kernel):
+    x = np.arange(1.0, 31).reshape(1, 2, 15)
+    weight = np.arange(1.0, 1 + 6 * kernel).reshape(3, 2, kernel)
+    call = {"stride": 7, "padding": 6}
+    same(*both("conv1d", x, (1, 1, 1), weight, algorithm="direct", **call))
+    same(*both("im2col", x, (1, 1, 1), (kernel,), **call))
+
+
 @given(windows(), st.sampled_from(["auto", "direct", "im2col"]), st.integers(1, 3))
 def test_convolutions_of_whole_numbers_are_those_in_memory(case, algorithm, outputs):
     # Sums of small whole numbers are exact: any window or element that is not the right one shows.

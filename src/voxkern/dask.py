@@ -346,12 +346,14 @@ def _pool(function, axes, x, kernel_size, stride, padding, ceil_mode, others):
 
 def _pool_blocks(chunks, count, span, stride, padding):
     """Blocks that begin with whole strides, so that a call with `padding` has their windows."""
-    size = sum(chunks)
+    size, blocks = sum(chunks), []
     most = (size + 2 * padding - span) // stride  # a call needs room for one window at least
-    return [
-        b._replace(begin=stride * max(0, min(b.first - -(-padding // stride), most)))
-        for b in _blocks(chunks, count, span, stride, (padding, padding))
-    ]
+    for b in _blocks(chunks, count, span, stride, (padding, padding)):
+        begin, stop = stride * max(0, min(b.first - -(-padding // stride), most)), b.stop
+        if stop - begin == span < size:  # a window that is all of its input is summed otherwise
+            begin, stop = (begin - stride, stop) if begin else (0, stop + 1)
+        blocks.append(b._replace(begin=begin, stop=stop))
+    return blocks
 
 
 def _pooled(parts, function, options, blocks, size):
@@ -440,15 +442,14 @@ class Block(typing.NamedTuple):
 def _blocks(chunks, count, span, stride, pads, multiple=1):
     """The blocks of an axis: windows with their middle in one chunk, from a `multiple` on.
 
-    A block has a window that starts before the end of the input and one that ends behind its
-    beginning, so that it reads some of it.
+    Each begins before the end of the input and reads one element at least, if only for windows that
+    lie in the padding.
     """
     size, before = sum(chunks), pads[0]
     firsts = [0]
     for at in itertools.accumulate(chunks[:-1]):
         first = -(-(at + before - (span - 1) // 2) // (stride * multiple)) * multiple
-        reads = first * stride - before < size and (first - 1) * stride - before + span > 0
-        if firsts[-1] < first < count and reads:
+        if firsts[-1] < first < count and first * stride - before < size:
             firsts.append(first)
     blocks = []
     for first, end in zip(firsts, [*firsts[1:], count]):
