@@ -170,6 +170,13 @@ def test_other_sums_differ_by_rounding(rng, dtype, algorithm):
     assert abs(got.compute() - want).max() <= 16 * np.finfo(dtype).eps * abs(want).max()
 
 
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 8), (16, 16)])
+def test_direct_sums_of_usual_blocks_are_the_same_bits(rng, channels, outputs):
+    x = hostile.normal(rng, (1, channels, 24, 20, 20), "float32")
+    weight = hostile.normal(rng, (outputs, channels, 3, 3, 3), "float32")
+    same(*both("conv3d", x, (1, -1, 10, -1, -1), weight, padding=1, algorithm="direct"))
+
+
 def test_blocks_take_the_algorithm_of_the_whole(rng, monkeypatch):
     x = hostile.normal(rng, (1, 16, 32, 32, 32), "float32")
     weight = hostile.normal(rng, (16, 16, 3, 3, 3), "float32")

@@ -277,11 +277,11 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, a
         return functools.partial(_convolved, call=_part(call, chosen, axes), slope=slope)
 
     name = f"conv-{tokenize(x.name, weight, bias, call[4:], slope)}"
-    graph = _graph(name, x, regions, task, x.ndim, (f"weight-{name}", f"bias-{name}"))
-    graph[f"weight-{name}"], graph[f"bias-{name}"] = (
-        weight.copy(),
-        None if bias is None else bias.copy(),
-    )
+    shared = {
+        f"weight-{name}": weight.copy(),
+        f"bias-{name}": None if bias is None else bias.copy(),
+    }
+    graph = shared | _graph(name, x, regions, task, x.ndim, tuple(shared))
     counts = (tuple(b.end - b.first for b in r) for r in blocks)
     chunks = (*x.chunks[: -axes - 1], (len(weight),), *counts)
     return _array(name, graph, x, chunks, x.dtype)
