@@ -14,17 +14,14 @@ A task runs on the threads that ``voxkern.get_num_threads`` tells; where Dask ru
 ``voxkern.set_num_threads(1)`` spares them each other.
 """
 
-import functools
 import itertools
 import math
 import operator
 import typing
 
+import dask
 import dask.array as da
 import numpy as np
-from dask.array.core import concatenate3
-from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
 import voxkern
 from voxkern import _check, batchnorm, conv, flash, pool, window
@@ -160,20 +157,14 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
     x = x.rechunk(dict.fromkeys(range(first + 1, x.ndim), -1))
     extent = window.extent(kernel_size, dilation)[0]
     blocks = _blocks(x.chunks[first], counts[0], extent, stride[0], pads[0])
-    regions = [_whole(c) for c in x.chunks]
-    regions[first] = blocks
-
-    def task(chosen):
-        own = ((0, 0),) * first + (chosen[first].pads,) + pads[1:]
-        return functools.partial(
-            _columns, pads=own, kernel_size=kernel_size, stride=stride, dilation=dilation
-        )
-
     rows = tuple(c * math.prod(kernel_size) for c in x.chunks[first - 1])
-    windows = tuple((b.end - b.first) * math.prod(counts[1:]) for b in blocks)
-    name = f"im2col-{tokenize(x.name, kernel_size, *others)}"
-    graph = _graph(name, x, regions, task, first + 1)
-    return _array(name, graph, x, (*x.chunks[: first - 1], rows, windows), x.dtype)
+    columns = tuple(n * math.prod(counts[1:]) for n in _counts(blocks))
+    return _by_blocks(
+        *(_columns, x, first, [blocks], (*x.chunks[: first - 1], rows, columns), x.dtype),
+        drop_axis=range(first + 1, x.ndim),
+        pads=pads,
+        arguments={"kernel_size": kernel_size, "stride": stride, "dilation": dilation},
+    )
 
 
 def batch_norm(
@@ -208,29 +199,21 @@ def batch_norm(
     count = x.size // x.shape[1]
     if training and count == 1:
         raise ValueError(f"x has shape {x.shape}; training needs more than 1 value per channel")
-    channels = (x.chunks[1],)
-    mean, var, weight, bias = (
-        None if value is None else da.from_array(np.array(value), channels)
-        for value in (*((None, None) if training else running), *others)
-    )
-    if training:
-        stats = _moments(x)
-        if running_mean is not None:
-            mean, var = stats.compute()
-            moving = batchnorm.checked_running(
-                (*running, *others), running_mean=running_mean, running_var=running_var
-            )
-            for array, new in zip(moving, (mean, var * (count / (count - 1)))):
-                batchnorm.move(array, new, momentum)
-            stats = da.from_array(np.stack([mean, var]), (2, *channels))
-        mean, var = stats
-    axes = tuple(range(x.ndim))
-    parameters = [(p, None if p is None else (1,)) for p in (mean, var, weight, bias)]
+    stats = _moments(x) if training else running
+    if training and running_mean is not None:
+        stats = mean, var = stats.compute()
+        moving = batchnorm.checked_running(
+            (*running, *others), running_mean=running_mean, running_var=running_var
+        )
+        for array, new in zip(moving, (mean, var * (count / (count - 1)))):
+            batchnorm.move(array, new, momentum)
+    axes, operands = tuple(range(x.ndim)), []
+    for value in (*stats, *others):
+        if value is not None and not isinstance(value, da.Array):
+            value = da.from_array(np.array(value), (x.chunks[1],))
+        operands += value, None if value is None else (1,)
     return da.blockwise(
-        *(_normalized, axes, x, axes, *itertools.chain(*parameters)),
-        eps=eps,
-        dtype=x.dtype,
-        meta=x._meta,
+        *(_normalized, axes, x, axes, *operands), eps=eps, dtype=x.dtype, meta=x._meta
     )
 
 
@@ -246,16 +229,19 @@ def flash_table(frames, k=5, curve="exam"):
     if len(frames) < 2:
         return da.zeros((0, 1))
     frames = frames.rechunk({3: -1}) if frames.ndim == 4 else frames
-    regions = [_whole(c) for c in frames.chunks]
-    regions[0] = _blocks(frames.chunks[0], len(frames) - 1, 2, 1, (0, 0))
-    name = f"flash_table-{tokenize(frames.name, k, curve)}"
-    task = functools.partial(_changes, k=k, curve=curve)
-    graph = _graph(f"changes-{name}", frames, regions, lambda chosen: task, 3)
-    parts = list(itertools.product(*(range(len(r)) for r in regions[1:3])))
-    for i in range(len(regions[0])):
-        graph[name, i, 0] = _rows, [(f"changes-{name}", i, *part) for part in parts]
-    rows = tuple(b.end - b.first for b in regions[0])
-    return _array(name, graph, frames, (rows, (1,)), np.float64)
+    blocks = _blocks(frames.chunks[0], len(frames) - 1, 2, 1, (0, 0))
+    parts = ((1,) * len(c) for c in frames.chunks[1:3])
+    chunks = (_counts(blocks), *parts, (2 * k,))
+    new = {"new_axis": 3} if frames.ndim == 3 else {}
+    changes = _by_blocks(_changes, frames, 0, [blocks], chunks, np.float64, k=k, curve=curve, **new)
+    return changes.rechunk({1: -1, 2: -1}).map_blocks(
+        _rows,
+        k,
+        chunks=(chunks[0], (1,)),
+        drop_axis=(2, 3),
+        dtype=np.float64,
+        meta=np.empty((0, 0)),
+    )
 
 
 def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, activation):
@@ -264,46 +250,33 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, a
         if isinstance(value, da.Array):
             raise TypeError(f"{name} is a Dask array; it must be one in memory: all blocks need it")
     _, weight, bias = conv._arrays(np.empty(0, x.dtype), weight, bias, "bias")
-    slope = conv._slope(activation)
     shapes = x.shape, weight.shape, None if bias is None else bias.shape
     call = conv._call(axes, *shapes, stride, padding, dilation, groups, algorithm)
     x = x.rechunk({x.ndim - axes - 1: -1})
     spans = window.extent(call.weight[2:], call.dilation)
-    arguments = zip(call.out[2:], spans, call.stride, call.padding, call.tile or (1, 1, 1))
-    blocks = [_blocks(c, *a) for c, a in zip(x.chunks[-axes:], list(arguments)[-axes:])]
-    regions = [_whole(c) for c in x.chunks[:-axes]] + blocks
-
-    def task(chosen):
-        return functools.partial(_convolved, call=_part(call, chosen, axes), slope=slope)
-
-    name = f"conv-{tokenize(x.name, weight, bias, call[4:], slope)}"
-    shared = {
-        f"weight-{name}": weight.copy(),
-        f"bias-{name}": None if bias is None else bias.copy(),
-    }
-    graph = shared | _graph(name, x, regions, task, x.ndim, tuple(shared))
-    counts = (tuple(b.end - b.first for b in r) for r in blocks)
-    chunks = (*x.chunks[: -axes - 1], (len(weight),), *counts)
-    return _array(name, graph, x, chunks, x.dtype)
-
-
-def _part(call, chosen, axes):
-    """The call of one block: the algorithm, the tile and the windows of the whole."""
-    *lead, _ = (b.stop - b.begin for b in chosen[:-axes])
-    size, count = zip(*((b.stop - b.begin, b.end - b.first) for b in chosen[-axes:]))
-    batch = lead[0] if lead else 1
-    return call._replace(
-        result=(*lead, call.out[1], *count),
-        x=(batch, call.x[1], *window.as_volume(size, 1)),
-        out=(batch, call.out[1], *window.as_volume(count, 1)),
-        padding=window.as_volume([b.pads for b in chosen[-axes:]], (0, 0)),
+    each = zip(call.out[2:], spans, call.stride, call.padding, call.tile or (1, 1, 1))
+    blocks = [_blocks(c, *a) for c, a in zip(x.chunks[-axes:], list(each)[-axes:])]
+    chunks = (*x.chunks[: -axes - 1], (len(weight),), *map(_counts, blocks))
+    return _by_blocks(
+        *(_convolved, x, x.ndim - axes, blocks, chunks, x.dtype),
+        weight=dask.delayed(weight.copy(), pure=True),
+        bias=None if bias is None else dask.delayed(bias.copy(), pure=True),
+        call=call,
+        slope=conv._slope(activation),
     )
 
 
-def _convolved(parts, weight, bias, call, slope):
-    x = _check.array(_joined(parts), "x")
-    out = np.empty(call.result, x.dtype)
-    return conv._run(call, *_check.computed(x, weight, bias), slope, out)
+def _convolved(x, blocks, weight, bias, call, slope):
+    """The windows of `blocks`, by the algorithm and the tile of the whole `call`."""
+    x, axes = _check.array(x, "x"), len(blocks)
+    out = np.empty((*x.shape[: -axes - 1], len(weight), *_counts(blocks)), x.dtype)
+    own = call._replace(
+        result=out.shape,
+        x=conv._five(x.shape, axes),
+        out=conv._five(out.shape, axes),
+        padding=window.as_volume([b.pads for b in blocks], (0, 0)),
+    )
+    return conv._run(own, *_check.computed(x, weight, bias), slope, out)
 
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
@@ -330,18 +303,13 @@ def _pool(function, axes, x, kernel_size, stride, padding, ceil_mode, others):
     spans = window.extent(kernel_size, dilation)
     each = zip(x.chunks[-axes:], counts, spans, stride, padding)
     blocks = [_pool_blocks(*a) for a in each]
-    regions = [_whole(c) for c in x.chunks[:-axes]] + blocks
     options = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
-    options |= {"ceil_mode": ceil_mode, **others}
-
-    def task(chosen):
-        own = {"blocks": chosen[-axes:], "size": x.shape[-axes:]}
-        return functools.partial(_pooled, function=function, options=options, **own)
-
-    name = f"{function.__name__}-{tokenize(x.name, options)}"
-    graph = _graph(name, x, regions, task, x.ndim)
-    own = (tuple(b.end - b.first for b in r) for r in blocks)
-    return _array(name, graph, x, (*x.chunks[:-axes], *own), x.dtype)
+    return _by_blocks(
+        *(_pooled, x, x.ndim - axes, blocks, (*x.chunks[:-axes], *map(_counts, blocks)), x.dtype),
+        pooling=function,
+        options=options | {"ceil_mode": ceil_mode, **others},
+        size=x.shape[-axes:],
+    )
 
 
 def _pool_blocks(chunks, count, span, stride, padding):
@@ -356,9 +324,8 @@ def _pool_blocks(chunks, count, span, stride, padding):
     return blocks
 
 
-def _pooled(parts, function, options, blocks, size):
-    x = _joined(parts)
-    found = function(x, **options)
+def _pooled(x, blocks, pooling, options, size):
+    found = pooling(x, **options)
     firsts = [b.first - b.begin // s for b, s in zip(blocks, options["stride"])]
     own = (..., *(slice(f, f + b.end - b.first) for f, b in zip(firsts, blocks)))
     if not isinstance(found, tuple):
@@ -368,27 +335,20 @@ def _pooled(parts, function, options, blocks, size):
     return best, np.ravel_multi_index([a + b.begin for a, b in zip(at, blocks)], size)
 
 
-def _columns(parts, pads, **arguments):
-    return voxkern.im2col(np.pad(_joined(parts), pads), **arguments)
+def _columns(x, blocks, pads, arguments):
+    own = ((0, 0),) * (x.ndim - len(pads)) + (blocks[0].pads,) + pads[1:]
+    return voxkern.im2col(np.pad(x, own), **arguments)
 
 
 def _moments(x):
     """Mean and biased variance of every channel, ``(2, C)`` in float64."""
-    axes, last = tuple(range(x.ndim)), x.ndim
-    each = da.blockwise(
-        *(_chunk_moments, (*axes, last), x, axes),
-        new_axes={last: 3},
-        adjust_chunks={axis: 1 for axis in axes if axis != 1},
-        dtype=np.float64,
-        meta=np.empty((0,) * (last + 1)),
-    )
-    return da.blockwise(
-        *(_merged_moments, (last + 1, 1), each, (*axes, last)),
-        new_axes={last + 1: 2},
-        concatenate=True,
-        dtype=np.float64,
-        meta=np.empty((0, 0)),
-    )
+    each = [(1,) * len(c) for c in x.chunks]
+    each[1] = x.chunks[1]
+    meta = np.empty((0,) * (x.ndim + 1))
+    parts = x.map_blocks(_chunk_moments, chunks=(*each, (3,)), new_axis=x.ndim, meta=meta)
+    parts = parts.rechunk({axis: -1 for axis in range(x.ndim) if axis != 1})
+    chunks, others = ((2,), x.chunks[1]), range(2, x.ndim + 1)
+    return parts.map_blocks(_merged_moments, chunks=chunks, drop_axis=others, meta=np.empty((0, 0)))
 
 
 def _chunk_moments(x):
@@ -420,13 +380,14 @@ def _normalized(x, mean, var, weight, bias, eps):
     return _check.deliver(scratch, out)
 
 
-def _changes(parts, k, curve):
-    return flash.largest_changes(_joined(parts), k, curve)
+def _changes(frames, blocks, k, curve):
+    return flash.largest_changes(frames, k, curve).reshape(len(frames) - 1, 1, 1, 2 * k)
 
 
-def _rows(parts):
+def _rows(changes, k):
     """Rows of the largest changes of all parts of the frames."""
-    return np.array(flash._signed_means(np.stack(parts)))[:, None]
+    parts = np.moveaxis(changes.reshape(len(changes), -1, 2, k), 1, 0)
+    return np.array(flash._signed_means(parts.copy()))[:, None]
 
 
 class Block(typing.NamedTuple):
@@ -460,63 +421,35 @@ def _blocks(chunks, count, span, stride, pads, multiple=1):
     return blocks
 
 
-def _whole(chunks):
-    """Blocks of an axis along which no window lies: its chunks."""
-    ends = list(itertools.accumulate(chunks))
-    return [Block(e - n, e, e - n, e) for e, n in zip(ends, chunks)]
+def _counts(blocks):
+    return tuple(b.end - b.first for b in blocks)
 
 
-def _graph(name, x, regions, task, ndim, others=()):
-    """A task for every block: what ``task(blocks)`` gives, called with its region and `others`.
+def _by_blocks(function, x, first, blocks, chunks, dtype, *, drop_axis=(), new_axis=None, **others):
+    """What ``function(region, blocks, **others)`` gives of every region, in `chunks`.
 
-    `regions` has the blocks of every axis of `x`; those of the first `ndim` make a task's key.
+    `blocks` has those of some axes of `x` from `first` on. A region is what its blocks read.
     """
-    graph = {}
-    reads = [[_reads(c, b) for b in blocks] for c, blocks in zip(x.chunks, regions)]
-    for index in itertools.product(*(range(len(blocks)) for blocks in regions)):
-        own = [read[i] for read, i in zip(reads, index)]
-        region = _parts(graph, (f"part-{name}", *index), x.name, own)
-        chosen = [blocks[i] for blocks, i in zip(regions, index)]
-        graph[name, *index[:ndim]] = task(chosen), region, *others
-    return graph
+    for axis, own in enumerate(blocks, first):
+        parts = [x[(slice(None),) * axis + (slice(b.begin, b.stop),)] for b in own]
+        sizes = tuple(b.stop - b.begin for b in own)
+        x = da.concatenate(parts, axis).rechunk({axis: sizes}, method="tasks")
+    return x.map_blocks(
+        _at_place,
+        function=function,
+        first=first,
+        blocks=blocks,
+        chunks=chunks,
+        drop_axis=drop_axis,
+        new_axis=new_axis,
+        dtype=dtype,
+        meta=np.empty((0,) * len(chunks), dtype),
+        **others,
+    )
 
 
-def _reads(chunks, block):
-    """The chunks that a block reads along an axis, and which part; None for all of it."""
-    ends = np.cumsum(chunks)
-    found = []
-    for i in range(np.searchsorted(ends, block.begin, "right"), len(chunks)):
-        start, end = int(ends[i]) - chunks[i], int(ends[i])
-        if start >= block.stop:
-            break
-        part = slice(max(block.begin - start, 0), min(block.stop, end) - start)
-        if part.start < part.stop:
-            found.append((i, None if part == slice(0, chunks[i]) else part))
-    # An empty block is an empty chunk.
-    return found or [(int(np.searchsorted(ends, block.begin)), None)]
-
-
-def _parts(graph, key, source, reads, at=(), slices=()):
-    """Nested lists of the keys of the parts of chunks in a region, axis by axis."""
-    if reads:
-        return [_parts(graph, key, source, reads[1:], (*at, i), (*slices, s)) for i, s in reads[0]]
-    if not any(slices):
-        return (source, *at)
-    graph[*key, *at] = operator.getitem, (source, *at), tuple(s or slice(None) for s in slices)
-    return (*key, *at)
-
-
-def _joined(parts):
-    """One array of nested lists of arrays."""
-    alone = parts
-    while isinstance(alone, list) and len(alone) == 1:
-        alone = alone[0]
-    return concatenate3(parts) if isinstance(alone, list) else alone
-
-
-def _array(name, graph, x, chunks, dtype):
-    graph = HighLevelGraph.from_collections(name, graph, dependencies=[x])
-    return da.Array(graph, name, chunks, dtype=dtype)
+def _at_place(x, function, first, blocks, block_id, **others):
+    return function(x, [own[i] for own, i in zip(blocks, block_id[first:])], **others)
 
 
 def _dask(x, name, dtypes=_check.FLOATS):
