@@ -26,7 +26,7 @@ OPERATIONS += ["activations", "losses", "optim", "upsample"]
 # Imported by name, with an oracle and a page each; what they share is no function of theirs.
 MODULES = ["activations", "attacks", "augment", "init", "losses", "shapes"]
 OF_MODULES = ["last", "rows_along", "total"]
-OF_PAGES = (*MODULES, "layers", "optim", "recurrent", "use_from_onnx")
+OF_PAGES = (*MODULES, "layers", "optim", "recurrent", "use_from_dask", "use_from_onnx")
 PAGES = [f"docs/{name}.md" for name in OF_PAGES] + ["README.md"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
@@ -370,8 +370,8 @@ def test_arrays_on_a_gpu_are_not_copied_silently(name):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
-    if page == "docs/use_from_onnx.md":
-        pytest.importorskip("onnx")
+    if page.startswith("docs/use_from_"):
+        pytest.importorskip(page.removeprefix("docs/use_from_").removesuffix(".md"))
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = [part.partition("```")[0] for part in text.split("```python\n")[1:]]
     assert blocks

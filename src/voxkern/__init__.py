@@ -95,6 +95,7 @@ ON_DEMAND = (
     "activations",
     "attacks",
     "augment",
+    "dask",
     "init",
     "losses",
     "onnx",

@@ -76,7 +76,8 @@ def need(module, code=1):
         package = error.name.partition(".")[0]
         if package == "voxkern":
             raise
-        extras = "cli,report,video" if package == "plotly" else "cli,video"
+        extras = {"plotly": "cli,report,video", "distributed": "cli,dask,video"}
+        extras = extras.get(package, "cli,video")
         fail(f'{package} is missing: pip install "voxkern[{extras}]"', code)
 
 
@@ -278,6 +279,12 @@ def scan(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Its curves as CSV.")] = None,
     vtt: Annotated[Path | None, typer.Option(help="Its incidents as WebVTT cues.")] = None,
     jobs: Annotated[int, typer.Option(help="Videos at a time.", min=1)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Videos at a time, each in a process (Dask).", min=1)
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask cluster to work on, as tcp://host:8786.")
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(help="Log of verdicts (.jsonl): videos that are in it are not done again."),
@@ -312,7 +319,10 @@ def scan(
             raise typer.Exit(stream.watch(frames, profiles, sys.stdout))
     if not videos:
         fail("VIDEO is missing: a file, a folder or a glob pattern")
-    for module in ("av", *(["plotly"] if html else [])):
+    if (jobs > 1) + (workers is not None) + (scheduler is not None) > 1:
+        fail("--jobs, --workers and --scheduler exclude each other")
+    spread = workers or scheduler
+    for module in ("av", *(["plotly"] if html else []), *(["distributed"] if spread else [])):
         need(module, code=2)
     scans = need("voxkern.scan")
     with naming("VIDEO"):
@@ -323,8 +333,15 @@ def scan(
         check_folders(outputs)
     with naming("--resume"):
         log = scans.Log(resume)
-    with naming("output"):
-        outcomes = scans.scan(paths, profiles, outputs, jobs, log, write, Console(stderr=True))
+    with contextlib.ExitStack() as stack:
+        client = None
+        if spread:
+            with naming("--workers" if workers else "--scheduler"):
+                cluster = need("voxkern.scan_cluster").connected(scheduler, workers)
+                client = stack.enter_context(cluster)
+        with naming("output"):
+            shown = Console(stderr=True)
+            outcomes = scans.scan(paths, profiles, outputs, jobs, log, write, shown, client)
     wide = console if console.is_terminal else Console(highlight=False, width=120)
     scans.print_outcomes(paths, outcomes, profiles, wide)
     for option, path in outputs.items():

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -124,7 +124,6 @@ def identity(path, profiles):
 
 def examine(path, profiles, files, write, progress):
     """The outcome of one video, whatever happens; its reports are written before."""
-    outcome = {**identity(path, profiles), "verdict": "error", "problem": "", "results": []}
     try:
         report = pse.analyze(path, profile=profiles, progress=progress)
         contents = {files[option]: WRITERS[option](report).encode() for option in files}
@@ -134,10 +133,8 @@ def examine(path, profiles, files, write, progress):
     except Stopped:
         raise
     except Exception as error:  # one video must not lose the others their verdicts
-        expected = isinstance(error, OSError | ValueError)
-        outcome["problem"] = f"{error}" if expected else f"{type(error).__name__}: {error}"
-        return outcome
-    outcome |= {
+        return failed(path, profiles, error)
+    return identity(path, profiles) | {
         "verdict": report.verdict,
         "problem": report.problem,
         "frames": report.frames,
@@ -151,46 +148,73 @@ def examine(path, profiles, files, write, progress):
             for result in report.results
         ],
     }
-    return outcome
+
+
+def failed(path, profiles, error):
+    """The outcome of a video that could not be analysed."""
+    expected = isinstance(error, OSError | ValueError)
+    problem = f"{error}" if expected else f"{type(error).__name__}: {error}"
+    return identity(path, profiles) | {"verdict": "error", "problem": problem, "results": []}
+
+
+def silent(*counts):
+    """Progress that nobody sees."""
 
 
 class Stopped(Exception):
     """The scan was interrupted."""
 
 
-def scan(paths, profiles, outputs, jobs, log, write, console):
-    """Outcomes of all paths in their order; those that the log knows are not computed again."""
+def scan(paths, profiles, outputs, jobs, log, write, console, client=None):
+    """Outcomes of all paths in their order; those that the log knows are not computed again.
+
+    They are computed by `jobs` threads, or by the workers of a Dask `client`.
+    """
     files = destinations(paths, outputs)
     outcomes = {}
     for path in paths:
         known = log.find(path, profiles)
         if known and all(file.exists() for file in files[path].values()):
             outcomes[path] = known
-    stop = threading.Event()
-    with threads_for(jobs), bars(console, len(paths), len(outcomes)) as (bar, finished):
+    left = [path for path in paths if path not in outcomes]
+    with bars(console, len(paths), len(outcomes)) as (bar, finished):
+        if client:
+            from voxkern import scan_cluster
 
-        def work(path):
-            with bar(path) as progress:
-
-                def tell(*counts):
-                    if stop.is_set():
-                        raise Stopped
-                    progress(*counts)
-
-                return path, examine(path, profiles, files[path], write, tell)
-
-        with ThreadPoolExecutor(jobs) as pool:
-            running = [pool.submit(work, path) for path in paths if path not in outcomes]
-            try:
-                for future in as_completed(running):
-                    path, outcomes[path] = future.result()
-                    log.add(outcomes[path])
-                    finished()
-            except BaseException:  # Ctrl-C, or a log that cannot be written
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+            found = scan_cluster.examined(client, left, profiles, files, write)
+        else:
+            found = examined(jobs, left, profiles, files, write, bar)
+        with closing(found):
+            for path, outcome in found:
+                outcomes[path] = outcome
+                log.add(outcome)
+                finished()
     return [outcomes[path] for path in paths]
+
+
+def examined(jobs, paths, profiles, files, write, bar):
+    """Paths and their outcomes, as `jobs` threads finish them."""
+    stop = threading.Event()
+
+    def work(path):
+        with bar(path) as progress:
+
+            def tell(*counts):
+                if stop.is_set():
+                    raise Stopped
+                progress(*counts)
+
+            return path, examine(path, profiles, files[path], write, tell)
+
+    with threads_for(jobs), ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(work, path) for path in paths]
+        try:
+            for future in as_completed(running):
+                yield future.result()
+        except BaseException:  # Ctrl-C, or a log that cannot be written
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 @contextmanager
