@@ -1,8 +1,9 @@
 """Transitions of every pixel of a video, and their counts; see pse.h for how."""
 
+from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cdef extern from "pse.h" nogil:
     enum:
@@ -196,41 +197,42 @@ cdef class Watch:
             lane.ring, lane.many, self.slots = &ring[0, 0], &many[0, 0], ring.shape[0]
         self.kept = [*self.kept[:2], states]
 
-    def step(self, const int64_t[:, :, ::1] pictures, list notes, const int64_t[::1] recent,
+    def step(self, list pictures, list notes, const int64_t[::1] recent,
              const int64_t[::1] expired, Py_ssize_t slot, int64_t[:, :, ::1] done):
-        """Take a frame: rows of `pictures` are it and those before it, the last one first.
+        """Take a frame, the first of `pictures`; the others are those before it, the last one first.
 
-        A plane is its address, bytes to the next row and sample, and shifts across and down. `notes`
-        has an array of a byte for each word for each picture; that of the frame is filled. `recent`
-        has slots of the ring, from the last frame backwards; `expired` those that leave; the new one
-        goes to `slot`. Each part of the rows has a thread and a row of `done`, whose sum is, for each
-        lane, its transitions and those of pixels that then had made too many.
+        A picture is a tuple of planes. `notes` has an array of a byte for each word for each picture;
+        that of the frame is filled. `recent` has slots of the ring, from the last frame backwards;
+        `expired` those that leave; the new one goes to `slot`. Each part of the rows has a thread and a
+        row of `done`, whose sum is, for each lane, its transitions and those of pixels that then had
+        made too many.
         """
         cdef Scene *s = &self.scene
-        cdef Py_ssize_t part, height = s.height
+        cdef Py_ssize_t part, height = s.height, count = len(pictures)
         cdef int parts = <int>done.shape[0]
-        cdef bytearray room = bytearray(pictures.shape[0] * sizeof(Picture))
+        cdef bytearray room = bytearray(count * sizeof(Picture))
         cdef Picture *all_pictures = <Picture *> <void *> <char *> room
-        cdef bytearray note_room = bytearray(pictures.shape[0] * sizeof(uint8_t *))
+        cdef bytearray note_room = bytearray(count * sizeof(uint8_t *))
         cdef uint8_t **noted = <uint8_t **> <void *> <char *> note_room
         cdef uint8_t[::1] note
-        require(len(notes) == pictures.shape[0], "notes and pictures differ in number")
+        require(0 < count == len(notes), "notes and pictures differ in number")
         for i, note in enumerate(notes):
             require(note.shape[0] == s.words, "notes have another size")
             noted[i] = &note[0]
         s.notes, s.noted = noted[0], <const uint8_t **> (noted + 1)
-        require((s.lane_count == 0 or 0 <= slot < self.slots)
-                and recent.shape[0] >= pictures.shape[0] - 2, "no slot")
+        require((s.lane_count == 0 or 0 <= slot < self.slots) and recent.shape[0] >= count - 2,
+                "no slot")
         require(done.shape[1] == s.lane_count and done.shape[2] == 2, "done has another shape")
-        self._describe(pictures, all_pictures)
-        s.now, s.before, s.befores = all_pictures, all_pictures + 1, pictures.shape[0] - 1
+        for i, planes in enumerate(pictures):
+            self._describe(planes, 0, all_pictures + <Py_ssize_t> i)
+        s.now, s.before, s.befores = all_pictures, all_pictures + 1, count - 1
         s.recent = &recent[0] if recent.shape[0] else NULL
         s.expired = &expired[0] if expired.shape[0] else NULL
         s.expired_count, s.slot = expired.shape[0], slot
         for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
             step_rows(s, height * part // parts, height * (part + 1) // parts, &done[part, 0, 0])
 
-    def cells(self, const int64_t[:, :, ::1] picture, uint8_t[:, :, ::1] out, int threads):
+    def cells(self, tuple planes, uint8_t[:, :, ::1] out, int threads):
         """The cells of a picture into out, (planes, rows, bytes of a row of whole words)."""
         cdef Picture whole
         cdef Scene *s = &self.scene
@@ -238,28 +240,37 @@ cdef class Watch:
         cdef int parts = threads
         require(out.shape[0] == self.format.planes and out.shape[1] == s.height
                 and out.shape[2] == s.row_words * WORD * size, "out has another shape")
-        self._describe(picture[:1], &whole)
+        self._describe(planes, self.fold, &whole)
         for part in prange(parts, nogil=True, num_threads=parts, schedule="static"):
             fold_rows(s, &whole, self.fold, s.height * part // parts,
                       s.height * (part + 1) // parts, &out[0, 0, 0])
 
-    cdef _describe(self, const int64_t[:, :, ::1] pictures, Picture *out):
-        cdef Py_ssize_t i, p
-        cdef Plane *plane
-        for i in range(pictures.shape[0]):
-            for p in range(min(3, pictures.shape[1])):
-                plane = &out[i].plane[p]
-                plane.start = <const uint8_t *> <size_t> pictures[i, p, 0]
-                plane.row, plane.step = pictures[i, p, 1], pictures[i, p, 2]
-                plane.across, plane.down = pictures[i, p, 3], pictures[i, p, 4]
+    cdef _describe(self, tuple planes, int fold, Picture *out):
+        """Where the planes of a picture are, which its owner must hold."""
+        cdef Py_buffer view
+        cdef Py_ssize_t i, height = self.scene.height << fold, width = self.scene.width << fold
+        cdef bint fits
+        require(len(planes) == self.format.planes, "a picture has other planes")
+        memset(out, 0, sizeof(Picture))
+        for i in range(len(planes)):
+            PyObject_GetBuffer(planes[i], &view, PyBUF_STRIDED_RO)
+            fits = view.ndim == 2 and view.itemsize == (1 if self.format.most < 256 else 2)
+            if fits and i == 0:
+                fits = view.shape[0] >= height and view.shape[1] >= width
+                height, width = view.shape[0], view.shape[1]
+            if fits:
+                out.plane[i].start = <const uint8_t *> view.buf
+                out.plane[i].row, out.plane[i].step = view.strides[0], view.strides[1]
+                out.plane[i].down, out.plane[i].across = view.shape[0] < height, view.shape[1] < width
+            PyBuffer_Release(&view)
+            require(fits, "a plane has another shape or type")
 
-    def luminance(self, const int64_t[:, :, ::1] picture, Py_ssize_t across, Py_ssize_t down,
-                  double[::1] sums):
+    def luminance(self, tuple planes, Py_ssize_t across, Py_ssize_t down, double[::1] sums):
         """Sums by each light of the luminance of every `across`-th pixel of every `down`-th row."""
         cdef Picture now
         cdef Scene *s = &self.scene
         require(across > 0 and down > 0 and sums.shape[0] == s.light_count, "sums has another length")
-        self._describe(picture[:1], &now)
+        self._describe(planes, 0, &now)
         s.now = &now
         with nogil:
             sum_luminance(s, across, down, &sums[0])

@@ -6,7 +6,6 @@ goes through libav's converter to the nearest that has, and what has an alpha ch
 black. An interlaced frame gives one for each of its fields: a flash from field to field is one.
 """
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -21,10 +20,9 @@ from voxkern.pse.colour import spread
 from voxkern.pse.frames import Colour, Frame, _rate
 from voxkern.pse.pixels import Shaper, over_black
 
-# Frames are decoded, shaped and analysed by batches: each of these steps finds its code and state in
-# the cache then, out of which decoding a frame drives all else.
+# Frames are decoded, shaped and analysed by batches: each of these finds its code and state in the
+# cache then, out of which decoding drives all else.
 BATCH, BATCH_BYTES = 8, 64 << 20  # frames of a batch: at most so many, and so large
-AHEAD = 2  # batches decoded and waiting
 MAX_PIXELS = 1 << 27  # 15360x8640 fits; libav refuses a larger picture before it allocates it
 BOTTOM_FIRST = 3, 5  # libav's field orders BB and BT: the bottom field is shown first
 INSTANT = 1e-6  # seconds between frames that a file shows at one time
@@ -120,8 +118,8 @@ class Video:
             self._begin()
         try:
             with closing(self._frames()) as frames:
-                for batch in ahead(batches(frames, self._batch), AHEAD):
-                    yield from batch
+                for batch in ahead(batches(frames, self._batch)):
+                    yield from drained(batch)
         finally:
             self.close()
 
@@ -156,7 +154,7 @@ class Video:
             return
         shape = Shaper()
         for batch in batches(self._timed(self._decode()), self._batch):
-            for picture, time, duration in batch:
+            for picture, time, duration in drained(batch):
                 try:
                     frame = shape(picture, time)
                 except ValueError as error:
@@ -248,13 +246,13 @@ class Video:
             )
 
 
-def ahead(items, count):
-    """The items of a generator, made on a thread of its own up to `count` before their turn."""
+def ahead(items):
+    """The items of a generator, each made on a thread of its own while the one before is in use."""
     with ThreadPoolExecutor(1, "voxkern-decoder") as pool:
-        waiting = deque(pool.submit(next, items, None) for _ in range(count))
+        coming = pool.submit(next, items, None)
         try:
-            while (item := waiting.popleft().result()) is not None:
-                waiting.append(pool.submit(next, items, None))
+            while (item := coming.result()) is not None:
+                coming = pool.submit(next, items, None)
                 yield item
         finally:
             pool.shutdown(cancel_futures=True)
@@ -264,6 +262,13 @@ def batches(items, size):
     """Lists of the items of a generator, each of so many but the last."""
     while batch := list(islice(items, size)):
         yield batch
+
+
+def drained(batch):
+    """The items of a list, none of which is kept: the decoder can write to their memory again."""
+    batch.reverse()
+    while batch:
+        yield batch.pop()
 
 
 def change(old, new):

@@ -56,7 +56,7 @@ class Watch:
         # Of the last second, newest first: time, slot, and of each lane the transitions and those
         # of pixels that then had made too many.
         self._recent = deque()
-        self._before = deque()  # (time, description, notes, its holder) of those of the last 66 ms
+        self._before = deque()  # (time, what is watched, notes) of those of the last 66 ms
         self._kernel = None
 
     def lane(self, profile, kind, change=None):
@@ -171,11 +171,10 @@ class Watch:
             self._grow(2 * self._slots)
         slot = self._free.pop()
         notes = np.empty(self._words, np.uint8)  # the kernel's, of this frame
-        description, kept = self._cells(frame)
-        self._before.appendleft((frame.time, description, notes, kept))
-        pictures = np.array([item[1] for item in self._before], np.int64)
-        notes = [item[2] for item in self._before]
-        recent = np.array([item[1] for item in self._recent], np.int64)
+        self._before.appendleft((frame.time, self._cells(frame), notes))
+        _, pictures, notes = map(list, zip(*self._before))
+        since = itertools.islice(self._recent, len(pictures))
+        recent = np.array([item[1] for item in since], np.int64)
         self._done[...] = 0
         self._watch.step(pictures, notes, recent, np.array(expired, np.int64), slot, self._done)
         self._recent.appendleft((frame.time, slot, self._done.sum(axis=0).tolist()))
@@ -185,21 +184,20 @@ class Watch:
         self._means = None
 
     def _cells(self, frame):
-        """The description of what is watched of a frame, and who holds it."""
+        """The planes of what is watched of a frame."""
+        planes = tuple(frame.planes)
         if self.cell == 1:
-            return _description(frame.planes), frame
-        size = frame.planes[0].itemsize
-        cells = np.empty((len(frame.planes), self.rows, self.row_words * WORD * size), np.uint8)
-        whole = np.array([_description(frame.planes)], np.int64)
-        self._watch.cells(whole, cells, self._threads)
-        return _description(cells.view(frame.planes[0].dtype)), cells
+            return planes
+        size = planes[0].itemsize
+        cells = np.empty((len(planes), self.rows, self.row_words * WORD * size), np.uint8)
+        self._watch.cells(planes, cells, self._threads)
+        return tuple(cells.view(planes[0].dtype))
 
     def mean(self, index):
         """Mean luminance of the last frame by a light, of some pixels at equal distances."""
         if self._means is None:
-            picture = np.array([self._before[0][1]], np.int64)
             across, down = self._steps
-            self._watch.luminance(picture, across, down, self._sums)
+            self._watch.luminance(self._before[0][1], across, down, self._sums)
             count = -(-self.rows // down) * -(-self.columns // across)
             self._means = (self._sums / count).tolist()
         return self._means[index]
@@ -308,20 +306,6 @@ def _format(colour):
     return np.array(
         [planes, most, *colours.matrix(colour), colours.BLACK, colours.GRID - 1], np.int64
     )
-
-
-def _description(planes):
-    """Rows of address, bytes to the next row and sample, and shifts, one a plane."""
-    height, width = planes[0].shape
-    return [
-        [
-            plane.__array_interface__["data"][0],
-            *plane.strides,
-            int(plane.shape[1] < width),
-            int(plane.shape[0] < height),
-        ]
-        for plane in planes
-    ] + [[0] * 5] * (3 - len(planes))
 
 
 def cell_of(width, height):
