@@ -454,6 +454,20 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, a
     return _run(call, x, weight, bias, slope, out)
 
 
+def conv_padded(
+    x, weight, pairs, stride=None, dilation=None, groups=1, algorithm="auto", *, out=None
+):
+    """The convolution of batched arrays that fit, with (before, after) zeros per axis."""
+    x, weight, _ = _arrays(x, weight, None, "bias")
+    axes, ones = len(pairs), (1,) * len(pairs)
+    arguments = stride or ones, pairs, dilation or ones, groups, algorithm
+    call = _checked_call(axes, x.shape, weight.shape, *arguments)
+    out = _check.output(out, call.result, x.dtype)
+    x, weight = _check.computed(x, weight)
+    _run(call, x, weight, None, None, out)
+    return out
+
+
 class Call(
     collections.namedtuple(
         "Call", "result x weight out stride padding dilation groups algorithm tile"
