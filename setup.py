@@ -124,7 +124,7 @@ def extensions():
     return base + levels
 
 
-PARTS = ["onnx", "pse", "reference", "scipy", "torch"]
+PARTS = ["keras", "onnx", "pse", "reference", "scipy", "torch"]
 KERNELS = ["", ".native", ".native.v3", ".native.v4", ".jit", ".cuda"]
 setup(
     packages=["voxkern", *(f"voxkern.{name}" for name in PARTS)]

@@ -98,6 +98,7 @@ ON_DEMAND = (
     "augment",
     "dask",
     "init",
+    "keras",
     "losses",
     "onnx",
     "optim",
