@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -32,6 +33,9 @@ OF_PAGES = (*MODULES, "layers", "optim", "recurrent")
 OF_PAGES += ("use_from_dask", "use_from_onnx", "use_from_scipy")
 PAGES = [f"docs/{name}.md" for name in OF_PAGES] + ["README.md"]
 ROOT = pathlib.Path(__file__).parents[1]
+# The sections of docs/use_from.md, by what stands after "From ".
+SNIPPETS = (ROOT / "docs" / "use_from.md").read_text(encoding="utf-8").split("\n## From ")[1:]
+SNIPPETS = {title: text for title, _, text in (part.partition("\n") for part in SNIPPETS)}
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
 OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
 ORACLES = [n for n in FUNCTIONS if n not in (*OF_THE_MACHINE, "as_like")]
@@ -483,6 +487,15 @@ def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatc
     namespace = {}
     for block in blocks:
         exec(compile(block, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("library", SNIPPETS)
+def test_the_snippet_for_a_library_runs_by_itself(library):
+    if library in ("torch", "ONNX", "Keras", "Dask") and not find_spec(library.lower()):
+        pytest.skip(f"{library} is missing")
+    text = SNIPPETS[library]
+    assert text.count("```python") == 1
+    run(text.partition("```python\n")[2].partition("```")[0])
 
 
 @pytest.mark.parametrize("name", [n for n in MODULES if n != "shapes"])
