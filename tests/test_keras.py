@@ -199,6 +199,9 @@ def test_bad_input_is_named(tmp_path):
         from voxkern.keras import nn
         for call in [
             lambda: nn.conv(x, kernel[:, :, :2]),
+            lambda: nn.conv(x, kernel[:, :, :0]),
+            lambda: nn.conv(x, kernel[:, :, :1]),  # three groups of four filters
+            lambda: nn.depthwise_conv(x, kernel[:0]),
             lambda: nn.conv(x, kernel[0]),
             lambda: nn.conv(x[0, 0], kernel),
             lambda: nn.conv(x, kernel, padding="causal"),
@@ -215,9 +218,10 @@ def test_bad_input_is_named(tmp_path):
                 print(type(error).__name__, str(error).split()[0])
     """
     named = printed(code, tmp_path)
-    assert named[::2] == ["ValueError"] * 9 + ["TypeError"]
-    assert named[1:10:2] == ["inputs", "kernel", "inputs", "padding", "strides"]
-    assert named[11::2] == ["kernel_size", "inputs", "inputs", "pool_size", "x"]
+    assert named[::2] == ["ValueError"] * 12 + ["TypeError"]
+    assert named[1:9:2] == ["kernel", "kernel", "groups", "weight"]
+    assert named[9:16:2] == ["kernel", "inputs", "padding", "strides"]
+    assert named[17::2] == ["kernel_size", "inputs", "inputs", "pool_size", "x"]
 
 
 def test_the_examples_of_the_page_run(tmp_path):

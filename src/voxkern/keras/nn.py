@@ -49,10 +49,9 @@ ADAPTIVE_AVG_POOL = {
 def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
     """``keras.ops.conv``: `kernel` is ``(*kernel_size, channels / groups, filters)``."""
     x, kernel, restored = _arrays(inputs, kernel, data_format)
-    if x.shape[1] % kernel.shape[-2]:
+    if 0 in kernel.shape or x.shape[1] % kernel.shape[-2]:
         raise ValueError(
-            f"inputs has {x.shape[1]} channels and kernel is for {kernel.shape[-2]}; "
-            "they must be a multiple of these"
+            f"kernel has shape {kernel.shape}; its channels must divide the {x.shape[1]} of inputs"
         )
     weight = kernel.transpose(-1, -2, *range(kernel.ndim - 2))
     return restored(_conv(x, weight, strides, padding, dilation_rate))
@@ -62,8 +61,8 @@ def depthwise_conv(inputs, kernel, strides=1, padding="valid", data_format=None,
     """``keras.ops.depthwise_conv``: `kernel` is ``(*kernel_size, channels, multiplier)``."""
     x, kernel, restored = _arrays(inputs, kernel, data_format)
     _fitting(x, kernel.shape[-2])
-    size = kernel.shape[:-2]
-    weight = kernel.reshape(*size, -1, 1).transpose(-2, -1, *range(len(size)))
+    *size, channels, multiplier = kernel.shape
+    weight = kernel.reshape(*size, channels * multiplier, 1).transpose(-2, -1, *range(len(size)))
     return restored(_conv(x, weight, strides, padding, dilation_rate))
 
 
@@ -94,8 +93,8 @@ def conv_transpose(
     x, kernel, restored = _arrays(inputs, kernel, data_format)
     _fitting(x, kernel.shape[-1])
     axes = x.ndim - 2
-    stride, dilation = _check.per_axis(strides, "strides", axes, 1), dilation_rate
-    dilation = _check.per_axis(dilation, "dilation_rate", axes, 1)
+    stride = _check.per_axis(strides, "strides", axes, 1)
+    dilation = _check.per_axis(dilation_rate, "dilation_rate", axes, 1)
     spans = window.extent(kernel.shape[:-2], dilation)
     crops = _crops(_mode(padding), spans, stride, output_padding)
     common = tuple(max(0, min(pair)) for pair in crops)
