@@ -3,7 +3,7 @@
 VENV ?= .venv
 DIST ?= dist
 BIN := $(VENV)/bin
-EXTRAS := test,lint,cli,video,jit,report,dask
+EXTRAS := test,lint,cli,video,jit,report,dask,keras
 
 # 3.15 is out until Numba and PyAV have wheels for it.
 define SUITABLE

@@ -124,9 +124,10 @@ def extensions():
     return base + levels
 
 
+PARTS = ["keras", "onnx", "pse", "reference", "scipy", "torch"]
 KERNELS = ["", ".native", ".native.v3", ".native.v4", ".jit", ".cuda"]
 setup(
-    packages=["voxkern", "voxkern.onnx", "voxkern.pse", "voxkern.reference", "voxkern.torch"]
+    packages=["voxkern", *(f"voxkern.{name}" for name in PARTS)]
     + [f"voxkern.kernels{name}" for name in KERNELS],
     package_dir={"": "src", "voxkern.kernels": "kernels"},
     package_data={

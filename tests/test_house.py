@@ -5,12 +5,14 @@ import doctest
 import importlib
 import importlib.metadata
 import inspect
+import operator
 import os
 import pathlib
 import subprocess
 import sys
 import textwrap
 import threading
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -25,13 +27,18 @@ OPERATIONS = ["conv", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"
 OPERATIONS += ["activations", "losses", "optim", "upsample"]
 # Imported by name, with an oracle and a page each; what they share is no function of theirs.
 MODULES = ["activations", "attacks", "augment", "init", "losses", "shapes"]
+DOCUMENTED = ["optim", "recurrent", "scipy.ndimage", "scipy.signal"]
 OF_MODULES = ["last", "rows_along", "total"]
-OF_PAGES = (*MODULES, "layers", "optim", "recurrent", "use_from_dask", "use_from_onnx")
+OF_PAGES = (*MODULES, "layers", "optim", "recurrent")
+OF_PAGES += ("use_from_dask", "use_from_onnx", "use_from_scipy")
 PAGES = [f"docs/{name}.md" for name in OF_PAGES] + ["README.md"]
 ROOT = pathlib.Path(__file__).parents[1]
+# The sections of docs/use_from.md, by what stands after "From ".
+SNIPPETS = (ROOT / "docs" / "use_from.md").read_text(encoding="utf-8").split("\n## From ")[1:]
+SNIPPETS = {title: text for title, _, text in (part.partition("\n") for part in SNIPPETS)}
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
 OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
-ORACLES = [n for n in FUNCTIONS if n not in OF_THE_MACHINE]
+ORACLES = [n for n in FUNCTIONS if n not in (*OF_THE_MACHINE, "as_like")]
 
 
 def run(code, timeout=120, **environment):
@@ -117,6 +124,19 @@ def test_import_needs_numpy_alone():
     # An editable install adds a finder of its own; Cython modules share one for their types.
     known = ("__editable__", "_cython", "cython_runtime", "voxkern", "numpy")
     assert all(name.startswith(known) for name in loaded.split())
+
+
+def test_scipys_names_do_not_need_scipy():
+    code = """
+        import sys
+        sys.modules["scipy"] = None  # an import of it raises
+        import numpy as np
+        import voxkern
+        x, weights = np.arange(12.0).reshape(3, 4), np.ones((3, 3))
+        print(voxkern.scipy.ndimage.correlate(x, weights).sum())
+        print(voxkern.scipy.signal.correlate(x, weights).sum())
+    """
+    assert run(code).split() == ["594.0", "594.0"]
 
 
 def test_works_without_a_home_or_a_cache(tmp_path):
@@ -336,17 +356,105 @@ def pretend(like, **attributes):
     return type("Array", (), {"shape": like.shape, "ndim": like.ndim, **attributes})()
 
 
-def test_host_arrays_of_others_are_taken(rng):
+def torch_tensor(array):
+    return pytest.importorskip("torch").from_numpy(array)
+
+
+OTHERS = [Dlpack, torch_tensor]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", CALLS)
+def test_host_arrays_of_others_are_taken(name, other):
+    args, kwargs = CALLS[name]
+    args = [other(a) if isinstance(a, np.ndarray) else a for a in args]
+    found = getattr(voxkern, name)(*args, **kwargs)
+    for got, want in zip(found if isinstance(found, tuple) else (found,), results(name)):
+        assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_host_arrays_of_others_are_not_copied(rng, other):
+    x, mean = hostile.normal(rng, (2, 3, 7)), np.zeros(3)
+    assert np.shares_memory(voxkern._check.array(other(x), "x"), x)
+    voxkern.batch_norm(other(x), other(mean), other(np.ones(3)), training=True)
+    np.testing.assert_allclose(mean, 0.1 * x.mean((0, 2)))
+    with pytest.raises(ValueError, match="out overlaps"):
+        voxkern.batch_norm(other(x), other(mean), other(np.ones(3)), out=x)
+
+
+@pytest.mark.parametrize("layout", [hostile.read_only, hostile.transposed, hostile.strided])
+def test_any_layout_of_others_is_taken(rng, layout):
     x = hostile.normal(rng, (2, 3, 7))
-    want = voxkern.im2col(x, 3)
-    np.testing.assert_array_equal(voxkern.im2col(Dlpack(x), 3), want)
-    np.testing.assert_array_equal(voxkern.im2col(x.tolist(), 3), want)
+    np.testing.assert_array_equal(voxkern.im2col(Dlpack(layout(x)), 3), voxkern.im2col(x, 3))
+    np.testing.assert_array_equal(voxkern.im2col(x.tolist(), 3), voxkern.im2col(x, 3))
 
 
-def test_torch_tensors_are_taken(rng):
+def test_tensors_without_memory_of_ours_are_refused():
     torch = pytest.importorskip("torch")
+    x = torch.ones(2, 3, 7)
+    for tensor, names in [
+        (x.clone().requires_grad_(), r"x cannot .*detach\(\)"),
+        (x.bfloat16(), "x cannot .* BFloat16"),
+        (x.to_sparse(), r"x cannot .*to_dense\(\)"),
+        (x.to("meta"), "x .* meta"),
+        (Dlpack(x.bfloat16()), "x cannot .* dtype"),
+        (Dlpack(x.clone().requires_grad_()), r"x cannot .*detach\(\)"),
+    ]:
+        with pytest.raises(TypeError, match=names):
+            voxkern.im2col(tensor, 3)
+
+
+def test_arrays_that_lie_on_a_device_are_refused(rng):
+    class Elsewhere(Dlpack):
+        def __dlpack_device__(self):
+            return 2, 0
+
     x = hostile.normal(rng, (2, 3, 7))
-    np.testing.assert_array_equal(voxkern.im2col(torch.from_numpy(x), 3), voxkern.im2col(x, 3))
+    with pytest.raises(TypeError, match="x lies on a device, of DLPack's type 2"):
+        voxkern.im2col(Elsewhere(x), 3)
+    with pytest.raises(TypeError, match="like lies on a device"):
+        voxkern.as_like(x, like=Elsewhere(x))
+
+
+def test_results_go_out_as_tensors_over_their_memory(rng):
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(hostile.normal(rng, (2, 3, 7), "float32"))
+    result = voxkern.max_pool1d(x, 2)
+    for like in (x, torch.nn.Parameter(x), torch.zeros(0, dtype=torch.int8)):
+        tensor = voxkern.as_like(result, like=like)
+        assert type(tensor) is torch.Tensor
+        assert tensor.data_ptr() == result.ctypes.data
+    torch.testing.assert_close(tensor, torch.nn.functional.max_pool1d(x, 2))
+    grads = voxkern.conv1d_backward(x, x, torch.ones(3, 3, 1), need=(True, False, True))
+    grad_x, grad_weight, grad_bias = voxkern.as_like(grads, like=x)
+    assert grad_x.shape == x.shape
+    assert grad_weight is None
+    torch.testing.assert_close(grad_bias, x.sum((0, 2)))
+
+
+def test_results_go_out_through_the_namespace_of_an_array(rng):
+    class Array(Dlpack):
+        def __array_namespace__(self):
+            return type("namespace", (), {"from_dlpack": Array})
+
+    x = hostile.normal(rng, (2, 3, 7))
+    result = voxkern.im2col(Array(x), 3)
+    assert voxkern.as_like(result, like=Array(x)).array is result
+    assert voxkern.as_like(result, like=x) is result
+
+
+def test_what_cannot_go_out_is_refused(rng):
+    x = hostile.normal(rng, (2, 3, 7))
+    with pytest.raises(TypeError, match="like is a Dlpack"):
+        voxkern.as_like(x, like=Dlpack(x))
+    with pytest.raises(TypeError, match="like is a list"):
+        voxkern.as_like(x, like=[1.0])
+    tensor = torch_tensor(x)
+    with pytest.raises(TypeError, match="result is a list"):
+        voxkern.as_like([[1.0]], like=tensor)
+    with pytest.raises(ValueError, match="result is read-only"):
+        voxkern.as_like(hostile.read_only(x), like=tensor)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -381,6 +489,15 @@ def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatc
         exec(compile(block, page, "exec"), namespace)
 
 
+@pytest.mark.parametrize("library", SNIPPETS)
+def test_the_snippet_for_a_library_runs_by_itself(library):
+    if library in ("torch", "ONNX", "Keras", "Dask") and not find_spec(library.lower()):
+        pytest.skip(f"{library} is missing")
+    text = SNIPPETS[library]
+    assert text.count("```python") == 1
+    run(text.partition("```python\n")[2].partition("```")[0])
+
+
 @pytest.mark.parametrize("name", [n for n in MODULES if n != "shapes"])
 def test_every_function_of_a_module_has_an_oracle_with_its_parameters(name):
     ours, oracles = importlib.import_module(f"voxkern.{name}"), getattr(reference, name)
@@ -393,9 +510,11 @@ def test_every_function_of_a_module_has_an_oracle_with_its_parameters(name):
         assert list(oracle.parameters) == list(inspect.signature(own).parameters)
 
 
-@pytest.mark.parametrize("name", [*voxkern.__all__, *MODULES, "optim", "recurrent"])
+@pytest.mark.parametrize("name", [*voxkern.__all__, *MODULES, *DOCUMENTED])
 def test_the_examples_of_the_docstrings_are_right(name):
     namespace = {"np": np, "voxkern": voxkern, "decoded_frames": ()}
     runner = doctest.DocTestRunner(verbose=False)
-    for test in doctest.DocTestFinder().find(getattr(voxkern, name), name, globs=namespace):
+    for test in doctest.DocTestFinder().find(
+        operator.attrgetter(name)(voxkern), name, globs=namespace
+    ):
         assert runner.run(test).failed == 0

@@ -549,11 +549,10 @@ def test_models_can_be_traced_and_exported():
 
 
 def test_the_examples_of_the_page_run(monkeypatch, tmp_path):
-    page = pathlib.Path(__file__).parents[1] / "docs" / "use_from.md"
-    section = page.read_text(encoding="utf-8").partition("## Use it from torch\n")[2]
-    parts = section.partition("\n## ")[0].split("```python\n")[1:]
+    page = pathlib.Path(__file__).parents[1] / "docs" / "use_from_torch.md"
+    parts = page.read_text(encoding="utf-8").split("```python\n")[1:]
     assert len(parts) > 2
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for part in parts:
-        exec(compile(part.partition("```")[0], "use_from.md", "exec"), namespace)
+        exec(compile(part.partition("```")[0], "use_from_torch.md", "exec"), namespace)

@@ -42,6 +42,7 @@ from voxkern.groupnorm import (
     layer_norm_backward,
 )
 from voxkern.im2col import col2im, im2col
+from voxkern.interchange import as_like
 from voxkern.linear import linear, linear_backward
 from voxkern.pool import (
     adaptive_avg_pool1d,
@@ -97,11 +98,13 @@ ON_DEMAND = (
     "augment",
     "dask",
     "init",
+    "keras",
     "losses",
     "onnx",
     "optim",
     "pse",
     "recurrent",
+    "scipy",
     "shapes",
     "torch",
 )
@@ -128,6 +131,7 @@ __all__ = [
     "adaptive_max_pool2d_backward",
     "adaptive_max_pool3d",
     "adaptive_max_pool3d_backward",
+    "as_like",
     "avg_pool1d",
     "avg_pool1d_backward",
     "avg_pool2d",

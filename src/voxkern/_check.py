@@ -15,6 +15,8 @@ NUMBERS = (
 # Numbers of windows are at most LARGEST, so that no product of two of them overflows in a kernel;
 # sizes of arrays are at most LARGEST_SIZE.
 LARGEST, LARGEST_SIZE = 2**31 - 1, 2**62
+# DLPack's types of devices whose memory NumPy reads: CPU, pinned for CUDA and ROCm, CUDA managed.
+HOST = (1, 3, 11, 13)
 HALF, SINGLE = np.dtype("float16"), np.dtype("float32")
 
 
@@ -51,8 +53,7 @@ def _name(dtype):
 
 def _converted(value, name):
     """Something that is not a plain array as one."""
-    if hasattr(value, "__cuda_array_interface__"):
-        raise TypeError(f"{name} lies on a CUDA device; this function takes host arrays")
+    on_host(value, name)
     if type(value).__module__.partition(".")[0] == "dask":
         raise TypeError(f"{name} is a Dask array; voxkern.dask works on those by blocks")
     try:
@@ -61,6 +62,23 @@ def _converted(value, name):
         return np.asarray(value)
     except Exception as error:
         raise TypeError(f"{name} cannot be read as an array: {error}") from error
+
+
+def on_host(value, name):
+    """Raise where `value` tells that its memory is a device's."""
+    if hasattr(value, "__cuda_array_interface__"):
+        raise TypeError(f"{name} lies on a CUDA device; this function takes host arrays")
+    if not hasattr(value, "__dlpack_device__"):
+        return
+    try:
+        kind, _ = value.__dlpack_device__()
+    except Exception as error:
+        raise TypeError(f"{name} does not tell where its memory lies: {error}") from error
+    if kind not in HOST:
+        raise TypeError(
+            f"{name} lies on a device, of DLPack's type {int(kind)}; "
+            "this function takes host arrays"
+        )
 
 
 def contiguous(value):
@@ -174,7 +192,7 @@ def per_axis(value, name, axes, minimum, maximum=LARGEST):
     return tuple([integer(v, name, minimum, maximum) for v in values])
 
 
-def output(out, shape, dtype, *inputs):
+def output(out, shape, dtype, *inputs, name="out"):
     """The array to return: a new one, or `out` if it fits and overlaps none of `inputs`.
 
     Give the caller's own arguments as `inputs`: :func:`array` may have copied them.
@@ -185,26 +203,28 @@ def output(out, shape, dtype, *inputs):
         except ValueError:
             raise ValueError(f"the arguments make a result too large to be: {shape}") from None
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"out is a {type(out).__name__}; it must be a NumPy array")
+        raise TypeError(f"{name} is a {type(out).__name__}; it must be a NumPy array")
     if out.shape != tuple(shape) or out.dtype != dtype:
         raise ValueError(
-            f"out has shape {out.shape} and dtype {out.dtype}; "
+            f"{name} has shape {out.shape} and dtype {out.dtype}; "
             f"it must have {tuple(shape)} and {np.dtype(dtype)}"
         )
     if not out.flags.writeable:
-        raise ValueError("out is read-only; it must be writeable")
+        raise ValueError(f"{name} is read-only; it must be writeable")
     for given in inputs:
         if given is not None and overlap(out, given):
-            raise ValueError("out overlaps an input; it must have memory of its own")
+            raise ValueError(f"{name} overlaps an input; it must have memory of its own")
     return out
 
 
 def overlap(a, b):
     """Whether two arrays share memory; yes where that is too hard to tell."""
-    if type(b) is np.ndarray and a is not b and a.flags.owndata and b.flags.owndata:
+    if type(b) is not np.ndarray:
+        b = _converted(b, "an input")
+    elif a is not b and a.flags.owndata and b.flags.owndata:
         return False
     try:
-        return np.shares_memory(a, np.asarray(b), max_work=1000)
+        return np.shares_memory(a, b, max_work=1000)
     except np.exceptions.TooHardError:
         return True
 

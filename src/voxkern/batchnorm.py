@@ -391,7 +391,7 @@ def checked_running(given, **arrays):
         if value is None:
             continue
         if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
-            value = arrays[name] = np.from_dlpack(value)
+            value = arrays[name] = _check.readable(value, name)
         if not isinstance(value, np.ndarray):
             raise TypeError(
                 f"{name} is a {type(value).__name__}; training updates it, so it must be an array"

@@ -601,24 +601,28 @@ def global_avg_pool(x, *, out=None):
     ValueError
         A shape that does not fit.
     """
+    x = _check.readable(x, "x")
     return _adaptive_avg_pool(_spatial(x, "x"), x, 1, out)
 
 
 def global_avg_pool_backward(grad, input_size):
     """Gradient of :func:`global_avg_pool` with respect to x, of spatial `input_size`."""
+    grad = _check.readable(grad, "grad")
     return _adaptive_avg_pool_backward(_spatial(grad, "grad"), grad, input_size)
 
 
 def global_max_pool(x, *, out=None):
     """Maximum over all spatial axes, which stay with size 1; see :func:`global_avg_pool`."""
+    x = _check.readable(x, "x")
     return _adaptive_max_pool(_spatial(x, "x"), x, 1, False, out)
 
 
 def global_max_pool_backward(grad, x):
     """Gradient of :func:`global_max_pool`: `grad` at the first maximum of every channel of `x`."""
+    x = _check.readable(x, "x")
     axes = _spatial(x, "x")
     _, indices = _adaptive_max_pool(axes, x, 1, True, None)
-    return _scatter(axes, grad, indices, np.shape(x)[2:])
+    return _scatter(axes, grad, indices, x.shape[2:])
 
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out):
@@ -819,10 +823,9 @@ def _input(value, name, axes):
 
 def _spatial(x, name):
     """Number of spatial axes of a batch."""
-    ndim = np.ndim(x)
-    if not 3 <= ndim <= 5:
-        raise ValueError(f"{name} has {ndim} axes; it must have 3 to 5, (N, C, *spatial)")
-    return ndim - 2
+    if not 3 <= x.ndim <= 5:
+        raise ValueError(f"{name} has {x.ndim} axes; it must have 3 to 5, (N, C, *spatial)")
+    return x.ndim - 2
 
 
 def _five(x, axes):

@@ -549,7 +549,6 @@ def _cell(kind, x, hx, weights, option):
 
 
 def _cell_backward(kind, grads, x, hx, weights, option):
-    given = x
     x, hx, (weights,), dtype, shape = _cell_arguments(kind, x, hx, weights)
     grads = [_state(g, f"grads[{i}]", shape, dtype) for i, g in enumerate(grads)]
     grads = [transposed(g.reshape(-1, shape[-1])) for g in grads]
@@ -557,7 +556,7 @@ def _cell_backward(kind, grads, x, hx, weights, option):
         layer = _Layer(kind, x, hx, weights, option, keep=True).forward()
         grad_x, grads, own = layer.backward(np.zeros((1, 1, 1), x.dtype), grads)
         return (
-            _shaped(grad_x[0], np.shape(given), dtype),
+            _shaped(grad_x[0], (*shape[:-1], len(grad_x[0])), dtype),
             tuple(_shaped(g, shape, dtype) for g in grads),
             _typed(own, dtype),
         )
