@@ -350,7 +350,8 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.packed = <const void *> &packed[0] if packed is not None else NULL
         c.flipped = flipped
         if whole is not None:
-            order = order_of(whole, (<object> weight).shape, stride, dilation, groups, algorithm, sizeof(real))
+            order = order_of(whole, (<object> weight).shape, stride, dilation, groups, algorithm,
+                             sizeof(real))
             c.order = &order
         run[real](&q, 0, algorithm == "im2col")
     finally:
