@@ -224,6 +224,7 @@ def flash_table(frames, k=5, curve="exam"):
     `k` largest changes of its part of each frame; the largest of all parts make the row.
     """
     frames = _dask(frames, "frames", flash.DTYPES)
+    flash.check_shape(frames.shape)
     # No frames have every argument checked.
     voxkern.flash_table(np.empty((0, *frames.shape[1:]), frames.dtype), k, curve)
     if len(frames) < 2:
@@ -295,7 +296,7 @@ def _pool(function, axes, x, kernel_size, stride, padding, ceil_mode, others):
     x = _dask(x, "x")
     # An empty batch has every argument checked.
     batch = x.shape if x.ndim == axes + 1 else x.shape[1:]
-    empty = np.empty((0, *batch), x.dtype)
+    empty = np.empty((0, *batch) if x.size else x.shape, x.dtype)
     function(empty, kernel_size, stride, padding, ceil_mode=ceil_mode, **others)
     arguments = pool._window(axes, kernel_size, stride, padding, others.get("dilation", 1))
     counts = pool._counts(x.shape[-axes:], *arguments, ceil_mode)
