@@ -2,14 +2,15 @@
 
     python asv_bench/dask_volume.py [--gb 8] [--limit 2] [--threads 1]
 
-The volume is float32, in chunks of 32 planes of 512x512, made as they are needed; results go to a
-temporary file. The limit is one of the process's data (RLIMIT_DATA, in GB). The piece in memory has
-64 planes; both are whole numbers, so their results are compared exactly.
+The volume is float32, in chunks of 32 planes of 512x512, made as they are needed: two kinds, in
+turn. So a shorter volume in memory has every block of the result, and all are compared with it, bit
+by bit. The limit is one of the process's data (RLIMIT_DATA, in GB): beyond it, allocation fails.
+Runs in memory come between parts of the run by blocks: both have the machine as it is at the time.
+With `--out` the convolution in memory writes into an array that is there already; no block has one.
 """
 
 import argparse
 import resource
-import tempfile
 import time
 
 import dask
@@ -19,45 +20,43 @@ import numpy as np
 import voxkern
 import voxkern.dask
 
-SIZE, DEPTH, PIECE = 512, 32, 64
-WEIGHT = (np.arange(8 * 27, dtype=np.float32) % 5 - 2).reshape(8, 1, 3, 3, 3)
-PLANES = np.random.default_rng(0).integers(0, 8, (1, 1, DEPTH, SIZE, SIZE)).astype(np.float32)
+SIZE, DEPTH, KINDS, SHORT, PARTS = 512, 32, 2, 4, 4
+CHUNKS = np.random.default_rng(0).standard_normal((KINDS, DEPTH, SIZE, SIZE), np.float32)
+WEIGHT = np.random.default_rng(1).standard_normal((8, 1, 3, 3, 3), np.float32)
 
 
-class File:
-    """Where blocks of the result are written to, as an array of float32."""
+class Compared:
+    """Where blocks of the result go: each must be that of the short volume's result."""
 
-    def __init__(self, file, shape):
-        self.file, self.shape = file, shape
+    def __init__(self, short, chunks):
+        self.short, self.chunks, self.seen = short, chunks, 0
 
     def __setitem__(self, where, block):
-        _, channels, planes, *_ = where
-        for channel, part in zip(range(channels.start, channels.stop), block[0]):
-            plane = channel * self.shape[2] + planes.start
-            self.file.seek(plane * part[0].nbytes)
-            part.tofile(self.file)
+        first = where[2].start // (DEPTH // 2)
+        last = first == self.chunks - 1
+        chunk = SHORT - 1 if last else (first - 1) % KINDS + 1 if first else 0
+        planes = slice(chunk * DEPTH // 2, (chunk + 1) * DEPTH // 2)
+        assert np.array_equal(block, self.short[:, :, planes]), first
+        self.seen += 1
 
 
-def made(block, block_info=None):
-    """The planes of a chunk; no two neighbours are alike."""
-    return PLANES[:, :, : block.shape[2]] + np.float32(block_info[0]["chunk-location"][2] % 3)
+def volume(chunks):
+    def made(block_info=None):
+        return CHUNKS[block_info[None]["chunk-location"][2] % KINDS][None, None]
+
+    sizes = ((1,), (1,), (DEPTH,) * chunks, (SIZE,), (SIZE,))
+    return da.map_blocks(made, chunks=sizes, dtype=np.float32, meta=np.empty((0,) * 5, np.float32))
 
 
-def network(module, x):
-    y = module.conv3d(x, WEIGHT, padding=1, activation="relu")
+def network(module, x, **out):
+    y = module.conv3d(x, WEIGHT, padding=1, activation="relu", **out)
     return module.max_pool3d(y, 2)
 
 
-def volume(planes):
-    chunks = (1, 1, DEPTH, SIZE, SIZE)
-    zeros = da.zeros((1, 1, planes, SIZE, SIZE), chunks=chunks, dtype=np.float32)
-    return zeros.map_blocks(made, dtype=np.float32)
-
-
-def timed(function):
+def timed(function, *args, **kwargs):
     """Seconds by the clock on the wall and of the CPU."""
     start = time.perf_counter(), time.process_time()
-    function()
+    function(*args, **kwargs)
     return np.subtract((time.perf_counter(), time.process_time()), start)
 
 
@@ -66,31 +65,36 @@ def main():
     parser.add_argument("--gb", type=float, default=8)
     parser.add_argument("--limit", type=float, default=2)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", action="store_true")
     options = parser.parse_args()
     voxkern.set_num_threads(options.threads)
     dask.config.set(scheduler="synchronous")
     limit = int(options.limit * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
-    piece = volume(PIECE).compute()
-    whole = network(voxkern, piece)
-    with tempfile.TemporaryFile() as file:
-        runs = [timed(lambda: network(voxkern, piece).tofile(file)) for _ in range(3)]
-    in_memory = piece.size / np.min(runs, axis=0)
-    planes = int(options.gb * 1e9 / (4 * SIZE * SIZE)) // DEPTH * DEPTH
-    result = network(voxkern.dask, volume(planes))
-    with tempfile.TemporaryFile() as file:
-        target = File(file, result.shape)
-        blocked = planes * SIZE * SIZE / timed(lambda: da.store(result, target, lock=False))
-        # The piece's last windows reach its end, so those before them are compared.
-        same = PIECE // 2 - 1
-        for channel in range(len(WEIGHT)):
-            file.seek(channel * result.shape[2] * result[0, 0, 0].nbytes)
-            got = np.fromfile(file, np.float32, whole[0, 0, :same].size)
-            assert np.array_equal(got, whole[0, channel, :same].ravel())
+    piece = volume(SHORT).compute()
+    short = network(voxkern, piece)
+    there = {}
+    if options.out:
+        there["out"] = np.zeros((1, len(WEIGHT), *piece.shape[2:]), np.float32)
+    chunks = int(options.gb * 1e9 / CHUNKS[0].nbytes) // KINDS * KINDS + SHORT % KINDS
+    result = network(voxkern.dask, volume(chunks))
+
+    def compared():
+        assert np.array_equal(network(voxkern, piece, **there), short)
+
+    target, planes = Compared(short, chunks), result.shape[2]
+    blocked, in_memory = [], []
+    for part in np.array_split(np.arange(planes).reshape(chunks, -1), PARTS):
+        own = (slice(None), slice(None), slice(part[0, 0], part[-1, -1] + 1))
+        blocked.append(timed(da.store, result[own], target, regions=own, lock=False))
+        in_memory.append(timed(compared))
+    assert target.seen == chunks
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{planes * SIZE * SIZE * 4e-9:.1f} GB by blocks, peak {peak:.2f} GB; Mvoxel/s:")
-    for name, ours, whole in zip(("wall", "CPU"), blocked / 1e6, in_memory / 1e6):
+    voxels = chunks * CHUNKS[0].size
+    print(f"{voxels * 4e-9:.2f} GB by {chunks} blocks, peak {peak:.2f} GB; Mvoxel/s:")
+    for name, ours, whole in zip(("wall", "CPU"), np.sum(blocked, 0), np.sum(in_memory, 0)):
+        ours, whole = voxels / ours / 1e6, PARTS * piece.size / whole / 1e6
         print(f"{name:4} {ours:.0f}, in memory {whole:.0f}: {ours / whole:.2f}")
 
 

@@ -51,8 +51,17 @@ typedef struct {
     ptrdiff_t length; /* elements of a plane */
 } Axis;
 
+/* How the terms of a sum are added: results of the same order have the same bits. */
+typedef struct {
+    ptrdiff_t part, block; /* as in Conv */
+    int dots;
+    int columns; /* the kind of Columns, or 0 */
+    int divided[3];
+} Order;
+
 typedef struct {
     Axis axis[3];
+    const Order *order; /* that the sums must have, or NULL */
     ptrdiff_t batch, groups;
     ptrdiff_t inputs, outputs;       /* channels per group */
     ptrdiff_t part, parts;           /* inputs of a slab; slabs one after the other for one block */
@@ -214,10 +223,10 @@ static void set_block(Axis *a, ptrdiff_t most) {
 static ptrdiff_t fitting_part(Conv *c, ptrdiff_t z, ptrdiff_t y, ptrdiff_t x, ptrdiff_t lanes,
                               ptrdiff_t budget, int split) {
     c->part = 1;
-    ptrdiff_t channel = slab_elements(c, z, y, x);
+    ptrdiff_t channel = slab_elements(c, z, y, x), most = c->order ? c->order->part : c->inputs;
     ptrdiff_t left = budget - kept_sums(c, z, y, x, lanes);
-    if (channel * c->inputs <= (c->dots ? left : budget)) return c->inputs;
-    return split && left >= channel ? even_block(c->inputs, left / channel) : 0;
+    if (channel * most <= (c->dots || most < c->inputs ? left : budget)) return most;
+    return split && !c->order && left >= channel ? even_block(c->inputs, left / channel) : 0;
 }
 
 /* Choose the cheapest block whose slab has at most `budget` elements; one output if none has. Along
@@ -232,7 +241,7 @@ static double plan_blocks(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, int split)
         shortest = ceil_div(shortest, 2);
     best[2] = shortest;
     part = fitting_part(c, 1, 1, shortest, lanes, budget, split);
-    if (part == 0) part = split ? 1 : c->inputs;
+    if (part == 0) part = c->order ? c->order->part : split ? 1 : c->inputs;
     c->part = part;
     double lowest = block_cost(c, 1, 1, shortest, lanes);
     for (x = split ? x : shortest;; x = shortest) {
@@ -285,7 +294,7 @@ static void plan_rows(Conv *c, ptrdiff_t lanes) {
     c->more_rows = c->tall ? 0 : c->outputs % c->row_blocks;
     ptrdiff_t shared = c->axis[2].planes == 1 ? c->axis[2].taps : 1;
     ptrdiff_t most_terms = c->row_blocks == 1 || c->tall || shared > 3 ? MOST_TERMS : 128 * shared;
-    c->block = even_block(c->part * c->taps, most_terms);
+    c->block = c->order ? c->order->block : even_block(c->part * c->taps, most_terms);
     c->weights = c->terms;
     c->panel = PANEL / (c->rows * c->part * c->taps);
     if (c->panel > c->row_blocks) c->panel = c->row_blocks;
@@ -308,13 +317,19 @@ static int is_pointwise(const Conv *c) {
     return is_trivial(a) && is_trivial(a + 1) && is_trivial(a + 2);
 }
 
+/* Whether the order is to add all terms one by one. */
+static int is_one_sum(const Conv *c) {
+    const Order *o = c->order;
+    return !o->dots && !o->columns && o->part == c->inputs && o->block >= c->terms;
+}
+
 /* Depthwise, a vector of channels at a time: for any stride and dilation, and however narrow the
    input is, no lane is wasted; the price is to turn input and output. 0 if there are few channels, or
    a block does not fit. */
 static int plan_depthwise(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     const Axis *a = c->axis;
     if (c->inputs > 1 || c->outputs > 1 || lanes == 1 || 2 * c->groups < lanes ||
-        c->terms > MOST_TERMS || is_pointwise(c))
+        c->terms > MOST_TERMS || is_pointwise(c) || (c->order && !is_one_sum(c)))
         return 0;
     set_layout(c, WHOLE, 0);
     c->channels = c->groups;
@@ -340,8 +355,8 @@ static double plan_dots(Conv *c, ptrdiff_t lanes, ptrdiff_t budget, double most)
     set_layout(c, WHOLE, 0);
     double cost = plan_blocks(c, lanes, budget / lanes, 1);
     const Axis *a = c->axis;
-    if (cost >= most ||
-        slab_elements(c, a[0].block, a[1].block, a[2].block) + c->kept > budget / lanes) {
+    ptrdiff_t size = slab_elements(c, a[0].block, a[1].block, a[2].block) + c->kept;
+    if (!c->order && (cost >= most || size > budget / lanes)) {
         c->dots = 0;
         c->inputs = inputs;
         return most;
@@ -371,6 +386,7 @@ static double plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
     Axis *a = c->axis;
     merge_axes(a);
     if (plan_depthwise(c, lanes, budget)) return 0;
+    if (c->order && c->order->dots) return plan_dots(c, lanes, budget, HUGE_VAL);
     int trivial = is_pointwise(c);
     c->rolling = 1;
     double cost[8];
@@ -380,7 +396,7 @@ static double plan(Conv *c, ptrdiff_t lanes, ptrdiff_t budget) {
         cost[i] = plan_blocks(c, lanes, budget, !trivial);
         if (cost[i] < cost[best]) best = i;
     }
-    double lowest = trivial ? cost[best] : plan_dots(c, lanes, budget, cost[best]);
+    double lowest = trivial || c->order ? cost[best] : plan_dots(c, lanes, budget, cost[best]);
     if (c->dots) return lowest;
     set_candidate(c, best);
     plan_blocks(c, lanes, budget, !trivial);

@@ -14,8 +14,11 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t *origin
         Py_ssize_t *plane
         Py_ssize_t *shift
+    ctypedef struct Order:
+        pass
     ctypedef struct Conv:
         Axis axis[3]
+        const Order *order
         Py_ssize_t batch, groups, inputs, outputs, part, ring, run, taps, terms, weights
         Py_ssize_t rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
@@ -41,6 +44,7 @@ cdef extern from "conv_columns.h" nogil:
         int kind
         Py_ssize_t blocks
     void plan_columns(Columns *q, Py_ssize_t lanes, Py_ssize_t budget, int forced)
+    Order find_order(const Columns *q)
     Py_ssize_t columns_scratch_float(const Columns *q)
     Py_ssize_t columns_scratch_double(const Columns *q)
     void pack_column_weights_float(const Columns *q, Py_ssize_t block, float *packed)
@@ -320,15 +324,18 @@ cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope, const real[::1] packed,
-         bint flipped, real[:, :, :, :, ::1] out):
+         bint flipped, real[:, :, :, :, ::1] out, whole=None):
     """out = the correlation of x with weight, plus bias where it is not None.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made
     of the weights for these shapes and this window. `flipped` weights are those of which it is the
-    transpose: inputs before outputs, and the taps in reverse.
+    transpose: inputs before outputs, and the taps in reverse. `whole` has the shapes of x and out
+    and the padding of the convolution that this is a block of, and sums are added in its order;
+    not with `packed`.
     """
     cdef Columns q
     cdef Conv *c = &q.conv
+    cdef Order order
     if out.size == 0:
         return
     memset(&q, 0, sizeof(q))
@@ -342,6 +349,10 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
         c.bias = <const void *> &bias[0] if bias is not None else NULL
         c.packed = <const void *> &packed[0] if packed is not None else NULL
         c.flipped = flipped
+        if whole is not None:
+            order = order_of(whole, (<object> weight).shape, stride, dilation, groups, algorithm,
+                             sizeof(real))
+            c.order = &order
         run[real](&q, 0, algorithm == "im2col")
     finally:
         free_tables(c)
@@ -358,6 +369,20 @@ cdef Py_ssize_t plan_shapes(Columns *q, x_shape, weight_shape, out_shape, stride
     if itemsize == sizeof(float):
         return plan_scratch[float](q, 0, algorithm == "im2col")
     return plan_scratch[double](q, 0, algorithm == "im2col")
+
+
+cdef Order order_of(whole, weight_shape, stride, dilation, Py_ssize_t groups, algorithm,
+                    Py_ssize_t itemsize) except *:
+    """The order of the sums of a convolution: shapes of x and out, and padding."""
+    cdef Columns q
+    x_shape, out_shape, padding = whole
+    memset(&q, 0, sizeof(q))
+    try:
+        plan_shapes(&q, x_shape, weight_shape, out_shape, stride, padding, dilation, groups,
+                    algorithm, itemsize)
+        return find_order(&q)
+    finally:
+        free_tables(&q.conv)
 
 
 def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ssize_t groups, *,

@@ -181,6 +181,23 @@ static void set_kind(Columns *q, int kind, int divided) {
     for (int i = 0; i < 3; i++) q->ranges[i] = find_ranges(q->conv.axis + i, divided, q->range[i]);
 }
 
+/* Columns of the order of others. */
+static int set_order(Columns *q, const Order *order) {
+    q->kind = order->columns;
+    for (int i = 0; i < 3; i++)
+        q->ranges[i] = find_ranges(q->conv.axis + i, order->divided[i], q->range[i]);
+    return q->kind;
+}
+
+/* The order of the sums of a convolution that is planned. */
+static Order find_order(const Columns *q) {
+    const Conv *c = &q->conv;
+    Order o = {c->part, c->strided || c->channels ? c->terms : c->block, c->dots, q->kind, {0}};
+    for (int i = 0; i < 3; i++)
+        o.divided[i] = q->ranges[i] > 1 || q->range[i]->taps < c->axis[i].taps;
+    return o;
+}
+
 /* Cycles per output position of a slab: more for what the estimate has beyond the fewest products,
    and what runs of outputs and blocks take that it leaves out. Fitted, as the other side is, to 190
    random shapes, in each of which the slab and four kinds of columns were timed: what is chosen took
@@ -204,15 +221,16 @@ static void plan_columns(Columns *q, ptrdiff_t lanes, ptrdiff_t budget, int forc
     int kind = 0, divided = 0;
     if (c->channels && !forced) return;
     c->inputs = inputs;
-    double strided = strided_cost(c, lanes);
+    double strided = c->order && !is_one_sum(c) ? HUGE_VAL : strided_cost(c, lanes);
     if (strided < lowest) lowest = strided;
     if (c->channels) c->groups = c->channels, c->channels = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4 && !c->order; i++) {
         set_kind(q, i % 2 ? BY_CHANNEL : BY_POSITION, i / 2);
         cost = columns_cost(q, lanes);
         if (cost < lowest || (forced && !kind)) lowest = cost, kind = q->kind, divided = i / 2;
     }
     set_kind(q, kind, divided);
+    if (c->order && c->order->columns) kind = set_order(q, c->order);
     if (kind) size_columns(q, lanes, budget / 2);
     else if (strided <= lowest) plan_strided(c, budget);
     else c->inputs = planned;

@@ -595,10 +595,11 @@ def _aligned(elements, dtype):
     return raw[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False):
+def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False, whole=None):
     """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights.
 
-    `flipped` weights of five axes are those of which the call is the transpose.
+    `flipped` weights of five axes are those of which the call is the transpose. Where this is a
+    block of a `whole` call, its direct sums are added in that call's order.
     """
     scratch = _check.writable(out, x.dtype)
     target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
@@ -636,6 +637,7 @@ def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False):
             flipped=flipped,
             out=target,
             packed=prepared,
+            whole=whole and (whole.x, whole.out, whole.padding),
         )
     return _check.deliver(scratch, out)
 

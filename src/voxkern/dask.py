@@ -40,13 +40,13 @@ def conv3d(
     algorithm="auto",
     activation=None,
 ):
-    """:func:`voxkern.conv3d` of a Dask array.
+    """:func:`voxkern.conv3d` of a Dask array, to the same bits but for ``"fft"``.
 
     Notes
     -----
     ``"auto"`` chooses for the array as a whole, and all blocks take that algorithm. Blocks of
-    ``"winograd"`` begin where its tiles do, and give the same bits as the array in memory; others
-    divide long sums as suits the size of a block, and agree within rounding.
+    ``"winograd"`` begin where its tiles do; direct sums are added in the order that the sizes of
+    the whole array decide. Spectra are those of a block, and agree within rounding.
     """
     return _conv(3, x, weight, bias, stride, padding, dilation, groups, algorithm, activation)
 
@@ -224,6 +224,7 @@ def flash_table(frames, k=5, curve="exam"):
     `k` largest changes of its part of each frame; the largest of all parts make the row.
     """
     frames = _dask(frames, "frames", flash.DTYPES)
+    flash.check_shape(frames.shape)
     # No frames have every argument checked.
     voxkern.flash_table(np.empty((0, *frames.shape[1:]), frames.dtype), k, curve)
     if len(frames) < 2:
@@ -267,7 +268,7 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, a
 
 
 def _convolved(x, blocks, weight, bias, call, slope):
-    """The windows of `blocks`, by the algorithm and the tile of the whole `call`."""
+    """The windows of `blocks`, by the algorithm, tile and order of sums of the whole `call`."""
     x, axes = _check.array(x, "x"), len(blocks)
     out = np.empty((*x.shape[: -axes - 1], len(weight), *_counts(blocks)), x.dtype)
     own = call._replace(
@@ -276,7 +277,7 @@ def _convolved(x, blocks, weight, bias, call, slope):
         out=conv._five(out.shape, axes),
         padding=window.as_volume([b.pads for b in blocks], (0, 0)),
     )
-    return conv._run(own, *_check.computed(x, weight, bias), slope, out)
+    return conv._run(own, *_check.computed(x, weight, bias), slope, out, whole=call)
 
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
@@ -295,7 +296,7 @@ def _pool(function, axes, x, kernel_size, stride, padding, ceil_mode, others):
     x = _dask(x, "x")
     # An empty batch has every argument checked.
     batch = x.shape if x.ndim == axes + 1 else x.shape[1:]
-    empty = np.empty((0, *batch), x.dtype)
+    empty = np.empty((0, *batch) if x.size else x.shape, x.dtype)
     function(empty, kernel_size, stride, padding, ceil_mode=ceil_mode, **others)
     arguments = pool._window(axes, kernel_size, stride, padding, others.get("dilation", 1))
     counts = pool._counts(x.shape[-axes:], *arguments, ceil_mode)

@@ -377,11 +377,14 @@ def _merged(largest):
 def _frames(frames):
     """The checked frames, of any layout."""
     frames = _check.readable(frames, "frames", DTYPES)
-    if frames.ndim != 3 and (frames.ndim != 4 or frames.shape[3] != 3):
-        raise ValueError(
-            f"frames have shape {frames.shape}; they must be (F, H, W) or (F, H, W, 3)"
-        )
+    check_shape(frames.shape)
     return frames
+
+
+def check_shape(shape):
+    """Raise unless it is one of frames."""
+    if len(shape) != 3 and (len(shape) != 4 or shape[3] != 3):
+        raise ValueError(f"frames have shape {shape}; they must be (F, H, W) or (F, H, W, 3)")
 
 
 def _frame(frames):

@@ -51,12 +51,14 @@ def conv(
     flipped=False,
     out=None,
     packed=None,
+    whole=None,
 ):
     """Convolution over any number of axes: every window, then one matrix product per group.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `activation` says the same
     in the words of the public functions. `flipped` weights are those of which it is the transpose:
-    inputs before outputs, and the taps in reverse. `packed` is not looked at; see :func:`packing`.
+    inputs before outputs, and the taps in reverse. `packed` and `whole` are not looked at; see
+    :func:`packing`.
     """
     if flipped:
         taps = np.flip(weight, tuple(range(2, weight.ndim)))
