@@ -374,6 +374,21 @@ def test_host_arrays_of_others_are_taken(name, other):
 
 
 @pytest.mark.parametrize("other", OTHERS)
+def test_modules_take_host_arrays_of_others(rng, other):
+    x, places = hostile.normal(rng, (5, 4), "float32"), rng.integers(0, 4, 5)
+    state, weights = x[:, :3].copy(), [hostile.normal(rng, (9, n), "float32") for n in (4, 3)]
+    for function, *args in [
+        (voxkern.activations.softmax, x),
+        (voxkern.losses.cross_entropy, x, places),
+        (voxkern.recurrent.gru_cell, x, state, *weights),
+        (voxkern.ConvPlan(other(x[:, None, :2].copy())), x[:, None]),
+        (voxkern.attacks.fgsm, x, x, 0.1),
+    ]:
+        others = [other(a) if isinstance(a, np.ndarray) else a for a in args]
+        np.testing.assert_array_equal(function(*others), function(*args))
+
+
+@pytest.mark.parametrize("other", OTHERS)
 def test_host_arrays_of_others_are_not_copied(rng, other):
     x, mean = hostile.normal(rng, (2, 3, 7)), np.zeros(3)
     assert np.shares_memory(voxkern._check.array(other(x), "x"), x)
