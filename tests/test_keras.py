@@ -62,7 +62,7 @@ def counted(tmp_path_factory):
     return count
 
 
-# Keras 3.15.1: 561 pass and 167 are skipped, all but seven of these for output paddings that layers
+# Keras 3.15.1: 544 pass and 167 are skipped, all but seven of these for output paddings that layers
 # refuse.
 @pytest.mark.parametrize(
     ("names", "floor"),
