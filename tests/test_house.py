@@ -30,7 +30,7 @@ OF_PAGES = (*MODULES, "layers", "optim", "recurrent", "use_from_dask", "use_from
 PAGES = [f"docs/{name}.md" for name in OF_PAGES] + ["README.md"]
 ROOT = pathlib.Path(__file__).parents[1]
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
-OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
+OF_THE_MACHINE = ("conv_workspace", "get_include", "get_num_threads", "set_num_threads")
 ORACLES = [n for n in FUNCTIONS if n not in OF_THE_MACHINE]
 
 

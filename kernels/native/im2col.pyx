@@ -23,6 +23,17 @@ cdef extern from "im2col.h" nogil:
     void add_columns_double(const Columns *c, Py_ssize_t channel, const double *columns,
                             double *out)
 
+cdef extern from "include/voxkern.h" nogil:
+    ctypedef struct voxkern_window:
+        Py_ssize_t kernel[3]
+        Py_ssize_t stride[3]
+        Py_ssize_t before[3]
+        Py_ssize_t after[3]
+        Py_ssize_t dilation[3]
+
+cdef extern from "split.h" nogil:
+    int threads_for(Py_ssize_t work, int most)
+
 # im2col moves elements without reading them, so a word of the element's size stands for any type.
 ctypedef fused word:
     unsigned char
@@ -57,14 +68,43 @@ def im2col(const word[:, :, :, :, ::1] x, kernel_size, stride, padding, dilation
     if out.size == 0:
         return
     cdef Columns c = describe(x.shape, out.shape, kernel_size, stride, padding, dilation)
-    cdef Py_ssize_t row, rows = out.shape[0] * out.shape[1], block
-    cdef int threads = useful_threads(out.size)
+    cdef Py_ssize_t rows = out.shape[0] * out.shape[1], total = out.size
+    cdef int threads = useful_threads(total)
     c.item, c.past_cache = sizeof(word), out.nbytes > LARGE
     c.x, c.columns = <const char *> &x[0, 0, 0, 0, 0], <char *> &out[0, 0, 0, 0, 0]
     c.end = c.x + <Py_ssize_t> x.nbytes
-    block = 1 + TASK * rows // <Py_ssize_t> out.nbytes
-    for row in prange(0, rows, block, nogil=True, num_threads=threads):
-        fill_rows(&c, row, min(row + block, rows))
+    with nogil:
+        fill_columns(&c, rows, total, threads)
+
+
+cdef api int voxkern_im2col(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
+                            const Py_ssize_t *count, const voxkern_window *window, int threads,
+                            void *out) noexcept nogil:
+    """`im2col` of checked arguments without Python; the windows are not none."""
+    cdef Columns c
+    cdef Py_ssize_t rows = x_shape[0] * x_shape[1], total
+    cdef int i
+    memset(&c, 0, sizeof(c))
+    for i in range(3):
+        c.size[i], c.count[i], c.kernel[i] = x_shape[2 + i], count[i], window.kernel[i]
+        c.stride[i], c.padding[i] = window.stride[i], window.before[i]
+        c.dilation[i] = window.dilation[i]
+        rows *= window.kernel[i]
+    total = rows * count[0] * count[1] * count[2]
+    if total == 0:
+        return True
+    c.item, c.past_cache = itemsize, total * <Py_ssize_t> itemsize > LARGE
+    c.x, c.columns = <const char *> x, <char *> out
+    c.end = c.x + x_shape[0] * x_shape[1] * c.size[0] * c.size[1] * c.size[2] * itemsize
+    fill_columns(&c, rows, total, threads_for(total, threads))
+    return True
+
+
+cdef void fill_columns(const Columns *c, Py_ssize_t rows, Py_ssize_t total,
+                       int threads) noexcept nogil:
+    cdef Py_ssize_t row, block = 1 + TASK * rows // (total * c.item)
+    for row in prange(0, rows, block, num_threads=threads):
+        fill_rows(c, row, min(row + block, rows))
 
 
 def col2im(const real[:, :, :, :, ::1] cols, output_size, kernel_size, stride, padding,

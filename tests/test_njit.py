@@ -1,0 +1,234 @@
+"""The functions inside @njit code give what they give from Python."""
+
+import importlib.metadata
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import voxkern
+
+numba = pytest.importorskip("numba")
+from numba.core.errors import TypingError  # noqa: E402
+
+import voxkern.njit  # noqa: E402
+
+voxkern.njit.init()
+DTYPES = [np.float32, np.float64]
+
+
+def same(found, expected):
+    np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@numba.njit(nogil=True)
+def conv3d(x, weight, bias, stride, padding, dilation, groups):
+    return voxkern.conv3d(x, weight, bias, stride, padding, dilation, groups)
+
+
+@numba.njit(nogil=True)
+def conv2d(x, weight, bias, stride, padding, dilation, groups):
+    return voxkern.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+@numba.njit(nogil=True)
+def conv1d(x, weight, bias, stride, padding, dilation, groups):
+    return voxkern.conv1d(x, weight, bias, stride, padding, dilation, groups)
+
+
+CONVS = {1: conv1d, 2: conv2d, 3: conv3d}
+SIZE, KERNEL = (7, 11, 13), (3, 2, 5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_conv(rng, axes, dtype):
+    x = rng.standard_normal((3, 6, *SIZE[:axes])).astype(dtype)
+    weight = rng.standard_normal((4, 3, *KERNEL[:axes])).astype(dtype)
+    bias = rng.standard_normal(4).astype(dtype)
+    for arguments in ((2, 1, 1, 2), (1, 3, 2, 2), (3, 0, 1, 2)):
+        found = CONVS[axes](x, weight, bias, *arguments)
+        same(found, getattr(voxkern, f"conv{axes}d")(x, weight, bias, *arguments))
+
+
+def test_conv_by_tiles_with_nan(rng):
+    x, weight = rng.standard_normal((32, 5, 11, 13)), rng.standard_normal((16, 32, 3, 3, 3))
+    x[3, 2, 5, 6] = np.inf
+    same(conv3d(x, weight, None, 1, 1, 1, 1), voxkern.conv3d(x, weight, padding=1))
+
+
+def test_conv_takes_tuples_names_and_any_layout(rng):
+    x = rng.standard_normal((13, 5, 11, 7)).T[:, ::2]
+    weight = np.asfortranarray(rng.standard_normal((3, 6, 4, 2)))
+    weight.flags.writeable = False
+
+    @numba.njit
+    def run(x, weight):
+        tuples = voxkern.conv2d(x, weight, stride=(2, 1), padding=(0, 1), dilation=(1, 1))
+        return tuples, voxkern.conv2d(x, weight, padding="same"), voxkern.conv2d(x[0], weight)
+
+    found = run(x, weight)
+    same(found[0], voxkern.conv2d(x, weight, stride=(2, 1), padding=(0, 1)))
+    same(found[1], voxkern.conv2d(x, weight, padding="same"))
+    same(found[2], voxkern.conv2d(x[0], weight))
+
+
+def test_an_empty_batch(rng):
+    x, weight = np.zeros((0, 2, 5, 6, 7)), rng.standard_normal((3, 2, 2, 2, 2))
+    assert conv3d(x, weight, None, 1, 0, 1, 1).shape == (0, 3, 4, 5, 6)
+
+
+@numba.njit(nogil=True)
+def pools1d(x, kernel_size, stride, padding):
+    pair = voxkern.max_pool1d(x, kernel_size, stride, padding, return_indices=True)
+    plain = voxkern.max_pool1d(x, kernel_size, stride, padding, 1, True)
+    return pair[0], pair[1], plain, voxkern.avg_pool1d(x, kernel_size, stride, padding)
+
+
+@numba.njit(nogil=True)
+def pools2d(x, kernel_size, stride, padding):
+    pair = voxkern.max_pool2d(x, kernel_size, stride, padding, return_indices=True)
+    plain = voxkern.max_pool2d(x, kernel_size, stride, padding, 1, True)
+    return pair[0], pair[1], plain, voxkern.avg_pool2d(x, kernel_size, stride, padding)
+
+
+@numba.njit(nogil=True)
+def pools3d(x, kernel_size, stride, padding):
+    pair = voxkern.max_pool3d(x, kernel_size, stride, padding, return_indices=True)
+    plain = voxkern.max_pool3d(x, kernel_size, stride, padding, 1, True)
+    return pair[0], pair[1], plain, voxkern.avg_pool3d(x, kernel_size, stride, padding)
+
+
+@pytest.mark.parametrize(("axes", "run"), [(1, pools1d), (2, pools2d), (3, pools3d)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pools(rng, axes, run, dtype):
+    x = rng.standard_normal((2, 3, *SIZE[:axes])).astype(dtype)
+    x[1, 2, ..., 3] = np.nan
+    largest, mean = getattr(voxkern, f"max_pool{axes}d"), getattr(voxkern, f"avg_pool{axes}d")
+    for arguments in ((3, 2, 1), (2, None, 0), (4, 3, 2)):
+        found = run(x, *arguments)
+        for part, expected in zip(found, largest(x, *arguments, return_indices=True)):
+            same(part, expected)
+        same(found[2], largest(x, *arguments, ceil_mode=True))
+        same(found[3], mean(x, *arguments))
+
+
+def test_average_pools_with_their_other_arguments(rng):
+    x = rng.standard_normal((3, 11, 13))
+
+    @numba.njit
+    def run(x):
+        uncounted = voxkern.avg_pool2d(x, (2, 5), 2, (1, 2), True, False)
+        return uncounted, voxkern.avg_pool2d(x, 3, divisor_override=-7)
+
+    found = run(x)
+    same(found[0], voxkern.avg_pool2d(x, (2, 5), 2, (1, 2), True, False))
+    same(found[1], voxkern.avg_pool2d(x, 3, divisor_override=-7))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint8", "int64"])
+def test_im2col(rng, dtype):
+    x = rng.integers(0, 100, (2, 3, 7, 11, 13)).astype(dtype)
+
+    @numba.njit
+    def run(x):
+        tuples = voxkern.im2col(x, (2, 3, 5), 2, (1, 0, 2), (2, 1, 1))
+        return tuples, voxkern.im2col(x[0], (2, 3, 2), padding="same"), voxkern.im2col(x, 2)
+
+    found = run(x)
+    same(found[0], voxkern.im2col(x, (2, 3, 5), 2, (1, 0, 2), (2, 1, 1)))
+    same(found[1], voxkern.im2col(x[0], (2, 3, 2), padding="same"))
+    same(found[2], voxkern.im2col(x, 2))
+
+
+def test_from_the_body_of_a_prange(rng):
+    x, weight = rng.standard_normal((9, 3, 11, 13)), rng.standard_normal((4, 3, 3, 2))
+
+    @numba.njit(parallel=True)
+    def run(x, weight):
+        out = np.empty((9, 4, 3, 4))
+        for n in numba.prange(9):
+            out[n] = voxkern.max_pool2d(voxkern.conv2d(x[n], weight), 3)
+        return out
+
+    same(run(x, weight), voxkern.max_pool2d(voxkern.conv2d(x, weight), 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("weight", {"weight": (4, 2, 3, 2, 5)}),
+        ("weight", {"weight": (4, 3, 3, 0, 5)}),
+        ("weight", {"groups": 0}),
+        ("bias", {"bias": 3}),
+        ("kernel_size", {"weight": (4, 3, 3, 12, 5)}),
+        ("x", {"x": (3, 6, 7, 0, 13)}),
+        ("stride", {"stride": 0}),
+        ("padding", {"padding": -1}),
+        ("dilation", {"dilation": 0}),
+        ("groups", {"weight": (5, 3, 3, 2, 5), "bias": 5}),
+    ],
+)
+def test_wrong_values_are_told_by_name(name, changed):
+    shapes = {"x": (3, 6, 7, 11, 13), "weight": (4, 3, 3, 2, 5), "bias": 4} | changed
+    numbers = {"stride": 1, "padding": 0, "dilation": 1, "groups": 2} | changed
+    x, weight, bias = (np.ones(shapes[key]) for key in ("x", "weight", "bias"))
+    window = [numbers[key] for key in ("stride", "padding", "dilation", "groups")]
+    with pytest.raises(ValueError, match=name):
+        conv3d(x, weight, bias, *window)
+
+
+def test_wrong_pools_are_told_by_name(rng):
+    x = rng.standard_normal((3, 11, 13))
+    for arguments, name in (((2, 2, 2), "padding"), ((12, 1, 0), "kernel_size"), ((2, 0, 0), "st")):
+        with pytest.raises(ValueError, match=name):
+            pools2d(x, *arguments)
+
+    @numba.njit
+    def divide(x):
+        return voxkern.avg_pool2d(x, 2, divisor_override=0)
+
+    with pytest.raises(ValueError, match="divisor_override"):
+        divide(x)
+
+
+def test_a_tuple_of_the_wrong_length(rng):
+    with pytest.raises(ValueError, match="stride"):
+        conv3d(np.ones((1, 1, 5, 5, 5)), np.ones((1, 1, 2, 2, 2)), None, (1, 1), 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "weight", "stride"),
+    [
+        ("x", np.ones((1, 1, 5, 5, 5), np.int64), np.ones((1, 1, 2, 2, 2)), 1),
+        ("x", np.ones((1, 5, 5)), np.ones((1, 1, 2, 2, 2)), 1),
+        ("weight", np.ones((1, 1, 5, 5, 5)), np.ones((1, 1, 2, 2, 2), np.float32), 1),
+        ("stride", np.ones((1, 1, 5, 5, 5)), np.ones((1, 1, 2, 2, 2)), 1.5),
+    ],
+)
+def test_wrong_types_are_told_when_compiled(name, x, weight, stride):
+    with pytest.raises(TypingError, match=name):
+        conv3d(x, weight, None, stride, 0, 1, 1)
+
+
+def in_a_new_process(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_the_library_does_not_import_numba():
+    done = in_a_new_process("import voxkern, sys; assert 'numba' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
+def test_numba_finds_the_functions_by_itself():
+    found = importlib.metadata.entry_points(group="numba_extensions", name="init")
+    if "voxkern.njit:init" not in [entry.value for entry in found]:
+        pytest.skip("the package is not installed, so it has no entry points")
+    done = in_a_new_process(
+        "import numba, numpy, voxkern\n"
+        "def f(x): return voxkern.max_pool1d(x, 2)\n"
+        "print(numba.njit(f)(numpy.arange(6.0).reshape(1, 6)))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[[1. 3. 5.]]"
