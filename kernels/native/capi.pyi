@@ -2,6 +2,10 @@ api: object
 filters: dict[str, object]
 
 def link(
-    host: dict[str, object], conv: dict[str, object], conv_winograd: dict[str, object], pool: dict[str, object], im2col: dict[str, object]
+    host: dict[str, object],
+    conv: dict[str, object],
+    conv_winograd: dict[str, object],
+    pool: dict[str, object],
+    im2col: dict[str, object],
 ) -> None: ...
 def addresses() -> dict[str, int]: ...
