@@ -108,6 +108,17 @@ def test_conv_is_that_of_python(rng, dtype, channels):
     np.testing.assert_array_equal(out, voxkern.conv3d(x, weight, padding=1))
 
 
+@pytest.mark.parametrize("threads", [-3, 0, 1, 3])
+def test_any_number_of_threads_gives_the_same(rng, threads):
+    x, shape = rng.standard_normal((2, 3, 33, 40, 40)), c((2, 3, 33, 40, 40))
+    out, at = np.zeros((2, 3, 32, 39, 39)), window((2, 2, 2))
+    assert call("max_pool", 8, shape, x, at, 0, threads, out, None) == 0
+    np.testing.assert_array_equal(out, voxkern.max_pool3d(x, 2, 1))
+    weight, out = rng.standard_normal((2, 3, 2, 2, 2)), np.zeros((2, 2, 32, 39, 39))
+    assert call("conv", 8, shape, x, 2, weight, None, at, 1, threads, out) == 0
+    np.testing.assert_array_equal(out, voxkern.conv3d(x, weight))
+
+
 def test_conv_keeps_nan_in_its_windows(rng):
     x = rng.standard_normal((1, 32, 5, 11, 13))
     x[0, 3, 2, 5, 6] = np.nan

@@ -4,6 +4,7 @@ import importlib.metadata
 import pathlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -158,6 +159,14 @@ def test_from_the_body_of_a_prange(rng):
     same(run(x, weight), voxkern.max_pool2d(voxkern.conv2d(x, weight), 3))
 
 
+def test_from_several_threads_at_once(rng):
+    x, weight = rng.standard_normal((4, 2, 3, 60, 50)), rng.standard_normal((4, 3, 3, 3))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda some: conv2d(some, weight, None, 1, 0, 1, 1), x))
+    for part, some in zip(found, x):
+        same(part, voxkern.conv2d(some, weight))
+
+
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
@@ -194,6 +203,13 @@ def test_wrong_pools_are_told_by_name(rng):
 
     with pytest.raises(ValueError, match="divisor_override"):
         divide(x)
+
+    @numba.njit
+    def half(x):
+        return voxkern.avg_pool2d(x, 2, divisor_override=0.5)
+
+    with pytest.raises(TypingError, match="divisor_override"):
+        half(x)
 
 
 def test_a_tuple_of_the_wrong_length(rng):

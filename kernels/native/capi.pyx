@@ -180,11 +180,12 @@ cdef int convolve(size_t itemsize, const Py_ssize_t *x_shape, const void *x, Py_
     rule.groups, rule.weights = groups, WEIGHTS_MADE
     least_time(&rule, tile)
     if tile[0]:
-        bad = winograd(itemsize, x_shape, x, out_shape, weight, bias, w, tile, groups, threads, out)
+        bad = winograd(itemsize, x_shape, x, out_shape, weight, bias, w, tile, groups,
+                       max(threads, 1), out)
         if bad <= 0:
             return VOXKERN_MEMORY if bad else VOXKERN_OK
         # NaN or inf spoils all the outputs of a tile.
-    if direct(itemsize, x_shape, x, out_shape, weight, bias, w, groups, threads, out):
+    if direct(itemsize, x_shape, x, out_shape, weight, bias, w, groups, max(threads, 1), out):
         return VOXKERN_OK
     return VOXKERN_MEMORY
 
@@ -212,7 +213,7 @@ cdef int max_pool(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
     cdef int error = pooled(itemsize, x_shape, w, ceil_mode, count)
     if error or x_shape[0] == 0:
         return error
-    if largest(itemsize, x_shape, x, count, w, threads, out, places):
+    if largest(itemsize, x_shape, x, count, w, max(threads, 1), out, places):
         return VOXKERN_OK
     return VOXKERN_MEMORY
 
@@ -226,7 +227,7 @@ cdef int avg_pool(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
         error = VOXKERN_DILATION
     if error or x_shape[0] == 0:
         return error
-    if mean(itemsize, x_shape, x, count, w, count_include_pad, divisor, threads, out):
+    if mean(itemsize, x_shape, x, count, w, count_include_pad, divisor, max(threads, 1), out):
         return VOXKERN_OK
     return VOXKERN_MEMORY
 
@@ -241,7 +242,7 @@ cdef int make_columns(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
         return VOXKERN_ITEMSIZE
     if x_shape[0] < 0 or x_shape[1] < 0:
         return VOXKERN_X
-    columns(itemsize, x_shape, x, count, w, threads, out)
+    columns(itemsize, x_shape, x, count, w, max(threads, 1), out)
     return VOXKERN_OK
 
 

@@ -231,6 +231,11 @@ def _require_array(value, name, ranks, dtypes=(types.float32, types.float64)):
         raise TypingError(f"{name} has dtype {value.dtype}; it may be float32 or float64")
 
 
+def _require_kind(value, name, kind, what):
+    if isinstance(value, types.Type) and not isinstance(value, kind | types.Omitted):
+        raise TypingError(f"{name} is {value}; it must be {what}")
+
+
 def _overload_conv(function, axes):
     @overload(function)
     def typed(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -238,6 +243,7 @@ def _overload_conv(function, axes):
         _require_array(weight, "weight", (axes + 2,), (x.dtype,))
         if not _is_none(bias):
             _require_array(bias, "bias", (1,), (x.dtype,))
+        _require_kind(groups, "groups", types.Integer, "an integer")
         ndim, itemsize = x.ndim, x.dtype.bitwidth // 8
 
         def run(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -269,6 +275,7 @@ def _overload_max_pool(function, axes):
         x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
     ):
         _require_array(x, "x", (axes + 2, axes + 1))
+        _require_kind(ceil_mode, "ceil_mode", types.Boolean, "True or False")
         ndim, itemsize = x.ndim, x.dtype.bitwidth // 8
 
         def prepare(x, kernel_size, stride, padding, dilation, ceil_mode):
@@ -335,6 +342,10 @@ def _overload_avg_pool(function, axes):
         divisor_override=None,
     ):
         _require_array(x, "x", (axes + 2, axes + 1))
+        _require_kind(ceil_mode, "ceil_mode", types.Boolean, "True or False")
+        _require_kind(count_include_pad, "count_include_pad", types.Boolean, "True or False")
+        kinds = types.Integer | types.NoneType
+        _require_kind(divisor_override, "divisor_override", kinds, "an integer or None")
         ndim, itemsize = x.ndim, x.dtype.bitwidth // 8
         no_divisor = _is_none(divisor_override)
 
