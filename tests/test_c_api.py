@@ -196,3 +196,16 @@ def test_the_example_tells_what_is_wrong(blur):
 
 def test_the_api_is_a_capsule():
     assert type(native.api).__name__ == "PyCapsule"
+
+
+def test_moments_and_batch_norm(rng):
+    x = rng.standard_normal((4, 3, 100)).astype(np.float32)
+    mean, var, out = np.zeros(3), np.zeros(3), np.full_like(x, np.nan)
+    assert call("moments", 4, *x.shape, x, 1, mean, var) == 0
+    np.testing.assert_allclose(mean, x.mean((0, 2), np.float64), atol=1e-6)
+    np.testing.assert_allclose(var, x.var((0, 2), np.float64), rtol=1e-6)
+    eps = ctypes.c_double(1e-5)
+    assert call("batch_norm", 4, *x.shape, x, mean, var, None, None, eps, 1, out) == 0
+    np.testing.assert_allclose(out, voxkern.batch_norm(x, None, None, training=True), atol=2e-6)
+    assert call("moments", 4, 0, 3, 100, x, 1, mean, var) == 2
+    assert call("batch_norm", 2, *x.shape, x, mean, var, None, None, eps, 1, out) == 8

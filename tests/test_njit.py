@@ -146,6 +146,39 @@ def test_im2col(rng, dtype):
     same(found[2], voxkern.im2col(x, 2))
 
 
+@numba.njit(nogil=True)
+def normalized(x, mean, var, weight, bias, training):
+    return voxkern.batch_norm(x, mean, var, weight, bias, training, 0.3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(7, 3), (2, 3, 5), (2, 3, 7, 11, 13)])
+def test_batch_norm(rng, training, shape):
+    x, mean, weight, bias = (rng.standard_normal(s) for s in (shape, 3, 3, 3))
+    var = rng.random(3) + 0.5
+    ours, theirs = (mean.copy(), var.copy()), (mean.copy(), var.copy())
+    found = normalized(x, *ours, weight, bias, training)
+    expected = voxkern.batch_norm(x, *theirs, weight, bias, training, 0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+def test_batch_norm_refuses(rng):
+    x, three = rng.standard_normal((2, 3, 5)), np.ones(3)
+    before = three.copy()
+    with pytest.raises(ValueError, match="running_mean"):
+        normalized(x, np.ones(2), three, three, three, False)
+    with pytest.raises(ValueError, match="running_var"):
+        normalized(x, three, np.ones(4), three, three, True)
+    with pytest.raises(ValueError, match="running_mean is None"):
+        normalized(x, None, None, three, three, False)
+    with pytest.raises(ValueError, match="bias"):
+        normalized(x, three, three, three, np.ones(4), True)
+    with pytest.raises(ValueError, match="training"):
+        normalized(x[:1, :, :1], three, three, three, three, True)
+    same(three, before)
+
+
 def test_from_the_body_of_a_prange(rng):
     x, weight = rng.standard_normal((9, 3, 11, 13)), rng.standard_normal((4, 3, 3, 2))
 

@@ -7,5 +7,6 @@ def link(
     conv_winograd: dict[str, object],
     pool: dict[str, object],
     im2col: dict[str, object],
+    batchnorm: dict[str, object],
 ) -> None: ...
 def addresses() -> dict[str, int]: ...

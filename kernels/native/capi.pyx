@@ -31,6 +31,12 @@ cdef extern from "include/voxkern.h" nogil:
                         double divisor, int threads, void *out) noexcept nogil
         int (*im2col)(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
                       const voxkern_window *w, int threads, void *out) noexcept nogil
+        int (*moments)(size_t itemsize, Py_ssize_t n, Py_ssize_t channels, Py_ssize_t inner,
+                       const void *x, int threads, double *mean, double *var) noexcept nogil
+        int (*batch_norm)(size_t itemsize, Py_ssize_t n, Py_ssize_t channels, Py_ssize_t inner,
+                          const void *x, const double *mean, const double *var,
+                          const void *weight, const void *bias, double eps, int threads,
+                          void *out) noexcept nogil
 
 cdef extern from "conv_rule.h" nogil:
     enum: WEIGHTS_MADE
@@ -61,6 +67,11 @@ ctypedef int (*Largest)(size_t itemsize, const Py_ssize_t *x_shape, const void *
 ctypedef int (*Mean)(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
                      const Py_ssize_t *count, const voxkern_window *w, int include_pad,
                      double divisor, int threads, void *out) noexcept nogil
+ctypedef int (*Moments)(size_t itemsize, Py_ssize_t n, Py_ssize_t channels, Py_ssize_t inner,
+                        const void *x, int threads, double *mean, double *var) noexcept nogil
+ctypedef int (*Normalize)(size_t itemsize, Py_ssize_t n, Py_ssize_t channels, Py_ssize_t inner,
+                          const void *x, const double *mean, const double *var, const void *weight,
+                          const void *bias, double eps, int threads, void *out) noexcept nogil
 
 cdef enum:
     LARGEST = 2147483647  # of window arguments: no product of two overflows
@@ -71,6 +82,8 @@ cdef Tiled winograd
 cdef Columns columns
 cdef Largest largest
 cdef Mean mean
+cdef Moments reduced
+cdef Normalize normalized
 
 api = PyCapsule_New(&table, "voxkern.capi.api", NULL)
 
@@ -80,18 +93,22 @@ cdef void *pointer(dict functions, name) except NULL:
     return PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
 
 
-def link(dict host, dict conv, dict conv_winograd, dict pool, dict im2col):
+def link(dict host, dict conv, dict conv_winograd, dict pool, dict im2col,
+         dict batchnorm):
     """Serve from these: what the modules of one CPU level export as ``__pyx_capi__``."""
-    global direct, winograd, columns, largest, mean
+    global direct, winograd, columns, largest, mean, reduced, normalized
     direct = <Direct> pointer(conv, "voxkern_direct")
     winograd = <Tiled> pointer(conv_winograd, "voxkern_winograd")
     columns = <Columns> pointer(im2col, "voxkern_im2col")
     largest = <Largest> pointer(pool, "voxkern_max_pool")
     mean = <Mean> pointer(pool, "voxkern_avg_pool")
+    reduced = <Moments> pointer(batchnorm, "voxkern_moments")
+    normalized = <Normalize> pointer(batchnorm, "voxkern_normalize")
     table.version = VOXKERN_VERSION
     table.num_threads = <int (*)() noexcept nogil> pointer(host, "voxkern_num_threads")
     table.message, table.output_size, table.conv = message, output_size, convolve
     table.max_pool, table.avg_pool, table.im2col = max_pool, avg_pool, make_columns
+    table.moments, table.batch_norm = moments, batch_norm
 
 
 def addresses():
@@ -103,6 +120,8 @@ def addresses():
         "max_pool": <size_t> table.max_pool,
         "avg_pool": <size_t> table.avg_pool,
         "im2col": <size_t> table.im2col,
+        "moments": <size_t> table.moments,
+        "batch_norm": <size_t> table.batch_norm,
     }
 
 
@@ -244,6 +263,30 @@ cdef int make_columns(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
         return VOXKERN_X
     columns(itemsize, x_shape, x, count, w, max(threads, 1), out)
     return VOXKERN_OK
+
+
+cdef int moments(size_t itemsize, Py_ssize_t n, Py_ssize_t channels, Py_ssize_t inner,
+                 const void *x, int threads, double *mean, double *var) noexcept nogil:
+    if itemsize != 4 and itemsize != 8:
+        return VOXKERN_ITEMSIZE
+    if n < 1 or channels < 1 or inner < 1:
+        return VOXKERN_X
+    if reduced(itemsize, n, channels, inner, x, max(threads, 1), mean, var):
+        return VOXKERN_OK
+    return VOXKERN_MEMORY
+
+
+cdef int batch_norm(size_t itemsize, Py_ssize_t n, Py_ssize_t channels, Py_ssize_t inner,
+                    const void *x, const double *mean, const double *var, const void *weight,
+                    const void *bias, double eps, int threads, void *out) noexcept nogil:
+    if itemsize != 4 and itemsize != 8:
+        return VOXKERN_ITEMSIZE
+    if n < 0 or channels < 1 or inner < 1:
+        return VOXKERN_X
+    if n == 0 or normalized(itemsize, n, channels, inner, x, mean, var, weight, bias, eps,
+                            max(threads, 1), out):
+        return VOXKERN_OK
+    return VOXKERN_MEMORY
 
 
 # --- for scipy.ndimage.generic_filter ---------------------------------------------------------

@@ -7,7 +7,7 @@ level that ``VOXKERN_CPU_LEVEL`` chose when this module was imported.
 from voxkern import _dispatch
 from voxkern.kernels.native import capi, host
 
-LINKED = ("conv", "conv_winograd", "pool", "im2col")
+LINKED = ("conv", "conv_winograd", "pool", "im2col", "batchnorm")
 
 capi.link(
     host.__pyx_capi__,

@@ -41,6 +41,10 @@ _conv = _external("conv", *_X, SIZE, POINTER, POINTER, POINTER, SIZE, INT, POINT
 _max_pool = _external("max_pool", *_X, POINTER, INT, INT, POINTER, POINTER)
 _avg_pool = _external("avg_pool", *_X, POINTER, INT, INT, types.float64, INT, POINTER)
 _im2col = _external("im2col", *_X, POINTER, INT, POINTER)
+_moments = _external("moments", *(SIZE, SIZE, SIZE, SIZE, POINTER), INT, POINTER, POINTER)
+_batch_norm = _external(
+    "batch_norm", *(SIZE, SIZE, SIZE, SIZE, POINTER), *[POINTER] * 4, types.float64, INT, POINTER
+)
 
 
 @intrinsic
@@ -85,7 +89,7 @@ def _pointer_typed(value, size):
 
     def pointer(value, size):
         if value.size != size:
-            raise ValueError("bias has a shape that does not fit the outputs of weight")
+            raise ValueError("weight or bias has a shape that does not fit the channels")
         return np.ascontiguousarray(value).ctypes
 
     return pointer
@@ -407,6 +411,109 @@ def _im2col_typed(x, kernel_size, stride=1, padding=0, dilation=1):
         return voxkern.im2col(x.reshape((1, *x.shape)), kernel_size, stride, padding, dilation)[0]
 
     return run_unbatched if unbatched else run
+
+
+def _statistics(x, channels, inner, mean, var, training):
+    """The mean and variance to normalise with, in float64."""
+
+
+@overload(_statistics)
+def _statistics_typed(x, channels, inner, mean, var, training):
+    if _is_none(mean):
+
+        def check(mean, var, channels, training):
+            if not training:
+                raise ValueError("running_mean is None; inference needs running_mean, running_var")
+
+        def take(mean, var, found):
+            pass
+
+    else:
+
+        def check(mean, var, channels, training):
+            if mean.size != channels or var.size != channels:
+                raise ValueError("running_mean and running_var must have one value per channel")
+
+        def take(mean, var, found):
+            found[0], found[1] = mean, var
+
+    check, take = register_jitable(check), register_jitable(take)
+
+    def statistics(x, channels, inner, mean, var, training):
+        check(mean, var, channels, training)
+        found = np.full((2, channels), np.nan)
+        if not training:
+            take(mean, var, found)
+            return found
+        if x.shape[0] * inner == 1:
+            raise ValueError("x has 1 value per channel; training needs more")
+        if x.size:
+            _check(
+                _moments(
+                    *(x.itemsize, x.shape[0], channels, inner, x.ctypes, _num_threads()),
+                    *(found[0].ctypes, found[1].ctypes),
+                )
+            )
+        return found
+
+    return statistics
+
+
+def _move(running, new, momentum):
+    """Move a running array, if it is one, towards `new`."""
+
+
+@overload(_move)
+def _move_typed(running, new, momentum):
+    if _is_none(running):
+        return lambda running, new, momentum: None
+
+    def move(running, new, momentum):
+        for i in range(new.size):
+            running[i] = (1 - momentum) * np.float64(running[i]) + momentum * new[i]
+
+    return move
+
+
+@overload(voxkern.batch_norm)
+def _batch_norm_typed(
+    x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+):
+    _require_array(x, "x", (2, 3, 4, 5))
+    parameters = {"running_mean": running_mean, "running_var": running_var}
+    for name, value in (parameters | {"weight": weight, "bias": bias}).items():
+        if not _is_none(value):
+            _require_array(value, name, (1,), (x.dtype,))
+    if _is_none(running_mean) != _is_none(running_var):
+        raise TypingError("running_mean and running_var must both be arrays or both be None")
+    _require_kind(training, "training", types.Boolean, "True or False")
+
+    def run(
+        x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+    ):
+        x, channels = np.ascontiguousarray(x), x.shape[1]
+        inner = 1
+        for axis in range(2, x.ndim):
+            inner *= x.shape[axis]
+        if channels == 0 or inner == 0:
+            raise ValueError("x has an empty axis")
+        scale, offset = _pointer(weight, channels), _pointer(bias, channels)
+        found = _statistics(x, channels, inner, running_mean, running_var, training)
+        out = np.empty_like(x)
+        _check(
+            _batch_norm(
+                *(x.itemsize, x.shape[0], channels, inner, x.ctypes),
+                *(found[0].ctypes, found[1].ctypes, scale, offset, eps, _num_threads()),
+                out.ctypes,
+            )
+        )
+        if training and x.size:
+            count = x.shape[0] * inner
+            _move(running_mean, found[0], momentum)
+            _move(running_var, found[1] * (count / (count - 1)), momentum)
+        return out
+
+    return run
 
 
 for _axes in (1, 2, 3):

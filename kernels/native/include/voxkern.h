@@ -70,6 +70,17 @@ typedef struct {
     /* out (N, C * elements of a window, count) = the columns of x. Any `itemsize` of 1, 2, 4, 8. */
     int (*im2col)(size_t itemsize, const ptrdiff_t x_shape[5], const void *x,
                   const voxkern_window *window, int threads, void *out);
+
+    /* mean and var (channels) = the moments, the variance biased, of the channels of
+       x (n, channels, inner), where inner counts the elements of all spatial axes. */
+    int (*moments)(size_t itemsize, ptrdiff_t n, ptrdiff_t channels, ptrdiff_t inner, const void *x,
+                   int threads, double *mean, double *var);
+
+    /* out, like x, = (x - mean) / sqrt(var + eps) * weight + bias; weight and bias (channels), of
+       the type of x, may be NULL. With what moments() gave it is batch norm in training. */
+    int (*batch_norm)(size_t itemsize, ptrdiff_t n, ptrdiff_t channels, ptrdiff_t inner,
+                      const void *x, const double *mean, const double *var, const void *weight,
+                      const void *bias, double eps, int threads, void *out);
 } voxkern_api;
 
 #ifdef Py_PYTHON_H
