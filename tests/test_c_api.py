@@ -157,6 +157,7 @@ def test_unknown_filters_are_refused():
 @pytest.fixture(scope="module")
 def blur(tmp_path_factory):
     """The example project, built in a folder of its own against the package that is imported."""
+    pytest.importorskip("setuptools")
     folder = tmp_path_factory.mktemp("c_extension")
     shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
     packages = str(pathlib.Path(voxkern.__file__).parents[1])
