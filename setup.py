@@ -132,7 +132,7 @@ setup(
     package_dir={"": "src", "voxkern.kernels": "kernels"},
     package_data={
         "voxkern": ["py.typed", "data/*"],
-        "voxkern.kernels.native": ["*.pyx", "*.h", "*.pyi", "include/*.h"],
+        "voxkern.kernels.native": ["*.pyx", "*.pxi", "*.h", "*.pyi", "include/*.h"],
     },
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildLevels},

@@ -136,16 +136,7 @@ cdef extern from "conv_gradient.h" nogil:
     double channel_sum_double(const double *grad, Py_ssize_t batch, Py_ssize_t channels,
                               Py_ssize_t channel, Py_ssize_t positions)
 
-cdef extern from "include/voxkern.h" nogil:
-    ctypedef struct voxkern_window:
-        Py_ssize_t kernel[3]
-        Py_ssize_t stride[3]
-        Py_ssize_t before[3]
-        Py_ssize_t after[3]
-        Py_ssize_t dilation[3]
-
-cdef extern from "split.h" nogil:
-    int threads_for(Py_ssize_t work, int most)
+include "window.pxi"
 
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
@@ -311,15 +302,6 @@ cdef bint run(Columns *q, real sample, int forced, int threads) noexcept nogil:
     return True
 
 
-cdef voxkern_window read_window(kernel_size, stride, padding, dilation) except *:
-    cdef voxkern_window w
-    cdef int i
-    for i in range(3):
-        w.kernel[i], w.stride[i], w.dilation[i] = kernel_size[i], stride[i], dilation[i]
-        w.before[i], w.after[i] = padding[i]
-    return w
-
-
 cdef bint set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *out, const voxkern_window *w,
                     Py_ssize_t groups) noexcept nogil:
     """What the shapes and the window of a convolution say, tables included; false without memory.
@@ -359,7 +341,7 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     memset(&q, 0, sizeof(q))
     if slope is not None:
         c.activation, c.slope = 1, slope
-    cdef voxkern_window w = read_window((<object> weight).shape[2:], stride, padding, dilation)
+    cdef voxkern_window w = read_window(weight.shape + 2, stride, padding, dilation)
     cdef int threads, forced = algorithm == "im2col"
     cdef bint done
     try:
@@ -402,9 +384,10 @@ cdef Py_ssize_t plan_shapes(Columns *q, x_shape, weight_shape, out_shape, stride
                             Py_ssize_t groups, algorithm, Py_ssize_t itemsize) except -1:
     """Plan `conv` for arrays of these shapes; the elements of scratch that a thread needs."""
     cdef Py_ssize_t x[5]
+    cdef Py_ssize_t weight[5]
     cdef Py_ssize_t out[5]
-    cdef voxkern_window w = read_window(weight_shape[2:], stride, padding, dilation)
-    x[:], out[:] = x_shape, out_shape
+    x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
+    cdef voxkern_window w = read_window(weight + 2, stride, padding, dilation)
     need(set_sizes(&q.conv, x, out, &w, groups))
     if itemsize == sizeof(float):
         return plan_scratch[float](q, 0, algorithm == "im2col")

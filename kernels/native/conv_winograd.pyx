@@ -5,16 +5,7 @@ from libc.string cimport memset
 
 from voxkern.kernels.native.host import get_num_threads, useful_threads
 
-cdef extern from "include/voxkern.h" nogil:
-    ctypedef struct voxkern_window:
-        Py_ssize_t kernel[3]
-        Py_ssize_t stride[3]
-        Py_ssize_t before[3]
-        Py_ssize_t after[3]
-        Py_ssize_t dilation[3]
-
-cdef extern from "split.h" nogil:
-    int threads_for(Py_ssize_t work, int most)
+include "window.pxi"
 
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
@@ -78,19 +69,9 @@ cdef enum:
     GRADIENT_CHANNELS = 64  # input and output channels of a task
 
 
-cdef voxkern_window read_window(kernel_size, stride, padding, dilation) except *:
-    cdef voxkern_window w
-    cdef int i
-    for i in range(3):
-        w.kernel[i], w.stride[i], w.dilation[i] = kernel_size[i], stride[i], dilation[i]
-        w.before[i], w.after[i] = padding[i]
-    return w
-
-
-cdef int read_axes(Winograd *c, kernel_size, tile) except -1:
-    cdef Py_ssize_t kernel[3]
+cdef int read_axes(Winograd *c, const Py_ssize_t *kernel, tile) except -1:
     cdef Py_ssize_t tiles[3]
-    kernel[:], tiles[:] = kernel_size, tile
+    tiles[0], tiles[1], tiles[2] = tile
     set_axes(c, kernel, tiles)
     return 0
 
@@ -172,7 +153,9 @@ def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssi
                 Py_ssize_t itemsize):
     """Elements of the transformed weights of `outputs` channels of `inputs` per group."""
     cdef Winograd c
-    read_axes(&c, kernel_size, tile)
+    cdef Py_ssize_t kernel[3]
+    kernel[:] = kernel_size
+    read_axes(&c, kernel, tile)
     c.groups, c.inputs, c.outputs = groups, inputs, outputs // groups
     return winograd_packed_float(&c) if itemsize == 4 else winograd_packed_double(&c)
 
@@ -202,7 +185,7 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
     """out = the transformed weights, for `conv` with this tile."""
     cdef Winograd c
     cdef int threads = useful_threads(out.size)
-    read_axes(&c, (<object> weight).shape[2:], tile)
+    read_axes(&c, weight.shape + 2, tile)
     c.groups, c.inputs, c.outputs = groups, weight.shape[1], weight.shape[0] // groups
     cdef real *scratch = <real *> take_scratch(threads * pack_room[real](&c, 0) * sizeof(real))
     if scratch == NULL:
@@ -229,8 +212,8 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     cdef const real *ready = &packed[0] if packed is not None else NULL
     if out.size == 0:
         return True
-    cdef voxkern_window w = read_window((<object> weight).shape[2:], stride, padding, dilation)
-    read_axes(&c, (<object> weight).shape[2:], tile)
+    cdef voxkern_window w = read_window(weight.shape + 2, stride, padding, dilation)
+    read_axes(&c, weight.shape + 2, tile)
     set_shapes(&c, x.shape, out.shape, &w, groups)
     if slope is not None:
         c.activation, c.slope = 1, slope
@@ -310,12 +293,13 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     """Bytes that `conv` uses for arrays of these shapes with at most `threads` threads."""
     cdef Winograd c
     cdef Py_ssize_t x[5]
+    cdef Py_ssize_t weight[5]
     cdef Py_ssize_t out[5]
-    x[:], out[:] = x_shape, out_shape
+    x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
     if 0 in out_shape:
         return 0
-    cdef voxkern_window w = read_window(weight_shape[2:], stride, padding, dilation)
-    read_axes(&c, weight_shape[2:], tile)
+    cdef voxkern_window w = read_window(weight + 2, stride, padding, dilation)
+    read_axes(&c, weight + 2, tile)
     set_shapes(&c, x, out, &w, groups)
     threads = count_threads(&c, threads)
     if itemsize == sizeof(float):
@@ -344,8 +328,8 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
     if grad.size == 0:
         memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
         return True
-    cdef voxkern_window w = read_window(kernel_size, stride, padding, dilation)
-    read_axes(&c, kernel_size, tile)
+    cdef voxkern_window w = read_window(out.shape + 2, stride, padding, dilation)
+    read_axes(&c, out.shape + 2, tile)
     set_shapes(&c, x.shape, grad.shape, &w, groups)
     c.x = <const void *> &x[0, 0, 0, 0, 0]
     threads = count_threads(&c, get_num_threads())

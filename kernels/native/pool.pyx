@@ -58,16 +58,7 @@ cdef extern from "pool.h" nogil:
     Py_ssize_t scatter_double(const double *x, const long long *places, Py_ssize_t n,
                               Py_ssize_t size, double *to)
 
-cdef extern from "include/voxkern.h" nogil:
-    ctypedef struct voxkern_window:
-        Py_ssize_t kernel[3]
-        Py_ssize_t stride[3]
-        Py_ssize_t before[3]
-        Py_ssize_t after[3]
-        Py_ssize_t dilation[3]
-
-cdef extern from "split.h" nogil:
-    int threads_for(Py_ssize_t work, int most)
+include "window.pxi"
 
 ctypedef fused real:
     float
@@ -91,14 +82,24 @@ cdef Axis axis(Py_ssize_t size, Py_ssize_t count, Py_ssize_t kernel, Py_ssize_t 
     return a
 
 
-cdef Windows windows(Py_ssize_t *size, Py_ssize_t *count, kernel=(0, 0, 0), stride=(1, 1, 1),
-                     padding=(0, 0, 0), dilation=(1, 1, 1)):
+cdef Windows windows(const Py_ssize_t *size, const Py_ssize_t *count, kernel=(0, 0, 0),
+                     stride=(1, 1, 1), padding=(0, 0, 0), dilation=(1, 1, 1)):
     """The windows of an array of shape `size` that make one of shape `count`."""
+    cdef voxkern_window w
+    cdef int i
+    for i in range(3):
+        w.kernel[i], w.stride[i] = kernel[i], stride[i]
+        w.before[i], w.dilation[i] = padding[i], dilation[i]
+    return windows_of(size, count + 2, &w)
+
+
+cdef Windows windows_of(const Py_ssize_t *size, const Py_ssize_t *count,
+                        const voxkern_window *w) noexcept nogil:
     cdef Windows v
     v.channels = size[0] * size[1]
-    v.z = axis(size[2], count[2], kernel[0], stride[0], padding[0], dilation[0])
-    v.y = axis(size[3], count[3], kernel[1], stride[1], padding[1], dilation[1])
-    v.w = axis(size[4], count[4], kernel[2], stride[2], padding[2], dilation[2])
+    v.z = axis(size[2], count[0], w.kernel[0], w.stride[0], w.before[0], w.dilation[0])
+    v.y = axis(size[3], count[1], w.kernel[1], w.stride[1], w.before[1], w.dilation[1])
+    v.w = axis(size[4], count[2], w.kernel[2], w.stride[2], w.before[2], w.dilation[2])
     return v
 
 
@@ -163,8 +164,7 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
     cdef bint done
     with nogil:
         done = reduce(kind, norms, x, out, v, include_pad, override, threads)
-    need(done)
-    return 0
+    return need(done)
 
 
 cdef bint reduce(int kind, bint norms, const real *x, real *out, Windows v, bint include_pad,
@@ -263,6 +263,14 @@ cdef bint find(const real *x, real *best, long long *places, Windows v,
     return True
 
 
+cdef int pool_places(const real *x, real *best, long long *places, Windows v) except -1:
+    cdef int threads = threads_of(&v)
+    cdef bint done
+    with nogil:
+        done = find(x, best, places, v, threads)
+    return need(done)
+
+
 cdef inline bint reached(const Axis *a) noexcept nogil:
     """Whether every window has an element: dilation can step over the input."""
     return a.kernel == 1 or a.size >= a.dilation
@@ -281,21 +289,7 @@ def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dila
         pool(POOL_MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
     places = out[1]
-    cdef int threads = threads_of(&v)
-    cdef bint done
-    with nogil:
-        done = find(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v, threads)
-    need(done)
-
-
-cdef Windows windows_of(const Py_ssize_t *size, const Py_ssize_t *count,
-                        const voxkern_window *w) noexcept nogil:
-    cdef Windows v
-    v.channels = size[0] * size[1]
-    v.z = axis(size[2], count[0], w.kernel[0], w.stride[0], w.before[0], w.dilation[0])
-    v.y = axis(size[3], count[1], w.kernel[1], w.stride[1], w.before[1], w.dilation[1])
-    v.w = axis(size[4], count[2], w.kernel[2], w.stride[2], w.before[2], w.dilation[2])
-    return v
+    pool_places(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 cdef api int voxkern_max_pool(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
@@ -339,11 +333,7 @@ def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indic
         pool(POOL_MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
     places = out[1]
-    cdef int threads = threads_of(&v)
-    cdef bint done
-    with nogil:
-        done = find(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v, threads)
-    need(done)
+    pool_places(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 def avg_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, ceil_mode,
