@@ -84,6 +84,8 @@ cdef Largest largest
 cdef Mean mean
 cdef Moments reduced
 cdef Normalize normalized
+cdef void *flash_by_table
+cdef void *flash_by_power
 
 api = PyCapsule_New(&table, "voxkern.capi.api", NULL)
 
@@ -93,10 +95,11 @@ cdef void *pointer(dict functions, name) except NULL:
     return PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule))
 
 
-def link(dict host, dict conv, dict conv_winograd, dict pool, dict im2col,
-         dict batchnorm):
+def link(dict host, dict conv, dict conv_winograd, dict pool, dict im2col, dict batchnorm,
+         dict flash):
     """Serve from these: what the modules of one CPU level export as ``__pyx_capi__``."""
     global direct, winograd, columns, largest, mean, reduced, normalized
+    global flash_by_table, flash_by_power
     direct = <Direct> pointer(conv, "voxkern_direct")
     winograd = <Tiled> pointer(conv_winograd, "voxkern_winograd")
     columns = <Columns> pointer(im2col, "voxkern_im2col")
@@ -104,6 +107,8 @@ def link(dict host, dict conv, dict conv_winograd, dict pool, dict im2col,
     mean = <Mean> pointer(pool, "voxkern_avg_pool")
     reduced = <Moments> pointer(batchnorm, "voxkern_moments")
     normalized = <Normalize> pointer(batchnorm, "voxkern_normalize")
+    flash_by_table = pointer(flash, "voxkern_flash_by_table")
+    flash_by_power = pointer(flash, "voxkern_flash_by_power")
     table.version = VOXKERN_VERSION
     table.num_threads = <int (*)() noexcept nogil> pointer(host, "voxkern_num_threads")
     table.message, table.output_size, table.conv = message, output_size, convolve
@@ -112,7 +117,10 @@ def link(dict host, dict conv, dict conv_winograd, dict pool, dict im2col,
 
 
 def addresses():
-    """Where the functions of the table are, by name."""
+    """Where the functions of the table are, by name, and two that only Numba calls.
+
+    These need tables that Python makes, check nothing, and return false without memory.
+    """
     return {
         "num_threads": <size_t> table.num_threads,
         "output_size": <size_t> table.output_size,
@@ -122,7 +130,14 @@ def addresses():
         "im2col": <size_t> table.im2col,
         "moments": <size_t> table.moments,
         "batch_norm": <size_t> table.batch_norm,
+        "flash_by_table": <size_t> flash_by_table,
+        "flash_by_power": <size_t> flash_by_power,
     }
+
+
+def messages():
+    """What every error means, in their order."""
+    return tuple([message(error).decode() for error in range(VOXKERN_ERRORS)])
 
 
 cdef const char *message(int error) noexcept nogil:

@@ -7,13 +7,13 @@ level that ``VOXKERN_CPU_LEVEL`` chose when this module was imported.
 from voxkern import _dispatch
 from voxkern.kernels.native import capi, host
 
-LINKED = ("conv", "conv_winograd", "pool", "im2col", "batchnorm")
+LINKED = ("conv", "conv_winograd", "pool", "im2col", "batchnorm", "flash")
 
 capi.link(
     host.__pyx_capi__,
     *[_dispatch.module("native", _dispatch.cpu_level, name).__pyx_capi__ for name in LINKED],
 )
-api, addresses = capi.api, capi.addresses
+api, addresses, messages = capi.api, capi.addresses, capi.messages
 
 
 def window_filter(name):

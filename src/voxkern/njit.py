@@ -1,27 +1,33 @@
 """The functions inside ``@njit`` code; Numba calls :func:`init` when it first compiles.
 
 They take the arguments they take from Python, apart from `out`, `algorithm` and `activation`, and
-arrays of float32 or float64 (:func:`im2col` of any number). A window argument is an integer or a
-tuple of integers, `return_indices` a constant. What is wrong with a type is a ``TypingError`` when
-code is compiled, what is wrong with a value a ValueError when it runs; both name the argument.
+arrays of float32 or float64 (:func:`im2col` of any number, :func:`flash_table` of what it takes).
+A window argument is an integer or a tuple of integers; `return_indices` and `curve` are constants.
+What is wrong with a type is a ``TypingError`` when code is compiled, what is wrong with a value a
+ValueError when it runs; both name the argument.
 
 A call holds no GIL that its caller released, and may be in the body of a ``prange``: the threads of
 both multiply there, so call ``voxkern.set_num_threads(1)`` before if the arrays are large.
 """
+
+# Arrays are filled element by element: assigning slices takes Numba seconds to compile.
 
 import llvmlite.binding
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload, register_jitable
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 import voxkern
-from voxkern import capi
+from voxkern import capi, flash
 
 POINTER = types.voidptr
 SIZE = types.intp
 INT = types.int32
+DOUBLE = types.float64
+MESSAGES = capi.messages()
+FRAMES = types.uint8, types.uint16, types.float32, types.float64
+NUMBERS = *types.integer_domain, types.float32, types.float64, types.boolean
 
 
 def init():
@@ -35,16 +41,20 @@ def _external(name, *arguments):
 
 
 _X = SIZE, POINTER, POINTER  # itemsize, shape, data
+_CHANNELS = SIZE, SIZE, SIZE, SIZE, POINTER  # itemsize, n, channels, elements of each, data
 _num_threads = _external("num_threads")
 _output_size = _external("output_size", POINTER, POINTER, INT, POINTER)
 _conv = _external("conv", *_X, SIZE, POINTER, POINTER, POINTER, SIZE, INT, POINTER)
 _max_pool = _external("max_pool", *_X, POINTER, INT, INT, POINTER, POINTER)
-_avg_pool = _external("avg_pool", *_X, POINTER, INT, INT, types.float64, INT, POINTER)
+_avg_pool = _external("avg_pool", *_X, POINTER, INT, INT, DOUBLE, INT, POINTER)
 _im2col = _external("im2col", *_X, POINTER, INT, POINTER)
-_moments = _external("moments", *(SIZE, SIZE, SIZE, SIZE, POINTER), INT, POINTER, POINTER)
-_batch_norm = _external(
-    "batch_norm", *(SIZE, SIZE, SIZE, SIZE, POINTER), *[POINTER] * 4, types.float64, INT, POINTER
-)
+_moments = _external("moments", *_CHANNELS, INT, POINTER, POINTER)
+_batch_norm = _external("batch_norm", *_CHANNELS, *[POINTER] * 4, DOUBLE, INT, POINTER)
+_flash_by_table = _external(
+    "flash_by_table", *_X, SIZE, POINTER, SIZE, POINTER, POINTER, SIZE, POINTER, SIZE, DOUBLE, INT,
+    POINTER,
+)  # fmt: skip
+_flash_by_power = _external("flash_by_power", *_X, SIZE, POINTER, INT, POINTER)
 
 
 @intrinsic
@@ -62,109 +72,51 @@ def _check(error):
     """Raise what an error of voxkern.h means."""
     if error == 1:
         raise MemoryError("no memory for scratch")
-    if error == 2:
-        raise ValueError("x has an empty axis")
-    if error == 3:
-        raise ValueError("kernel_size is below 1, or a window is larger than the padded input")
-    if error == 4:
-        raise ValueError("stride is below 1")
-    if error == 5:
-        raise ValueError("padding is below 0, or over half of a pool's window")
-    if error == 6:
-        raise ValueError("dilation is below 1")
-    if error == 7:
-        raise ValueError("groups does not divide the channels of x and the outputs")
     if error:
-        raise ValueError("x has a dtype that is not served")
-
-
-def _pointer(value, size):
-    """Where the elements of `value` are, which must be `size`; a null pointer for None."""
-
-
-@overload(_pointer)
-def _pointer_typed(value, size):
-    if _is_none(value):
-        return lambda value, size: _null()
-
-    def pointer(value, size):
-        if value.size != size:
-            raise ValueError("weight or bias has a shape that does not fit the channels")
-        return np.ascontiguousarray(value).ctypes
-
-    return pointer
-
-
-def _is_none(kind):
-    """Whether the type of an argument says that it is None."""
-    return kind is None or kind == types.none or kind == types.Omitted(None)
-
-
-def _per_axis(row, value, name, axes):
-    """row = `value`, an integer or one for each of the last `axes` of three axes."""
-
-
-@overload(_per_axis, prefer_literal=True)
-def _per_axis_typed(row, value, name, axes):
-    if not isinstance(name, types.StringLiteral):  # Numba's second try, after an error
-        return None
-    name, value = name.literal_value, types.unliteral(value)
-    if isinstance(value, types.Integer):
-
-        def fill(row, value, name, axes):
-            row[3 - axes :] = value
-
-        return fill
-    if not isinstance(value, types.UniTuple) or not isinstance(value.dtype, types.Integer):
-        raise TypingError(f"{name} is {value}; it must be an integer or a tuple of them")
-    message, length = f"{name} must be an integer or one for each axis", value.count
-
-    def fill(row, value, name, axes):
-        if length != 1 and length != axes:
-            raise ValueError(message)
-        for i in range(axes):
-            row[3 - axes + i] = value[min(i, length - 1)]
-
-    return fill
-
-
-def _pad(window, value, axes):
-    """Rows 2 and 3 of a window = the padding before and after."""
-
-
-@overload(_pad, prefer_literal=True)
-def _pad_typed(window, value, axes):
-    if not isinstance(value, types.UnicodeType | types.StringLiteral):
-
-        def pad(window, value, axes):
-            _per_axis(window[2], value, "padding", axes)
-            window[3] = window[2]
-
-        return pad
-
-    def pad(window, value, axes):
-        if value != "same" and value != "valid":
-            raise ValueError("padding is a string that is not 'same' or 'valid'")
-        if value == "same":
-            for i in range(3):
-                if window[1, i] != 1:
-                    raise ValueError("padding 'same' needs stride 1")
-                total = window[4, i] * (window[0, i] - 1)
-                window[2, i] = total // 2
-                window[3, i] = total - total // 2
-
-    return pad
+        raise ValueError(MESSAGES[error])
 
 
 @register_jitable
-def _window(kernel_size, stride, padding, dilation, axes):
-    """A voxkern_window: rows of the kernel, stride, padding before and after, dilation."""
+def _pointer(value, size):
+    """Where the elements of `value` are, which must be `size`; a null pointer for None."""
+    if value is None:
+        return _null()
+    if value.size != size:
+        raise ValueError("weight or bias has a shape that does not fit the channels")
+    return np.ascontiguousarray(value).ctypes
+
+
+@register_jitable
+def _along(value, axis):
+    """A window argument along an axis: an integer, or one of a tuple for all axes or each."""
+    if isinstance(value, tuple):
+        return value[axis % len(value)]
+    return value
+
+
+@register_jitable
+def _window(axes, kernel_size, stride, padding, dilation, same=False):
+    """A voxkern_window: rows of the kernel, stride, padding before and after, dilation.
+
+    With `same` the padding keeps the size, whatever `padding` is.
+    """
     window = np.ones((5, 3), np.intp)
-    window[2:4] = 0
-    _per_axis(window[0], kernel_size, "kernel_size", axes)
-    _per_axis(window[1], stride, "stride", axes)
-    _per_axis(window[4], dilation, "dilation", axes)
-    _pad(window, padding, axes)
+    for i in range(3):
+        window[2, i] = window[3, i] = 0
+    for axis in range(axes):
+        i = 3 - axes + axis
+        window[0, i], window[4, i] = _along(kernel_size, axis), _along(dilation, axis)
+        if stride is None:
+            window[1, i] = window[0, i]
+        else:
+            window[1, i] = _along(stride, axis)
+        before = after = _along(padding, axis)
+        if same:
+            total = window[4, i] * (window[0, i] - 1)
+            before, after = total // 2, total - total // 2
+        window[2, i], window[3, i] = before, after
+        if same and window[1, i] != 1:
+            raise ValueError("padding 'same' needs stride 1")
     return window
 
 
@@ -172,57 +124,36 @@ def _window(kernel_size, stride, padding, dilation, axes):
 def _five(shape, axes):
     """A shape of five axes."""
     result, n = np.ones(5, np.intp), len(shape)
-    for i in range(axes):
-        result[5 - axes + i] = shape[n - axes + i]
-    result[1] = shape[n - axes - 1]
     if n == axes + 2:
         result[0] = shape[0]
+    result[1] = shape[n - axes - 1]
+    for i in range(axes):
+        result[5 - axes + i] = shape[n - axes + i]
     return result
 
 
 @register_jitable
-def _counted(x_shape, window, ceil_mode):
+def _counts(shape, window, ceil_mode):
     """Windows along three axes."""
     count = np.empty(3, np.intp)
-    _check(_output_size(x_shape[2:].ctypes, window.ctypes, ceil_mode, count.ctypes))
-    return count
+    _check(_output_size(shape[2:].ctypes, window.ctypes, ceil_mode, count.ctypes))
+    return count[0], count[1], count[2]
 
 
-@register_jitable
-def _result_sizes(x_shape, channels, count, axes, ndim):
-    """The sizes of a result of `ndim` axes, `axes` of them spatial."""
-    sizes = np.empty(ndim, np.intp)
-    sizes[0] = x_shape[0]
-    sizes[ndim - axes - 1] = channels
-    sizes[ndim - axes :] = count[3 - axes :]
-    return sizes
+# --- what is known when code is compiled ----------------------------------------------------------
 
 
-def _pool_window(kernel_size, stride, padding, dilation, axes):
-    """The window of a pool; its stride is the kernel size where it is None."""
-
-
-@overload(_pool_window, prefer_literal=True)
-def _pool_window_typed(kernel_size, stride, padding, dilation, axes):
-    if _is_none(stride):
-
-        def window(kernel_size, stride, padding, dilation, axes):
-            return _window(kernel_size, kernel_size, padding, dilation, axes)
-
-        return window
-
-    def window(kernel_size, stride, padding, dilation, axes):
-        return _window(kernel_size, stride, padding, dilation, axes)
-
-    return window
+def _is_none(kind):
+    """Whether the type of an argument says that it is None."""
+    return kind is None or kind == types.none or kind == types.Omitted(None)
 
 
 def _constant(value, name):
-    """The boolean that an argument is known to be when code is compiled."""
-    value = getattr(value, "value", value)
+    """The value that an argument is known to have when code is compiled."""
+    value = getattr(value, "value", value)  # omitted
     value = getattr(value, "literal_value", value)
-    if not isinstance(value, bool):
-        raise TypingError(f"{name} must be a constant, True or False")
+    if isinstance(value, types.Type):
+        raise TypingError(f"{name} must be a constant")
     return value
 
 
@@ -231,13 +162,34 @@ def _require_array(value, name, ranks, dtypes=(types.float32, types.float64)):
         raise TypingError(
             f"{name} is {value}; it must be an array of {ranks[0]} or {ranks[-1]} axes"
         )
-    if dtypes and value.dtype not in dtypes:
-        raise TypingError(f"{name} has dtype {value.dtype}; it may be float32 or float64")
+    if value.dtype not in dtypes:
+        raise TypingError(
+            f"{name} has dtype {value.dtype}; it may be {', '.join(map(str, dtypes))}"
+        )
 
 
 def _require_kind(value, name, kind, what):
     if isinstance(value, types.Type) and not isinstance(value, kind | types.Omitted):
         raise TypingError(f"{name} is {value}; it must be {what}")
+
+
+def _require_window(axes, **arguments):
+    """Raise for what is neither an integer nor a tuple of them."""
+    for name, value in arguments.items():
+        value = types.unliteral(value) if isinstance(value, types.Type) else value
+        several = isinstance(value, types.UniTuple) and value.count in (1, axes)
+        kind = value.dtype if several else value
+        _require_kind(kind, name, types.Integer, f"an integer or a tuple of {axes}")
+
+
+def _word(padding):
+    """``"same"`` or ``"valid"`` where the padding is that, None where it is numbers."""
+    if isinstance(padding, types.UnicodeType | types.StringLiteral):
+        padding = _constant(padding, "padding as a string")
+        if padding not in ("same", "valid"):
+            raise TypingError(f"padding is {padding!r}; it may be 'same', 'valid' or numbers")
+        return padding
+    return None
 
 
 def _overload_conv(function, axes):
@@ -247,8 +199,11 @@ def _overload_conv(function, axes):
         _require_array(weight, "weight", (axes + 2,), (x.dtype,))
         if not _is_none(bias):
             _require_array(bias, "bias", (1,), (x.dtype,))
+        word = _word(padding)
+        spoken, same = word is not None, word == "same"
+        _require_window(axes, stride=stride, padding=0 if spoken else padding, dilation=dilation)
         _require_kind(groups, "groups", types.Integer, "an integer")
-        ndim, itemsize = x.ndim, x.dtype.bitwidth // 8
+        lead, first = x.ndim - axes - 1, 3 - axes
 
         def run(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             x, weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
@@ -257,15 +212,14 @@ def _overload_conv(function, axes):
                 raise ValueError(
                     "weight has a shape that does not fit the channels of x and groups"
                 )
-            window = _window(weight.shape[2:], stride, padding, dilation, axes)
-            count = _counted(shape, window, 0)
-            sizes = _result_sizes(shape, outputs, count, axes, ndim)
-            given = _pointer(bias, outputs)
-            out = np.empty(to_fixed_tuple(sizes, ndim), x.dtype)
+            pads = 0 if spoken else padding
+            window = _window(axes, weight.shape[2:], stride, pads, dilation, same)
+            counts = _counts(shape, window, False)
+            out = np.empty((*x.shape[:lead], outputs, *counts[first:]), x.dtype)
             _check(
                 _conv(
-                    *(itemsize, shape.ctypes, x.ctypes, outputs, weight.ctypes, given),
-                    *(window.ctypes, groups, _num_threads(), out.ctypes),
+                    *(x.itemsize, shape.ctypes, x.ctypes, outputs, weight.ctypes),
+                    *(_pointer(bias, outputs), window.ctypes, groups, _num_threads(), out.ctypes),
                 )
             )
             return out
@@ -279,100 +233,63 @@ def _overload_max_pool(function, axes):
         x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
     ):
         _require_array(x, "x", (axes + 2, axes + 1))
+        stride = kernel_size if _is_none(stride) else stride
+        window = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+        _require_window(axes, **window, dilation=dilation)
         _require_kind(ceil_mode, "ceil_mode", types.Boolean, "True or False")
-        ndim, itemsize = x.ndim, x.dtype.bitwidth // 8
-
-        def prepare(x, kernel_size, stride, padding, dilation, ceil_mode):
-            shape = _five(x.shape, axes)
-            window = _pool_window(kernel_size, stride, padding, dilation, axes)
-            count = _counted(shape, window, ceil_mode)
-            return shape, window, _result_sizes(shape, shape[1], count, axes, ndim)
-
-        prepare = register_jitable(prepare)
+        placed, lead, first = _constant(return_indices, "return_indices"), x.ndim - axes, 3 - axes
 
         def run(
-            x,
-            kernel_size,
-            stride=None,
-            padding=0,
-            dilation=1,
-            ceil_mode=False,
+            x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
             return_indices=False,
-        ):
-            x = np.ascontiguousarray(x)
-            shape, window, sizes = prepare(x, kernel_size, stride, padding, dilation, ceil_mode)
-            out = np.empty(to_fixed_tuple(sizes, ndim), x.dtype)
+        ):  # fmt: skip
+            x, shape = np.ascontiguousarray(x), _five(x.shape, axes)
+            window = _window(axes, kernel_size, stride, padding, dilation)
+            counts = _counts(shape, window, ceil_mode)
+            out = np.empty((*x.shape[:lead], *counts[first:]), x.dtype)
+            places = np.empty(out.shape, np.int64) if placed else None
             _check(
                 _max_pool(
-                    *(itemsize, shape.ctypes, x.ctypes, window.ctypes, ceil_mode),
-                    *(_num_threads(), out.ctypes, _null()),
+                    *(x.itemsize, shape.ctypes, x.ctypes, window.ctypes, ceil_mode),
+                    *(_num_threads(), out.ctypes, _pointer(places, out.size)),
                 )
             )
-            return out
+            return (out, places) if placed else out
 
-        def run_with_places(
-            x,
-            kernel_size,
-            stride=None,
-            padding=0,
-            dilation=1,
-            ceil_mode=False,
-            return_indices=False,
-        ):
-            x = np.ascontiguousarray(x)
-            shape, window, sizes = prepare(x, kernel_size, stride, padding, dilation, ceil_mode)
-            out = np.empty(to_fixed_tuple(sizes, ndim), x.dtype)
-            places = np.empty(to_fixed_tuple(sizes, ndim), np.int64)
-            _check(
-                _max_pool(
-                    *(itemsize, shape.ctypes, x.ctypes, window.ctypes, ceil_mode),
-                    *(_num_threads(), out.ctypes, places.ctypes),
-                )
-            )
-            return out, places
-
-        return run_with_places if _constant(return_indices, "return_indices") else run
+        return run
 
 
 def _overload_avg_pool(function, axes):
     @overload(function)
     def typed(
-        x,
-        kernel_size,
-        stride=None,
-        padding=0,
-        ceil_mode=False,
-        count_include_pad=True,
+        x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
         divisor_override=None,
-    ):
+    ):  # fmt: skip
         _require_array(x, "x", (axes + 2, axes + 1))
+        stride = kernel_size if _is_none(stride) else stride
+        _require_window(axes, kernel_size=kernel_size, stride=stride, padding=padding)
         _require_kind(ceil_mode, "ceil_mode", types.Boolean, "True or False")
         _require_kind(count_include_pad, "count_include_pad", types.Boolean, "True or False")
         kinds = types.Integer | types.NoneType
         _require_kind(divisor_override, "divisor_override", kinds, "an integer or None")
-        ndim, itemsize = x.ndim, x.dtype.bitwidth // 8
-        no_divisor = _is_none(divisor_override)
+        lead, first = x.ndim - axes, 3 - axes
 
         def run(
-            x,
-            kernel_size,
-            stride=None,
-            padding=0,
-            ceil_mode=False,
-            count_include_pad=True,
+            x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
             divisor_override=None,
-        ):
+        ):  # fmt: skip
             x, shape = np.ascontiguousarray(x), _five(x.shape, axes)
-            window = _pool_window(kernel_size, stride, padding, 1, axes)
-            count = _counted(shape, window, ceil_mode)
-            sizes = _result_sizes(shape, shape[1], count, axes, ndim)
-            divisor = 0 if no_divisor else divisor_override
-            if not no_divisor and divisor == 0:
-                raise ValueError("divisor_override is 0; it must be another integer")
-            out = np.empty(to_fixed_tuple(sizes, ndim), x.dtype)
+            window = _window(axes, kernel_size, stride, padding, 1)
+            counts = _counts(shape, window, ceil_mode)
+            divisor = 0
+            if divisor_override is not None:
+                divisor = divisor_override
+                if divisor == 0:
+                    raise ValueError("divisor_override is 0; it must be another integer")
+            out = np.empty((*x.shape[:lead], *counts[first:]), x.dtype)
             _check(
                 _avg_pool(
-                    *(itemsize, shape.ctypes, x.ctypes, window.ctypes, ceil_mode),
+                    *(x.itemsize, shape.ctypes, x.ctypes, window.ctypes, ceil_mode),
                     *(count_include_pad, divisor, _num_threads(), out.ctypes),
                 )
             )
@@ -381,98 +298,75 @@ def _overload_avg_pool(function, axes):
         return run
 
 
+for _axes in (1, 2, 3):
+    _overload_conv(getattr(voxkern, f"conv{_axes}d"), _axes)
+    _overload_max_pool(getattr(voxkern, f"max_pool{_axes}d"), _axes)
+    _overload_avg_pool(getattr(voxkern, f"avg_pool{_axes}d"), _axes)
+
+
 @overload(voxkern.im2col)
 def _im2col_typed(x, kernel_size, stride=1, padding=0, dilation=1):
-    if not isinstance(x, types.Array):
-        raise TypingError(f"x is {x}; it must be an array")
+    if not isinstance(x, types.Array) or isinstance(x.dtype, types.Complex):
+        raise TypingError(f"x is {x}; it must be an array of real numbers")
     several = isinstance(kernel_size, types.BaseTuple) and kernel_size.count > 1
     axes = kernel_size.count if several else x.ndim - 2
-    _require_array(x, "x", (axes + 2, axes + 1), None)
+    if axes not in (1, 2, 3):
+        raise TypingError(f"x is {x}; it must have 1 to 3 spatial axes")
+    _require_array(x, "x", (axes + 2, axes + 1), NUMBERS)
+    word = _word(padding)
+    spoken, same = word is not None, word == "same"
+    window = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
+    _require_window(axes, **window, padding=0 if spoken else padding)
     unbatched = x.ndim == axes + 1
-    numbers = types.Integer | types.Float | types.Boolean
-    if axes not in (1, 2, 3) or not isinstance(x.dtype, numbers):
-        raise TypingError(f"x is {x}; it must be real numbers with 1 to 3 spatial axes")
 
     def run(x, kernel_size, stride=1, padding=0, dilation=1):
         x, shape = np.ascontiguousarray(x), _five(x.shape, axes)
-        window = _window(kernel_size, stride, padding, dilation, axes)
-        count = _counted(shape, window, 0)
-        rows = shape[1] * window[0].prod()
-        out = np.empty((shape[0], rows, count.prod()), x.dtype)
+        pads = 0 if spoken else padding
+        window = _window(axes, kernel_size, stride, pads, dilation, same)
+        counts = _counts(shape, window, False)
+        rows = shape[1] * window[0, 0] * window[0, 1] * window[0, 2]
+        out = np.empty((shape[0], rows, counts[0] * counts[1] * counts[2]), x.dtype)
         _check(
             _im2col(
-                *(x.itemsize, shape.ctypes, x.ctypes, window.ctypes),
-                *(_num_threads(), out.ctypes),
+                *(x.itemsize, shape.ctypes, x.ctypes, window.ctypes, _num_threads(), out.ctypes)
             )
         )
-        return out
+        return out[0] if unbatched else out
 
-    def run_unbatched(x, kernel_size, stride=1, padding=0, dilation=1):
-        return voxkern.im2col(x.reshape((1, *x.shape)), kernel_size, stride, padding, dilation)[0]
-
-    return run_unbatched if unbatched else run
+    return run
 
 
+@register_jitable
 def _statistics(x, channels, inner, mean, var, training):
     """The mean and variance to normalise with, in float64."""
-
-
-@overload(_statistics)
-def _statistics_typed(x, channels, inner, mean, var, training):
-    if _is_none(mean):
-
-        def check(mean, var, channels, training):
-            if not training:
-                raise ValueError("running_mean is None; inference needs running_mean, running_var")
-
-        def take(mean, var, found):
-            pass
-
-    else:
-
-        def check(mean, var, channels, training):
-            if mean.size != channels or var.size != channels:
-                raise ValueError("running_mean and running_var must have one value per channel")
-
-        def take(mean, var, found):
-            found[0], found[1] = mean, var
-
-    check, take = register_jitable(check), register_jitable(take)
-
-    def statistics(x, channels, inner, mean, var, training):
-        check(mean, var, channels, training)
-        found = np.full((2, channels), np.nan)
+    found = np.empty((2, channels))
+    if mean is None:
         if not training:
-            take(mean, var, found)
-            return found
+            raise ValueError("running_mean is None; inference needs running_mean, running_var")
+    else:
+        if mean.size != channels or var.size != channels:
+            raise ValueError("running_mean and running_var must have one value per channel")
+        for c in range(channels):
+            found[0, c], found[1, c] = mean[c], var[c]
+    if training:
         if x.shape[0] * inner == 1:
             raise ValueError("x has 1 value per channel; training needs more")
         if x.size:
             _check(
                 _moments(
                     *(x.itemsize, x.shape[0], channels, inner, x.ctypes, _num_threads()),
-                    *(found[0].ctypes, found[1].ctypes),
+                    *(found.ctypes, found[1].ctypes),
                 )
             )
-        return found
-
-    return statistics
+    return found
 
 
-def _move(running, new, momentum):
-    """Move a running array, if it is one, towards `new`."""
-
-
-@overload(_move)
-def _move_typed(running, new, momentum):
-    if _is_none(running):
-        return lambda running, new, momentum: None
-
-    def move(running, new, momentum):
-        for i in range(new.size):
-            running[i] = (1 - momentum) * np.float64(running[i]) + momentum * new[i]
-
-    return move
+@register_jitable
+def _move(running, new, unbiased, momentum):
+    """Move a running array, if it is one, towards `new` times `unbiased`."""
+    if running is not None:
+        for c in range(new.size):
+            running[c] = (1 - momentum) * np.float64(running[c]) + momentum * (new[c] * unbiased)
 
 
 @overload(voxkern.batch_norm)
@@ -499,24 +393,72 @@ def _batch_norm_typed(
             raise ValueError("x has an empty axis")
         scale, offset = _pointer(weight, channels), _pointer(bias, channels)
         found = _statistics(x, channels, inner, running_mean, running_var, training)
-        out = np.empty_like(x)
+        out = np.empty(x.shape, x.dtype)
         _check(
             _batch_norm(
-                *(x.itemsize, x.shape[0], channels, inner, x.ctypes),
-                *(found[0].ctypes, found[1].ctypes, scale, offset, eps, _num_threads()),
-                out.ctypes,
+                *(x.itemsize, x.shape[0], channels, inner, x.ctypes, found.ctypes),
+                *(found[1].ctypes, scale, offset, eps, _num_threads(), out.ctypes),
             )
         )
         if training and x.size:
             count = x.shape[0] * inner
-            _move(running_mean, found[0], momentum)
-            _move(running_var, found[1] * (count / (count - 1)), momentum)
+            _move(running_mean, found[0], 1.0, momentum)
+            _move(running_var, found[1], count / (count - 1), momentum)
         return out
 
     return run
 
 
-for _axes in (1, 2, 3):
-    _overload_conv(getattr(voxkern, f"conv{_axes}d"), _axes)
-    _overload_max_pool(getattr(voxkern, f"max_pool{_axes}d"), _axes)
-    _overload_avg_pool(getattr(voxkern, f"avg_pool{_axes}d"), _axes)
+def _walk_by_table(curve, top, channels):
+    """The rows of integer frames, for one curve."""
+    table, codes, cubics, lines, slack = flash._named_table(curve, top, channels)
+    values, count, line_count = table.size, *lines.shape[:2]
+
+    def walk(frames, shape, k, rows):
+        return _flash_by_table(
+            *(frames.itemsize, shape.ctypes, frames.ctypes, k, table.ctypes, values, codes.ctypes),
+            *(cubics.ctypes, count, lines.ctypes, line_count, slack, _num_threads(), rows.ctypes),
+        )
+
+    return register_jitable(walk)
+
+
+def _walk_by_power(curve):
+    """The rows of float frames, for one curve."""
+    power = flash._power(curve)
+
+    def walk(frames, shape, k, rows):
+        return _flash_by_power(
+            *(frames.itemsize, shape.ctypes, frames.ctypes, k, power.ctypes, _num_threads()),
+            rows.ctypes,
+        )
+
+    return register_jitable(walk)
+
+
+@overload(voxkern.flash_table, prefer_literal=True)
+def _flash_table_typed(frames, k=5, curve="exam"):
+    _require_array(frames, "frames", (3, 4), FRAMES)
+    _require_kind(k, "k", types.Integer, "an integer")
+    curve, channels = _constant(curve, "curve"), 3 if frames.ndim == 4 else 1
+    if curve not in flash.CURVES:
+        raise TypingError(f"curve is {curve!r}; it may be {', '.join(flash.CURVES)}")
+    if isinstance(frames.dtype, types.Float):
+        walk = _walk_by_power(flash.CURVES[curve])
+    else:
+        walk = _walk_by_table(flash.CURVES[curve], frames.dtype.maxval, channels)
+
+    def run(frames, k=5, curve="exam"):
+        if channels == 3 and frames.shape[-1] != 3:
+            raise ValueError("frames must be (F, H, W) or (F, H, W, 3)")
+        frames, shape = np.ascontiguousarray(frames), np.empty(3, np.intp)
+        shape[0], shape[2] = frames.shape[0], channels
+        shape[1] = frames.shape[1] * frames.shape[2]
+        if k < 1 or k > shape[1]:
+            raise ValueError("k must be at least 1 and at most the pixels of a frame")
+        rows = np.empty((max(shape[0] - 1, 0), 1))
+        if rows.size and not walk(frames, shape, k, rows):
+            raise MemoryError("no memory for the largest changes")
+        return rows
+
+    return run
