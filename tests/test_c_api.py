@@ -139,6 +139,22 @@ def test_filters_of_scipy(rng, name, size):
 
 
 @pytest.mark.parametrize("name", ["max", "mean", "median"])
+@pytest.mark.parametrize("mode", ["constant", "wrap", "nearest"])
+def test_filters_take_footprints_and_modes(rng, name, mode):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    x = rng.standard_normal((5, 7, 11)).astype(np.float32)[:, ::-1]
+    given = {
+        "footprint": rng.random((3, 2, 5)) < 0.6,
+        "mode": mode,
+        "cval": -3,
+        "origin": (0, 0, 1),
+    }
+    found = ndimage.generic_filter(x, capi.window_filter(name), **given)
+    expected = ndimage.generic_filter(x, getattr(np, name), **given)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["max", "mean", "median"])
 def test_filters_keep_nan(rng, name):
     ndimage = pytest.importorskip("scipy.ndimage")
     x = rng.standard_normal((11, 13))

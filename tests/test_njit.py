@@ -16,8 +16,6 @@ from numba.core.errors import TypingError  # noqa: E402
 
 import voxkern.njit  # noqa: E402
 
-voxkern.njit.init()
-
 
 def same(found, expected):
     np.testing.assert_array_equal(found, expected, strict=True)

@@ -1,4 +1,4 @@
-"""The functions inside ``@njit`` code; Numba calls :func:`init` when it first compiles.
+"""The functions inside ``@njit`` code; Numba imports this by itself when it first compiles.
 
 They take the arguments they take from Python, apart from `out`, `algorithm` and `activation`, and
 arrays of float32 or float64 (:func:`im2col` of any number, :func:`flash_table` of what it takes).
@@ -31,9 +31,11 @@ NUMBERS = *types.integer_domain, types.float32, types.float64, types.boolean
 
 
 def init():
-    """Tell Numba where the functions are; the rest of this module told it how to call them."""
-    for name, address in capi.addresses().items():
-        llvmlite.binding.add_symbol(f"voxkern_{name}", address)
+    """What the entry point calls, and has Numba import this module; that is all it takes."""
+
+
+for _name, _address in capi.addresses().items():
+    llvmlite.binding.add_symbol(f"voxkern_{_name}", _address)
 
 
 def _external(name, *arguments):
