@@ -55,7 +55,7 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml setup.py
 	$(BIN)/python -m pip install -qq --no-build-isolation -e ".[$(EXTRAS)]"
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.installed $(wildcard kernels/native/*.pyx kernels/native/*.h)
+$(VENV)/.built: $(VENV)/.installed $(wildcard $(addprefix kernels/native/,*.pyx *.pxi *.h include/*.h))
 	$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 

@@ -13,7 +13,8 @@ from setuptools.errors import CompileError, LinkError
 
 OPERATIONS = ["conv", "conv_winograd", "im2col", "pool", "batchnorm", "groupnorm", "flash", "pse"]
 OPERATIONS += ["activations", "losses", "optim", "upsample"]
-ONE_LEVEL = ["host", "patterns"]  # facts, and steps that follow one another: nothing for vectors
+# Facts, choices and steps that follow one another: nothing for vectors.
+ONE_LEVEL = ["host", "patterns", "conv_rule", "capi"]
 # The target's name, not the host's; a universal2 build for macOS is none of the two and gets one
 # level. ARCHFLAGS is how macOS builds for the other architecture.
 TARGET = os.environ.get("ARCHFLAGS", "").replace("-arch ", "") or sysconfig.get_platform()
@@ -86,7 +87,7 @@ def openmp(compiler):
 
 def extensions():
     """One extension for the host's facts and one per operation and level, sharing C files."""
-    depends = ["setup.py", *glob.glob("kernels/native/*.h")]
+    depends = ["setup.py", *glob.glob("kernels/native/**/*.h", recursive=True)]
     base = [
         Extension(
             f"voxkern.kernels.native.{name}",
@@ -132,7 +133,7 @@ setup(
     package_dir={"": "src", "voxkern.kernels": "kernels"},
     package_data={
         "voxkern": ["py.typed", "data/*"],
-        "voxkern.kernels.native": ["*.pyx", "*.h", "*.pyi"],
+        "voxkern.kernels.native": ["*.pyx", "*.pxi", "*.h", "*.pyi", "include/*.h"],
     },
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildLevels},

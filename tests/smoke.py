@@ -1,4 +1,7 @@
-"""A first look at an installed wheel: needs NumPy alone. `--openmp` insists on threads."""
+"""A first look at an installed wheel: needs NumPy alone. `--openmp` insists on threads.
+
+`--jit` calls the functions inside Numba's code, which finds them by the package's entry point.
+"""
 
 import os
 import sys
@@ -41,6 +44,24 @@ def main():
             want = np.maximum(reference.conv3d(*CALLS["conv3d"]), 0)
             np.testing.assert_allclose(plan(x), want, 1e-10, 1e-12)
     print("every operation agrees with its oracle at every level")
+    assert "numba" not in sys.modules
+    if "--jit" in sys.argv:
+        inside_numba()
+
+
+def inside_numba():
+    import numba
+
+    @numba.njit(cache=True)
+    def run(x, weight, frames):
+        return voxkern.max_pool3d(voxkern.conv3d(x, weight), 2), voxkern.flash_table(frames)
+
+    (frames,) = CALLS["flash_table"]
+    pooled, rows = run(*CALLS["conv3d"], frames)
+    want = reference.max_pool3d(reference.conv3d(*CALLS["conv3d"]), 2)
+    np.testing.assert_allclose(pooled, want, 1e-10, 1e-12)
+    np.testing.assert_allclose(rows, reference.flash_table(frames), 1e-12)
+    print(f"so inside @njit, {'from its cache' if run.stats.cache_hits else 'compiled'}")
 
 
 main()

@@ -37,7 +37,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 SNIPPETS = (ROOT / "docs" / "use_from.md").read_text(encoding="utf-8").split("\n## From ")[1:]
 SNIPPETS = {title: text for title, _, text in (part.partition("\n") for part in SNIPPETS)}
 FUNCTIONS = [n for n in voxkern.__all__ if inspect.isfunction(getattr(voxkern, n))]
-OF_THE_MACHINE = ("conv_workspace", "get_num_threads", "set_num_threads")
+OF_THE_MACHINE = ("conv_workspace", "get_include", "get_num_threads", "set_num_threads")
 ORACLES = [n for n in FUNCTIONS if n not in (*OF_THE_MACHINE, "as_like")]
 
 

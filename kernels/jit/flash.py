@@ -1,7 +1,9 @@
 """The k largest rises and falls of luminance between consecutive frames."""
 
+import functools
 import math
 
+import numba
 import numpy as np
 
 from voxkern.kernels.jit._compile import compiled
@@ -94,3 +96,37 @@ def largest_differences(before, now, out):
     """Put the largest rises and falls from before to now into the heaps out[0]."""
     for p in range(now.size):
         offer(now[p] - before[p], out[0])
+
+
+@functools.lru_cache(64)
+def changes_by(curve):
+    """As largest_changes, of pixels `begin` to `end` and luminance that is `curve` of gray."""
+
+    @numba.njit(nogil=True)
+    def changes(frames, begin, end, out):
+        last, channels = np.empty(end - begin), frames.shape[2]
+        for f in range(frames.shape[0]):
+            for p in range(begin, end):
+                gray = np.float64(0)
+                for c in range(channels):
+                    gray += frames[f, p, c]
+                value = np.float64(curve(gray / channels))
+                if f > 0:
+                    offer(value - last[p - begin], out[f - 1])
+                last[p - begin] = value
+
+    return changes
+
+
+@functools.lru_cache(64)
+def over_arrays(curve):
+    """`curve` of every element of an array."""
+
+    @numba.njit(nogil=True)
+    def evaluate(gray):
+        values = np.empty(gray.size)
+        for i in range(gray.size):
+            values[i] = curve(gray[i])
+        return values
+
+    return evaluate

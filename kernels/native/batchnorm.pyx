@@ -5,7 +5,7 @@ threads: fixed parts of a channel, whose sums are added in double precision.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport NAN, isfinite
+from libc.math cimport NAN, isfinite, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -42,6 +42,9 @@ cdef extern from "batchnorm.h" nogil:
     void whole_channel_float(const BatchNorm *b, Py_ssize_t channel)
     void whole_channel_double(const BatchNorm *b, Py_ssize_t channel)
 
+cdef extern from "split.h" nogil:
+    int threads_for(Py_ssize_t work, int most)
+
 ctypedef fused real:
     float
     double
@@ -53,22 +56,19 @@ cdef enum:
 
 
 cdef BatchNorm describe(const real[:, :, ::1] x) noexcept:
+    return described(&x[0, 0, 0], x.shape[0], x.shape[1], x.shape[2])
+
+
+cdef BatchNorm described(const real *x, Py_ssize_t n, Py_ssize_t channels,
+                         Py_ssize_t inner) noexcept nogil:
     cdef BatchNorm b
     memset(&b, 0, sizeof(b))
-    b.n, b.channels, b.inner = x.shape[0], x.shape[1], x.shape[2]
-    b.x = <const void *> &x[0, 0, 0]
+    b.n, b.channels, b.inner, b.x = n, channels, inner, <const void *> x
     b.past_cache = b.n * b.channels * b.inner * <Py_ssize_t> sizeof(real) > LARGE
     set_parts(&b)
     if b.inner == 1:
         b.parts = (b.n + ROWS - 1) // ROWS
     return b
-
-
-cdef Moments *parts_for(const BatchNorm *b) except NULL:
-    cdef Moments *parts = <Moments *>malloc(b.channels * b.parts * sizeof(Moments))
-    if parts == NULL:
-        raise MemoryError(f"no memory for {b.channels * b.parts} partial sums")
-    return parts
 
 
 cdef inline void column_moments(const real *x, Py_ssize_t rows, Py_ssize_t stride,
@@ -137,14 +137,25 @@ cdef void column_block(const BatchNorm *b, Py_ssize_t item, real sample, Moments
 
 cdef int reduce_channels(const BatchNorm *b, real sample, int threads) except -1:
     """Fill first and second: mean and variance, or with a gradient its sums, of every channel."""
-    cdef Moments *parts = parts_for(b)
+    cdef bint done
+    with nogil:
+        done = reduce_all[real](b, sample, threads)
+    if not done:
+        raise MemoryError(f"no memory for {b.channels * b.parts} partial sums")
+    return 0
+
+
+cdef bint reduce_all(const BatchNorm *b, real sample, int threads) noexcept nogil:
+    """The same without Python; false without memory."""
+    cdef Moments *parts = <Moments *>malloc(b.channels * b.parts * sizeof(Moments))
     cdef Py_ssize_t item, channel
+    if parts == NULL:
+        return False
     if b.inner == 1:
-        for item in prange((b.channels + LANES - 1) // LANES * b.parts, nogil=True,
-                           num_threads=threads):
+        for item in prange((b.channels + LANES - 1) // LANES * b.parts, num_threads=threads):
             column_block[real](b, item, 0, parts)
     else:
-        for item in prange(b.channels * b.parts, nogil=True, num_threads=threads):
+        for item in prange(b.channels * b.parts, num_threads=threads):
             if real is float:
                 reduce_item_float(b, item, parts)
             else:
@@ -155,7 +166,7 @@ cdef int reduce_channels(const BatchNorm *b, real sample, int threads) except -1
         else:
             reduce_channel_double(b, channel, parts)
     free(parts)
-    return 0
+    return True
 
 
 def moments(const real[:, :, ::1] x, *, double[:, ::1] out):
@@ -205,18 +216,72 @@ cdef void map_rows(const BatchNorm *b, Py_ssize_t row, real sample) noexcept nog
                              <real *> b.out + start, b.channels)
 
 
-cdef void map_channels(const BatchNorm *b, real sample, int threads) noexcept:
+cdef void map_channels(const BatchNorm *b, real sample, int threads) noexcept nogil:
     """Map every channel; the maps are set."""
     cdef Py_ssize_t item
     if b.inner == 1:
-        for item in prange(0, b.n, ROWS, nogil=True, num_threads=threads):
+        for item in prange(0, b.n, ROWS, num_threads=threads):
             map_rows[real](b, item, 0)
         return
-    for item in prange(b.channels * b.parts, nogil=True, num_threads=threads):
+    for item in prange(b.channels * b.parts, num_threads=threads):
         if real is float:
             map_item_float(b, item)
         else:
             map_item_double(b, item)
+
+
+cdef bint map_moments(BatchNorm *b, const double *mean, const double *var, const real *weight,
+                      const real *bias, double eps, int threads) noexcept nogil:
+    """out = (x - mean) / sqrt(var + eps) * weight + bias, either of which may be NULL; false
+    without memory. See `normalize` in Python for why it subtracts first."""
+    cdef real *shift = <real *> malloc(3 * b.channels * sizeof(real))
+    cdef real *scale = shift + b.channels
+    cdef real *offset = scale + b.channels
+    cdef double factor
+    cdef Py_ssize_t i
+    if shift == NULL:
+        return False
+    for i in range(b.channels):
+        factor = (weight[i] if weight != NULL else 1) / sqrt(var[i] + eps)
+        shift[i], scale[i] = <real> mean[i], <real> factor
+        offset[i] = <real> ((shift[i] - mean[i]) * factor + (bias[i] if bias != NULL else 0))
+    b.shift, b.scale, b.offset = shift, scale, offset
+    map_channels[real](b, 0, threads)
+    free(shift)
+    return True
+
+
+cdef api int voxkern_moments(size_t itemsize, Py_ssize_t n, Py_ssize_t channels, Py_ssize_t inner,
+                             const void *x, int threads, double *mean,
+                             double *var) noexcept nogil:
+    """`moments` of checked arguments without Python, x not empty; false without memory."""
+    cdef BatchNorm b
+    threads = threads_for(n * channels * inner, threads)
+    if itemsize == sizeof(float):
+        b = described(<const float *> x, n, channels, inner)
+        b.first, b.second = mean, var
+        return reduce_all[float](&b, 0, threads)
+    b = described(<const double *> x, n, channels, inner)
+    b.first, b.second = mean, var
+    return reduce_all[double](&b, 0, threads)
+
+
+cdef api int voxkern_normalize(size_t itemsize, Py_ssize_t n, Py_ssize_t channels,
+                               Py_ssize_t inner, const void *x, const double *mean,
+                               const double *var, const void *weight, const void *bias, double eps,
+                               int threads, void *out) noexcept nogil:
+    """Batch norm of checked arguments without Python, x not empty; false without memory."""
+    cdef BatchNorm b
+    threads = threads_for(n * channels * inner, threads)
+    if itemsize == sizeof(float):
+        b = described(<const float *> x, n, channels, inner)
+        b.out = out
+        return map_moments[float](&b, mean, var, <const float *> weight, <const float *> bias, eps,
+                                  threads)
+    b = described(<const double *> x, n, channels, inner)
+    b.out = out
+    return map_moments[double](&b, mean, var, <const double *> weight, <const double *> bias, eps,
+                               threads)
 
 
 def normalize(const real[:, :, ::1] x, const real[::1] shift, const real[::1] scale,

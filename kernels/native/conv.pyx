@@ -140,6 +140,8 @@ cdef extern from "conv_gradient.h" nogil:
     double channel_sum_double(const double *grad, Py_ssize_t batch, Py_ssize_t channels,
                               Py_ssize_t channel, Py_ssize_t positions)
 
+include "window.pxi"
+
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
     void give_scratch(void *block)
@@ -157,44 +159,48 @@ cdef enum:
     FEW_WEIGHTS = 512  # are packed in the time that it takes to hand over packed ones
 
 
-cdef int make_tables(Conv *c) except -1:
-    """Room for what the axes need; `free_tables` gives it back, after an error too."""
+cdef int need(bint memory) except -1:
+    if not memory:
+        raise MemoryError("no memory for a convolution")
+    return 0
+
+
+cdef bint make_tables(Conv *c) noexcept nogil:
+    """Room for what the axes need; `free_tables` gives it back, where there is none too."""
     cdef int i
     c.taps = c.axis[0].taps * c.axis[1].taps * c.axis[2].taps
     c.terms = c.inputs * c.taps
     for i in range(3):
         c.axis[i].offset = <Py_ssize_t *> malloc(4 * c.axis[i].taps * sizeof(Py_ssize_t))
         if c.axis[i].offset == NULL:
-            raise MemoryError("no memory for the tables of a convolution")
+            return False
         c.axis[i].origin = c.axis[i].offset + c.axis[i].taps
         c.axis[i].plane = c.axis[i].origin + c.axis[i].taps
         c.axis[i].shift = c.axis[i].plane + c.axis[i].taps
-    return 0
+    return True
 
 
-cdef int make_offsets(Conv *c) except -1:
+cdef bint make_offsets(Conv *c) noexcept nogil:
     """The same for the terms of a convolution that is planned."""
     c.offset = <Py_ssize_t *> malloc(max(1, c.ring) * c.part * c.taps * sizeof(Py_ssize_t))
-    if c.offset == NULL:
-        raise MemoryError("no memory for the offsets of a convolution")
-    return 0
+    return c.offset != NULL
 
 
-cdef void free_tables(Conv *c) noexcept:
+cdef void free_tables(Conv *c) noexcept nogil:
     cdef int i
     free(c.offset)
     for i in range(3):
         free(c.axis[i].offset)
 
 
-cdef Py_ssize_t work(Conv *c) noexcept:
+cdef Py_ssize_t work(Conv *c) noexcept nogil:
     """What a convolution costs, in elements that could be moved in its time."""
     cdef Py_ssize_t channels = c.channels if c.channels else c.groups * c.outputs
     return (c.batch * channels * c.axis[0].count * c.axis[1].count * c.axis[2].count * c.terms
             // PRODUCTS)
 
 
-cdef Py_ssize_t plan_scratch(Columns *q, real sample, int forced) noexcept:
+cdef Py_ssize_t plan_scratch(Columns *q, real sample, int forced) noexcept nogil:
     """Plan a convolution whose sizes are set; the elements of scratch that a thread needs."""
     cdef Conv *c = &q.conv
     c.past_cache = c.batch * c.out_batch * sizeof(real) > CACHE_BYTES
@@ -205,7 +211,7 @@ cdef Py_ssize_t plan_scratch(Columns *q, real sample, int forced) noexcept:
     return scratch_size_float(c) if real is float else scratch_size_double(c)
 
 
-cdef Py_ssize_t packed_size(const Conv *c) noexcept:
+cdef Py_ssize_t packed_size(const Conv *c) noexcept nogil:
     return c.groups * c.row_blocks * c.rows * c.weights
 
 
@@ -255,7 +261,7 @@ cdef void run_items(const Columns *q, Py_ssize_t items, real *scratch, Py_ssize_
         run_item(q, item, scratch + threadid() * size)
 
 
-cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
+cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept nogil:
     """Few blocks: the threads share a block's output channels."""
     c.chunk = c.row_blocks
     if blocks < 4 * threads and threads > 1:
@@ -263,7 +269,7 @@ cdef void share_rows(Conv *c, Py_ssize_t blocks, int threads) noexcept:
     c.chunks = (c.row_blocks + c.chunk - 1) // c.chunk
 
 
-cdef Py_ssize_t share_depth(Conv *c, int threads) noexcept:
+cdef Py_ssize_t share_depth(Conv *c, int threads) noexcept nogil:
     """The blocks, those that one item computes as one; the threads share them along D."""
     cdef Py_ssize_t others = c.batch * c.groups * c.axis[1].blocks * c.axis[2].blocks, items = 1
     if c.ring == 0 and not c.strided:
@@ -274,15 +280,15 @@ cdef Py_ssize_t share_depth(Conv *c, int threads) noexcept:
     return others * ((c.axis[0].blocks + c.run - 1) // c.run)
 
 
-cdef int run(Columns *q, real sample, int forced) except -1:
-    """Plan a convolution whose sizes and pointers are set, and compute it."""
+cdef bint run(Columns *q, real sample, int forced, int threads) noexcept nogil:
+    """Plan a convolution whose sizes and pointers are set, and compute it; false without memory."""
     cdef Conv *c = &q.conv
-    cdef int threads = useful_threads(work(c))
     cdef Py_ssize_t blocks, items, size = plan_scratch(q, sample, forced), weights = 0
     if q.kind:
         blocks = c.groups * q.blocks
     else:
-        make_offsets(c)
+        if not make_offsets(c):
+            return False
         fill_offsets(c)
         blocks = share_depth(c, threads)
     share_rows(c, blocks, threads)
@@ -291,35 +297,36 @@ cdef int run(Columns *q, real sample, int forced) except -1:
         weights = packed_size(c)
     cdef real *scratch = <real *> take_scratch((threads * size + weights) * sizeof(real))
     if scratch == NULL:
-        raise MemoryError("no memory for the scratch of a convolution")
-    with nogil:
-        if c.packed == NULL:
-            c.packed = scratch + threads * size
-            pack_all[real](q, scratch + threads * size, threads)
-        run_items[real](q, items, scratch, size, threads)
+        return False
+    if c.packed == NULL:
+        c.packed = scratch + threads * size
+        pack_all[real](q, scratch + threads * size, threads)
+    run_items[real](q, items, scratch, size, threads)
     give_scratch(scratch)
-    return 0
+    return True
 
 
-cdef int set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *weight, const Py_ssize_t *out,
-                   stride, padding, dilation, Py_ssize_t groups) except -1:
-    """What the shapes and the window arguments of a convolution say, tables included."""
+cdef bint set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *out, const voxkern_window *w,
+                    Py_ssize_t groups) noexcept nogil:
+    """What the shapes and the window of a convolution say, tables included; false without memory.
+    """
     cdef int i
     cdef Py_ssize_t t, step = 1
     c.batch, c.groups = x[0], groups
     c.inputs, c.outputs = x[1] // groups, out[1] // groups
     for i in range(2, -1, -1):
         c.axis[i].size, c.axis[i].count = x[2 + i], out[2 + i]
-        c.axis[i].taps = weight[2 + i]
-        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
+        c.axis[i].taps = w.kernel[i]
+        c.axis[i].step = w.stride[i] if c.axis[i].count > 1 else 1
         c.axis[i].out_step = step
         step *= out[2 + i]
     c.out_channel, c.out_batch = step, step * out[1]
-    make_tables(c)
+    if not make_tables(c):
+        return False
     for i in range(3):
         for t in range(c.axis[i].taps):
-            c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
-    return 0
+            c.axis[i].offset[t] = t * w.dilation[i] - w.before[i]
+    return True
 
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
@@ -341,8 +348,11 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     memset(&q, 0, sizeof(q))
     if slope is not None:
         c.activation, c.slope = 1, slope
+    cdef voxkern_window w = read_window(weight.shape + 2, stride, padding, dilation)
+    cdef int threads, forced = algorithm == "im2col"
+    cdef bint done
     try:
-        set_sizes(c, x.shape, weight.shape, out.shape, stride, padding, dilation, groups)
+        need(set_sizes(c, x.shape, out.shape, &w, groups))
         c.x = <const void *> &x[0, 0, 0, 0, 0]
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
         c.out = <void *> &out[0, 0, 0, 0, 0]
@@ -353,9 +363,32 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
             order = order_of(whole, (<object> weight).shape, stride, dilation, groups, algorithm,
                              sizeof(real))
             c.order = &order
-        run[real](&q, 0, algorithm == "im2col")
+        threads = useful_threads(work(c))
+        with nogil:
+            done = run[real](&q, 0, forced, threads)
+        need(done)
     finally:
         free_tables(c)
+
+
+cdef api int voxkern_direct(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
+                            const Py_ssize_t *out_shape, const void *weight, const void *bias,
+                            const voxkern_window *window, Py_ssize_t groups, int threads,
+                            void *out) noexcept nogil:
+    """`conv` of checked arguments without Python; false without memory."""
+    cdef Columns q
+    cdef Conv *c = &q.conv
+    memset(&q, 0, sizeof(q))
+    cdef bint done = set_sizes(c, x_shape, out_shape, window, groups)
+    if done:
+        c.x, c.weight, c.bias, c.out = x, weight, bias, out
+        threads = threads_for(work(c), threads)
+        if itemsize == sizeof(float):
+            done = run[float](&q, 0, 0, threads)
+        else:
+            done = run[double](&q, 0, 0, threads)
+    free_tables(c)
+    return done
 
 
 cdef Py_ssize_t plan_shapes(Columns *q, x_shape, weight_shape, out_shape, stride, padding, dilation,
@@ -365,7 +398,8 @@ cdef Py_ssize_t plan_shapes(Columns *q, x_shape, weight_shape, out_shape, stride
     cdef Py_ssize_t weight[5]
     cdef Py_ssize_t out[5]
     x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
-    set_sizes(&q.conv, x, weight, out, stride, padding, dilation, groups)
+    cdef voxkern_window w = read_window(weight + 2, stride, padding, dilation)
+    need(set_sizes(&q.conv, x, out, &w, groups))
     if itemsize == sizeof(float):
         return plan_scratch[float](q, 0, algorithm == "im2col")
     return plan_scratch[double](q, 0, algorithm == "im2col")
@@ -510,7 +544,7 @@ cdef int run_transposed(Transposed *t, real sample) except -1:
     cdef int threads = useful_threads(c.batch * c.groups * c.outputs * c.axis[0].size
                                       * c.axis[1].size * c.axis[2].size * c.terms // PRODUCTS)
     cdef Py_ssize_t block, blocks, items, item, size
-    make_offsets(c)
+    need(make_offsets(c))
     fill_phases(t)
     blocks = c.batch * c.groups * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
     share_rows(c, blocks, threads)
@@ -634,7 +668,7 @@ def conv_transpose(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] we
     # Parts of lines are no use past the cache.
     c.past_cache = out.size * sizeof(real) > CACHE_BYTES and t.size[2] * sizeof(real) >= 256
     try:
-        make_tables(c)
+        need(make_tables(c))
         make_residues(&t)
         for i in range(3):
             sort_taps(&t, i, stride[i], padding[i][0], dilation[i])
@@ -717,7 +751,7 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
     c.out = <void *> &out[0, 0, 0, 0, 0]
     share_inputs(&q)
     try:
-        make_tables(c)
+        need(make_tables(c))
         for i in range(3):
             for t in range(c.axis[i].taps):
                 c.axis[i].offset[t] = t * <Py_ssize_t> dilation[i] - <Py_ssize_t> padding[i][0]
@@ -725,7 +759,7 @@ def conv_backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :
             plan_gradient(&q, lanes_float, SLAB_BYTES // sizeof(real), widest_tile_float())
         else:
             plan_gradient(&q, lanes_double, SLAB_BYTES // sizeof(real), widest_tile_double())
-        make_offsets(c)
+        need(make_offsets(c))
         fill_offsets(c)
         run_gradient[real](&q, &out[0, 0, 0, 0, 0], out.size)
     finally:

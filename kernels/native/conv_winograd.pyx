@@ -5,6 +5,8 @@ from libc.string cimport memset
 
 from voxkern.kernels.native.host import get_num_threads, useful_threads
 
+include "window.pxi"
+
 cdef extern from "scratch.h" nogil:
     void *take_scratch(size_t bytes)
     void give_scratch(void *block)
@@ -67,7 +69,15 @@ cdef enum:
     GRADIENT_CHANNELS = 64  # input and output channels of a task
 
 
-cdef int set_axes(Winograd *c, kernel_size, tile) except -1:
+cdef int read_axes(Winograd *c, const Py_ssize_t *kernel, tile) except -1:
+    cdef Py_ssize_t tiles[3]
+    tiles[0], tiles[1], tiles[2] = tile
+    set_axes(c, kernel, tiles)
+    return 0
+
+
+cdef void set_axes(Winograd *c, const Py_ssize_t *kernel_size,
+                   const Py_ssize_t *tile) noexcept nogil:
     """What the kernel and the tile say; 1 is the tile of an axis that is summed directly."""
     cdef int i
     memset(c, 0, sizeof(c[0]))
@@ -79,38 +89,38 @@ cdef int set_axes(Winograd *c, kernel_size, tile) except -1:
         c.taps *= c.axis[i].taps if c.axis[i].points == 1 else 1
 
 
-cdef int set_shapes(Winograd *c, Py_ssize_t *x, Py_ssize_t *out, padding, stride, dilation,
-                    Py_ssize_t groups) except -1:
+cdef void set_shapes(Winograd *c, const Py_ssize_t *x, const Py_ssize_t *out,
+                     const voxkern_window *w, Py_ssize_t groups) noexcept nogil:
     cdef int i
     c.batch, c.groups = x[0], groups
     c.inputs, c.outputs = x[1] // groups, out[1] // groups
     for i in range(3):
         c.axis[i].size, c.axis[i].count = x[2 + i], out[2 + i]
-        c.axis[i].padding, c.axis[i].dilation = padding[i][0], dilation[i]
-        c.axis[i].step = stride[i] if c.axis[i].count > 1 else 1
+        c.axis[i].padding, c.axis[i].dilation = w.before[i], w.dilation[i]
+        c.axis[i].step = w.stride[i] if c.axis[i].count > 1 else 1
         c.axis[i].tiles = (c.axis[i].count + c.axis[i].tile - 1) // c.axis[i].tile
 
 
-cdef Py_ssize_t count_tiles(Winograd *c) noexcept:
+cdef Py_ssize_t count_tiles(Winograd *c) noexcept nogil:
     return c.batch * c.axis[0].tiles * c.axis[1].tiles * c.axis[2].tiles
 
 
-cdef Py_ssize_t count_blocks(Winograd *c) noexcept:
+cdef Py_ssize_t count_blocks(Winograd *c) noexcept nogil:
     return c.groups * c.batch_blocks * c.axis[0].blocks * c.axis[1].blocks * c.axis[2].blocks
 
 
-cdef int count_threads(Winograd *c, int limit) except -1:
+cdef int count_threads(Winograd *c, int limit) noexcept nogil:
     """Threads that the products are enough for, of `limit`."""
     cdef Py_ssize_t products = c.groups * c.inputs * c.outputs * c.points * c.taps
-    return useful_threads(products * count_tiles(c) // PRODUCTS, limit)
+    return threads_for(products * count_tiles(c) // PRODUCTS, limit)
 
 
-cdef Py_ssize_t whole_lines(Py_ssize_t elements) noexcept:
+cdef Py_ssize_t whole_lines(Py_ssize_t elements) noexcept nogil:
     """No two threads write to one line of the cache."""
     return (elements + LINE - 1) // LINE * LINE
 
 
-cdef Py_ssize_t plan_conv(Winograd *c, real sample, int threads, bint packed) except -1:
+cdef Py_ssize_t plan_conv(Winograd *c, real sample, int threads, bint packed) noexcept nogil:
     """Lay out the work of `conv`, whose weights are `packed` before; elements of a thread's scratch.
     """
     cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, blocks, chunks, size, few
@@ -132,7 +142,7 @@ cdef Py_ssize_t plan_conv(Winograd *c, real sample, int threads, bint packed) ex
     return whole_lines(size)
 
 
-cdef Py_ssize_t shared_elements(Winograd *c, real sample) noexcept:
+cdef Py_ssize_t shared_elements(Winograd *c, real sample) noexcept nogil:
     """Elements of the transformed input that work items share."""
     cdef Py_ssize_t size = count_blocks(c) if c.chunks > 1 else 0
     size *= transformed_input_float(c) if real is float else transformed_input_double(c)
@@ -143,26 +153,28 @@ def packed_size(Py_ssize_t outputs, Py_ssize_t inputs, kernel_size, tile, Py_ssi
                 Py_ssize_t itemsize):
     """Elements of the transformed weights of `outputs` channels of `inputs` per group."""
     cdef Winograd c
-    set_axes(&c, kernel_size, tile)
+    cdef Py_ssize_t kernel[3]
+    kernel[:] = kernel_size
+    read_axes(&c, kernel, tile)
     c.groups, c.inputs, c.outputs = groups, inputs, outputs // groups
     return winograd_packed_float(&c) if itemsize == 4 else winograd_packed_double(&c)
 
 
-cdef Py_ssize_t packed_elements(Winograd *c, real sample) noexcept:
+cdef Py_ssize_t packed_elements(Winograd *c, real sample) noexcept nogil:
     """Elements of the weights that a call transforms before its products, whole cache lines."""
     cdef Py_ssize_t size = winograd_packed_float(c) if real is float else winograd_packed_double(c)
     return whole_lines(0 if c.fresh else size)
 
 
-cdef Py_ssize_t pack_room(Winograd *c, real sample) noexcept:
+cdef Py_ssize_t pack_room(Winograd *c, real sample) noexcept nogil:
     """Elements of scratch of a thread that transforms weights."""
     return pack_scratch_float(c) if real is float else pack_scratch_double(c)
 
 
-cdef void pack_all(Winograd *c, real *out, real *scratch, int threads) noexcept:
+cdef void pack_all(Winograd *c, real *out, real *scratch, int threads) noexcept nogil:
     cdef Py_ssize_t item, size = pack_room[real](c, 0)
     cdef Py_ssize_t items = pack_items_float(c) if real is float else pack_items_double(c)
-    for item in prange(items, nogil=True, num_threads=threads, schedule="static"):
+    for item in prange(items, num_threads=threads, schedule="static"):
         if real is float:
             pack_item_float(c, item, out, scratch + threadid() * size)
         else:
@@ -173,13 +185,14 @@ def pack(const real[:, :, :, :, ::1] weight, tile, Py_ssize_t groups, *, real[::
     """out = the transformed weights, for `conv` with this tile."""
     cdef Winograd c
     cdef int threads = useful_threads(out.size)
-    set_axes(&c, (weight.shape[2], weight.shape[3], weight.shape[4]), tile)
+    read_axes(&c, weight.shape + 2, tile)
     c.groups, c.inputs, c.outputs = groups, weight.shape[1], weight.shape[0] // groups
     cdef real *scratch = <real *> take_scratch(threads * pack_room[real](&c, 0) * sizeof(real))
     if scratch == NULL:
         raise MemoryError("no memory to transform the weights of a convolution")
     c.weight = <const void *> &weight[0, 0, 0, 0, 0]
-    pack_all[real](&c, &out[0], scratch, threads)
+    with nogil:
+        pack_all[real](&c, &out[0], scratch, threads)
     give_scratch(scratch)
 
 
@@ -196,45 +209,72 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     """
     cdef Winograd c
     cdef int bad, threads
-    cdef Py_ssize_t size, shared, room = 0
-    cdef real *transformed
+    cdef const real *ready = &packed[0] if packed is not None else NULL
     if out.size == 0:
         return True
-    set_axes(&c, (weight.shape[2], weight.shape[3], weight.shape[4]), tile)
-    set_shapes(&c, x.shape, out.shape, padding, stride, dilation, groups)
+    cdef voxkern_window w = read_window(weight.shape + 2, stride, padding, dilation)
+    read_axes(&c, weight.shape + 2, tile)
+    set_shapes(&c, x.shape, out.shape, &w, groups)
     if slope is not None:
         c.activation, c.slope = 1, slope
     c.x, c.out = <const void *> &x[0, 0, 0, 0, 0], <void *> &out[0, 0, 0, 0, 0]
     c.bias = <const void *> &bias[0] if bias is not None else NULL
     c.weight, c.flipped = <const void *> &weight[0, 0, 0, 0, 0], flipped
-    threads = count_threads(&c, get_num_threads())
-    size = plan_conv[real](&c, 0, threads, packed is not None)
-    shared = shared_elements[real](&c, 0)
-    if packed is None:
-        room = packed_elements[real](&c, 0)
-    cdef real *scratch = <real *> take_scratch((threads * size + shared + room) * sizeof(real))
-    if scratch == NULL:
+    threads = get_num_threads()
+    with nogil:
+        bad = convolve[real](&c, ready, threads)
+    if bad < 0:
         raise MemoryError("no memory for the scratch of a convolution")
-    c.shared = <void *> (scratch + threads * size)
-    if packed is not None:
-        c.weight = <const void *> &packed[0]
-    elif room:
-        transformed = scratch + threads * size + shared
-        pack_all[real](&c, transformed, scratch, threads)
-        c.weight = <const void *> transformed
-    bad = run[real](&c, scratch, size, threads)
-    give_scratch(scratch)
     return bad == 0
 
 
-cdef int run(Winograd *c, real *scratch, Py_ssize_t size, int threads) noexcept:
+cdef api int voxkern_winograd(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
+                              const Py_ssize_t *out_shape, const void *weight, const void *bias,
+                              const voxkern_window *window, const Py_ssize_t *tile,
+                              Py_ssize_t groups, int threads, void *out) noexcept nogil:
+    """`conv` of checked arguments without Python: not 0 if results are not finite, -1 without
+    memory."""
+    cdef Winograd c
+    set_axes(&c, window.kernel, tile)
+    set_shapes(&c, x_shape, out_shape, window, groups)
+    c.x, c.weight, c.bias, c.out = x, weight, bias, out
+    if itemsize == sizeof(float):
+        return convolve[float](&c, NULL, threads)
+    return convolve[double](&c, NULL, threads)
+
+
+cdef int convolve(Winograd *c, const real *packed, int most) noexcept nogil:
+    """Compute what is described, on `most` threads at most; results not finite, -1 without memory.
+    """
+    cdef int bad, threads = count_threads(c, most)
+    cdef Py_ssize_t size = plan_conv[real](c, 0, threads, packed != NULL), room = 0
+    cdef Py_ssize_t shared = shared_elements[real](c, 0)
+    cdef real *transformed
+    if packed == NULL:
+        room = packed_elements[real](c, 0)
+    cdef real *scratch = <real *> take_scratch((threads * size + shared + room) * sizeof(real))
+    if scratch == NULL:
+        return -1
+    c.shared = <void *> (scratch + threads * size)
+    if packed != NULL:
+        c.weight = <const void *> packed
+    elif room:
+        transformed = scratch + threads * size + shared
+        pack_all[real](c, transformed, scratch, threads)
+        c.weight = <const void *> transformed
+    bad = run[real](c, scratch, size, threads)
+    give_scratch(scratch)
+    return bad
+
+
+cdef int run(Winograd *c, real *scratch, Py_ssize_t size, int threads) noexcept nogil:
     """Compute all work items; how many of them hold results that are not finite."""
     cdef Py_ssize_t lanes = lanes_float if real is float else lanes_double, item, inputs = 0
     cdef Py_ssize_t blocks = count_blocks(c), items = blocks * c.chunks
     cdef int bad = 0
     if c.chunks > 1:
         inputs = blocks * ((c.inputs + lanes - 1) // lanes)
-    with nogil, parallel(num_threads=threads):
+    with parallel(num_threads=threads):
         for item in prange(inputs, schedule="dynamic"):
             if real is float:
                 input_item_float(c, item, scratch + threadid() * size)
@@ -253,19 +293,21 @@ def workspace(x_shape, weight_shape, out_shape, stride, padding, dilation, Py_ss
     """Bytes that `conv` uses for arrays of these shapes with at most `threads` threads."""
     cdef Winograd c
     cdef Py_ssize_t x[5]
+    cdef Py_ssize_t weight[5]
     cdef Py_ssize_t out[5]
-    x[:], out[:] = x_shape, out_shape
+    x[:], weight[:], out[:] = x_shape, weight_shape, out_shape
     if 0 in out_shape:
         return 0
-    set_axes(&c, weight_shape[2:], tile)
-    set_shapes(&c, x, out, padding, stride, dilation, groups)
+    cdef voxkern_window w = read_window(weight + 2, stride, padding, dilation)
+    read_axes(&c, weight + 2, tile)
+    set_shapes(&c, x, out, &w, groups)
     threads = count_threads(&c, threads)
     if itemsize == sizeof(float):
         return scratch_elements[float](&c, 0, threads) * itemsize
     return scratch_elements[double](&c, 0, threads) * itemsize
 
 
-cdef Py_ssize_t scratch_elements(Winograd *c, real sample, int threads) except -1:
+cdef Py_ssize_t scratch_elements(Winograd *c, real sample, int threads) noexcept:
     """What `conv` takes where no weights are packed."""
     cdef Py_ssize_t size = plan_conv[real](c, 0, threads, False)
     return threads * size + shared_elements[real](c, 0) + packed_elements[real](c, 0)
@@ -286,8 +328,9 @@ def backward_weight(const real[:, :, :, :, ::1] grad, const real[:, :, :, :, ::1
     if grad.size == 0:
         memset(&out[0, 0, 0, 0, 0], 0, out.size * sizeof(real))
         return True
-    set_axes(&c, kernel_size, tile)
-    set_shapes(&c, x.shape, grad.shape, padding, stride, dilation, groups)
+    cdef voxkern_window w = read_window(out.shape + 2, stride, padding, dilation)
+    read_axes(&c, out.shape + 2, tile)
+    set_shapes(&c, x.shape, grad.shape, &w, groups)
     c.x = <const void *> &x[0, 0, 0, 0, 0]
     threads = count_threads(&c, get_num_threads())
     plan_blocks(&c, GRADIENT_TILES)

@@ -3,6 +3,8 @@
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uint8_t, uint16_t
 from libc.math cimport INFINITY
+from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memset
 
 cdef extern from "flash.h" nogil:
     enum:
@@ -41,6 +43,9 @@ cdef extern from "flash.h" nogil:
     void offer_block(const double *before, const double *now, Py_ssize_t count, double *largest,
                      Py_ssize_t k)
 
+ctypedef void (*Walk)(const Clip *clip, Py_ssize_t begin, Py_ssize_t end, double *largest,
+                      Py_ssize_t k) noexcept nogil
+
 ctypedef fused pixel:
     uint8_t
     uint16_t
@@ -54,6 +59,12 @@ ctypedef fused total:
     uint8_t
     uint16_t
     int32_t
+
+
+cdef enum:
+    GROUP = 64  # pairs of frames whose heaps are kept at once, and the doubles of these
+    GROUP_LARGEST = 1 << 19
+    PART = 1 << 16  # pixels under which a second thread does not pay
 
 
 cdef require(bint right):
@@ -85,33 +96,54 @@ def largest_changes(const pixel[:, :, ::1] frames, const double[::1] table,
     The others screen pixels, see `Curve`: cubics has rows of a limit of sums, from low to high, a
     scale and three coefficients. The codes are used where the one scale is 0. lines belong to rows.
     """
-    cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
-    cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
     cdef Clip clip
     cdef Curve curves[MOST_CURVES]
     require(sizeof(total) == (2 if frames.shape[2] == 3 else 1) * sizeof(pixel))
-    if frames.shape[0] == 0 or pixels == 0:
+    if frames.shape[0] == 0 or frames.shape[1] == 0:
         return
-    for i in range(min(cubics.shape[0], MOST_CURVES)):
-        curves[i].table, curves[i].codes, curves[i].rising = &table[0], &codes[0], slack < INFINITY
-        curves[i].lines, curves[i].line_count = &lines[i, 0, 0], lines.shape[1]
-        curves[i].limit, curves[i].scale = cubics[i, 0], cubics[i, 1]
-        curves[i].slack, curves[i].last = slack, <int32_t> table.shape[0] - 1
-        for part in range(3):
-            curves[i].cubic[part] = cubics[i, part + 2]
-    clip.frames = <const uint8_t *> &frames[0, 0, 0]
-    clip.length, clip.pixels = frames.shape[0], frames.shape[1]
-    clip.size, clip.rgb = frames.shape[2] * sizeof(pixel), frames.shape[2] == 3
-    clip.wide, clip.kept, clip.curves = sizeof(pixel) == 2, sizeof(total), curves
+    clip = describe(<const void *> &frames[0, 0, 0], frames.shape, sizeof(pixel))
+    set_curves(&clip, curves, &table[0], table.shape[0], &codes[0], &cubics[0, 0],
+               cubics.shape[0], &lines[0, 0, 0], lines.shape[1], slack)
     clip.before = <void *> &before[0] if before.shape[0] else NULL
     clip.started = started
-    for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
-        begin = blocks * part // parts * BLOCK
-        end = min(pixels, blocks * (part + 1) // parts * BLOCK)
-        if total is int32_t:
-            walk_ints(&clip, begin, end, &out[part, 0, 0, 0], k)
-        else:
-            walk_words(&clip, begin, end, &out[part, 0, 0, 0], k)
+    with nogil:
+        walk_parts(walk_ints if total is int32_t else walk_words, &clip, &out[0, 0, 0, 0],
+                   out.shape)
+
+
+cdef Clip describe(const void *frames, const Py_ssize_t *shape, size_t itemsize) noexcept nogil:
+    """Frames of shape (frame, pixel, channel), the first of which makes no pair."""
+    cdef Clip clip
+    memset(&clip, 0, sizeof(clip))
+    clip.frames, clip.length, clip.pixels = <const uint8_t *> frames, shape[0], shape[1]
+    clip.size, clip.rgb = shape[2] * itemsize, shape[2] == 3
+    clip.wide, clip.kept = itemsize == 2, itemsize * (2 if shape[2] == 3 else 1)
+    return clip
+
+
+cdef void set_curves(Clip *clip, Curve *curves, const double *table, Py_ssize_t values,
+                     const uint16_t *codes, const int32_t *cubics, Py_ssize_t count,
+                     const double *lines, Py_ssize_t line_count, double slack) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for i in range(min(count, MOST_CURVES)):
+        curves[i].table, curves[i].codes, curves[i].rising = table, codes, slack < INFINITY
+        curves[i].lines, curves[i].line_count = lines + 2 * i * line_count, line_count
+        curves[i].limit, curves[i].scale = cubics[5 * i], <uint16_t> cubics[5 * i + 1]
+        curves[i].slack, curves[i].last = slack, <int32_t> values - 1
+        for j in range(3):
+            curves[i].cubic[j] = <uint16_t> cubics[5 * i + 2 + j]
+    clip.curves = curves
+
+
+cdef void walk_parts(Walk walk, const Clip *clip, double *largest,
+                     const Py_ssize_t *shape) noexcept nogil:
+    """Give each part of the pixels its heaps: largest has `shape` (part, pair, 2, k)."""
+    cdef Py_ssize_t blocks = (clip.pixels + BLOCK - 1) // BLOCK, parts = shape[0], part
+    cdef Py_ssize_t step = shape[1] * 2 * shape[3]
+    for part in prange(parts, num_threads=<int>parts, schedule="static"):
+        walk(clip, blocks * part // parts * BLOCK,
+             min(clip.pixels, blocks * (part + 1) // parts * BLOCK), largest + part * step,
+             shape[3])
 
 
 def largest_power_changes(const real[:, :, ::1] frames, const double[::1] power,
@@ -121,30 +153,28 @@ def largest_power_changes(const real[:, :, ::1] frames, const double[::1] power,
 
     power has its numbers in their order, fifths last; before are the pixels of a frame.
     """
-    cdef Py_ssize_t pixels = frames.shape[1], parts = out.shape[0], k = out.shape[3]
-    cdef Py_ssize_t blocks = (pixels + BLOCK - 1) // BLOCK, part, begin, end, i
     cdef Clip clip
     cdef Power curve
-    if frames.shape[0] == 0 or pixels == 0:
+    if frames.shape[0] == 0 or frames.shape[1] == 0:
         return
+    clip = describe(<const void *> &frames[0, 0, 0], frames.shape, sizeof(real))
+    set_power(&clip, &curve, &power[0], frames.shape[2])
+    clip.before = <void *> &before[0, 0] if before.shape[0] else NULL
+    clip.started = started
+    with nogil:
+        walk_parts(walk_float if real is float else walk_double, &clip, &out[0, 0, 0, 0],
+                   out.shape)
+
+
+cdef void set_power(Clip *clip, Power *curve, const double *power,
+                    Py_ssize_t channels) noexcept nogil:
+    cdef int i
     curve.knee, curve.below, curve.scale, curve.slope = power[0], power[1], power[2], power[3]
     curve.offset, curve.rest, curve.floor, curve.close = power[4], power[5], power[6], power[7]
     for i in range(4):
         curve.cubic[i] = power[8 + i]
-    curve.fifths, curve.channels = <int> power[12], <int> frames.shape[2]
-    clip.frames = <const uint8_t *> &frames[0, 0, 0]
-    clip.length, clip.pixels = frames.shape[0], pixels
-    clip.size, clip.rgb = frames.shape[2] * sizeof(real), frames.shape[2] == 3
-    clip.power = &curve
-    clip.before = <void *> &before[0, 0] if before.shape[0] else NULL
-    clip.started = started
-    for part in prange(parts, nogil=True, num_threads=<int>parts, schedule="static"):
-        begin = blocks * part // parts * BLOCK
-        end = min(pixels, blocks * (part + 1) // parts * BLOCK)
-        if real is float:
-            walk_float(&clip, begin, end, &out[part, 0, 0, 0], k)
-        else:
-            walk_double(&clip, begin, end, &out[part, 0, 0, 0], k)
+    curve.fifths, curve.channels = <int> power[12], <int> channels
+    clip.power = curve
 
 
 def largest_differences(const double[::1] before, const double[::1] now, *,
@@ -156,3 +186,80 @@ def largest_differences(const double[::1] before, const double[::1] now, *,
         for i in range(blocks * part // parts, blocks * (part + 1) // parts):
             offer_block(&before[i * BLOCK], &now[i * BLOCK], min(BLOCK, pixels - i * BLOCK),
                         &out[part, 0, 0], k)
+
+
+cdef api int voxkern_flash_by_table(size_t itemsize, const Py_ssize_t *shape, const void *frames,
+                                    Py_ssize_t k, const double *table, Py_ssize_t values,
+                                    const uint16_t *codes, const int32_t *cubics,
+                                    Py_ssize_t count, const double *lines, Py_ssize_t line_count,
+                                    double slack, int threads, double *rows) noexcept nogil:
+    """rows = the flash table of integer frames of `shape` (frame, pixel, channel), without Python.
+
+    Of checked arguments, the rest of which `largest_changes` explains; false without memory.
+    """
+    cdef Clip clip = describe(frames, shape, itemsize)
+    cdef Curve curves[MOST_CURVES]
+    set_curves(&clip, curves, table, values, codes, cubics, count, lines, line_count, slack)
+    return make_rows(walk_ints if clip.kept == 4 else walk_words, &clip, k, threads, rows)
+
+
+cdef api int voxkern_flash_by_power(size_t itemsize, const Py_ssize_t *shape, const void *frames,
+                                    Py_ssize_t k, const double *power, int threads,
+                                    double *rows) noexcept nogil:
+    """The same of float frames and the numbers of `largest_power_changes`."""
+    cdef Clip clip = describe(frames, shape, itemsize)
+    cdef Power curve
+    set_power(&clip, &curve, power, shape[2])
+    return make_rows(walk_float if itemsize == sizeof(float) else walk_double, &clip, k, threads,
+                     rows)
+
+
+cdef bint make_rows(Walk walk, Clip *clip, Py_ssize_t k, int threads, double *rows) noexcept nogil:
+    """A row for every pair of frames, group by group; false without memory."""
+    cdef Py_ssize_t pairs = clip.length - 1, at = 0, i
+    cdef Py_ssize_t shape[4]
+    shape[0] = max(1, min(threads, clip.pixels // PART))
+    shape[2], shape[3] = 2, k
+    cdef Py_ssize_t group = max(1, min(GROUP, pairs, GROUP_LARGEST // (2 * shape[0] * k)))
+    cdef double *largest = <double *> malloc(shape[0] * (group + 1) * 2 * k * sizeof(double))
+    cdef double *gathered = largest + shape[0] * group * 2 * k
+    if largest == NULL:
+        return False
+    while at < pairs:
+        shape[1] = min(group, pairs - at)
+        clip.length = shape[1] + 1
+        memset(largest, 0, shape[0] * shape[1] * 2 * k * sizeof(double))
+        walk_parts(walk, clip, largest, shape)
+        for i in range(shape[1]):
+            rows[at + i] = signed_mean(largest + i * 2 * k, shape, gathered)
+        at += shape[1]
+        clip.frames += shape[1] * clip.pixels * clip.size
+    free(largest)
+    return True
+
+
+cdef double signed_mean(const double *heaps, const Py_ssize_t *shape, double *gathered) noexcept nogil:
+    """The mean of the k largest of all parts of a pair: of rises, or of falls negated.
+
+    Sorted first: the sum does not depend on the order or the part that a value was found in.
+    """
+    cdef double means[2]
+    cdef Py_ssize_t parts = shape[0], k = shape[3], part, side, i
+    for side in range(2):
+        for part in range(parts):
+            for i in range(k):
+                gathered[part * k + i] = heaps[(part * shape[1] * 2 + side) * k + i]
+        qsort(gathered, parts * k, sizeof(double), ascending)
+        means[side] = 0
+        for i in range((parts - 1) * k, parts * k):
+            means[side] += gathered[i]
+        means[side] /= k
+    return means[0] if means[0] > means[1] else -means[1]
+
+
+cdef int ascending(const void *a, const void *b) noexcept nogil:
+    """The order of two doubles; NaN is the largest."""
+    cdef double left = (<const double *> a)[0], right = (<const double *> b)[0]
+    if left != left or right != right:
+        return (left != left) - (right != right)
+    return (left > right) - (left < right)

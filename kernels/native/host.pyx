@@ -6,6 +6,9 @@ cdef extern from "host.h" nogil:
     int cpu_level()
     int openmp_threads()
 
+cdef extern from "split.h" nogil:
+    int threads_for(Py_ssize_t work, int most)
+
 cdef int limit = 0
 cdef bint forked = False
 
@@ -15,20 +18,22 @@ def levels():
     return ("baseline", "v3", "v4")[:max(1, cpu_level() - 1)]
 
 
-def get_num_threads():
-    """Threads that a kernel started now would use."""
+cdef api int voxkern_num_threads() noexcept nogil:
+    cdef int available
     if forked:
         return 1
-    cdef int available = openmp_threads()
+    available = openmp_threads()
     return min(limit, available) if limit else available
 
 
-def useful_threads(Py_ssize_t work, most=None):
-    """Threads for `work` elements: waking one more costs as much as moving 2**15 of them.
+def get_num_threads():
+    """Threads that a kernel started now would use."""
+    return voxkern_num_threads()
 
-    Not more than `most`, which is `get_num_threads()` if it is not given.
-    """
-    return min(get_num_threads() if most is None else most, 1 + (work >> 15))
+
+def useful_threads(Py_ssize_t work, most=None):
+    """Threads for `work` elements, of at most `most`: `get_num_threads()` if it is not given."""
+    return threads_for(work, voxkern_num_threads() if most is None else most)
 
 
 def set_num_threads(int n):

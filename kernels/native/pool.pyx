@@ -58,6 +58,8 @@ cdef extern from "pool.h" nogil:
     Py_ssize_t scatter_double(const double *x, const long long *places, Py_ssize_t n,
                               Py_ssize_t size, double *to)
 
+include "window.pxi"
+
 ctypedef fused real:
     float
     double
@@ -69,7 +71,7 @@ cdef enum:
 
 
 cdef Axis axis(Py_ssize_t size, Py_ssize_t count, Py_ssize_t kernel, Py_ssize_t stride,
-               Py_ssize_t padding, Py_ssize_t dilation) noexcept:
+               Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil:
     cdef Axis a
     if kernel == 0 and count and size % count == 0:  # alike, without a division per window
         kernel = stride = size // count
@@ -80,14 +82,24 @@ cdef Axis axis(Py_ssize_t size, Py_ssize_t count, Py_ssize_t kernel, Py_ssize_t 
     return a
 
 
-cdef Windows windows(Py_ssize_t *size, Py_ssize_t *count, kernel=(0, 0, 0), stride=(1, 1, 1),
-                     padding=(0, 0, 0), dilation=(1, 1, 1)):
+cdef Windows windows(const Py_ssize_t *size, const Py_ssize_t *count, kernel=(0, 0, 0),
+                     stride=(1, 1, 1), padding=(0, 0, 0), dilation=(1, 1, 1)):
     """The windows of an array of shape `size` that make one of shape `count`."""
+    cdef voxkern_window w
+    cdef int i
+    for i in range(3):
+        w.kernel[i], w.stride[i] = kernel[i], stride[i]
+        w.before[i], w.dilation[i] = padding[i], dilation[i]
+    return windows_of(size, count + 2, &w)
+
+
+cdef Windows windows_of(const Py_ssize_t *size, const Py_ssize_t *count,
+                        const voxkern_window *w) noexcept nogil:
     cdef Windows v
     v.channels = size[0] * size[1]
-    v.z = axis(size[2], count[2], kernel[0], stride[0], padding[0], dilation[0])
-    v.y = axis(size[3], count[3], kernel[1], stride[1], padding[1], dilation[1])
-    v.w = axis(size[4], count[4], kernel[2], stride[2], padding[2], dilation[2])
+    v.z = axis(size[2], count[0], w.kernel[0], w.stride[0], w.before[0], w.dilation[0])
+    v.y = axis(size[3], count[1], w.kernel[1], w.stride[1], w.before[1], w.dilation[1])
+    v.w = axis(size[4], count[2], w.kernel[2], w.stride[2], w.before[2], w.dilation[2])
     return v
 
 
@@ -125,30 +137,49 @@ cdef inline bint whole(const Axis *a) noexcept nogil:
     return a.count == 1 and a.kernel == a.size and a.padding == 0 and a.dilation == 1
 
 
-cdef int pool_volumes(int kind, const real *x, real *out, Py_ssize_t channels, Py_ssize_t volume,
-                      real divisor) except -1:
+cdef void pool_volumes(int kind, const real *x, real *out, Py_ssize_t channels, Py_ssize_t volume,
+                       real divisor, int threads) noexcept nogil:
     """out = the maximum of every channel, or its sum over `divisor`, straight from memory."""
-    cdef int threads = useful_threads(channels * volume)
     cdef Py_ssize_t c
-    for c in prange(channels, nogil=True, num_threads=threads):
+    for c in prange(channels, num_threads=threads):
         out[c] = reduce_span(kind, x + c * volume, volume)
         if kind != POOL_MAX:
             out[c] = out[c] / divisor
+
+
+cdef int need(bint memory) except -1:
+    if not memory:
+        raise MemoryError("no memory for the rows that a pool's threads work on")
     return 0
+
+
+cdef int threads_of(const Windows *v) except -1:
+    return useful_threads(v.channels * v.z.size * v.y.size * v.w.size)
 
 
 cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint include_pad,
               double override) except -1:
     """out = the windows of x reduced; sums divided by their windows' sizes or by `override`."""
+    cdef int threads = threads_of(&v)
+    cdef bint done
+    with nogil:
+        done = reduce(kind, norms, x, out, v, include_pad, override, threads)
+    return need(done)
+
+
+cdef bint reduce(int kind, bint norms, const real *x, real *out, Windows v, bint include_pad,
+                 double override, int threads) noexcept nogil:
+    """The same without Python; false without memory."""
     cdef Py_ssize_t volume = v.z.size * v.y.size * v.w.size, item, o, size
     cdef Pool q
     if not norms and whole(&v.z) and whole(&v.y) and whole(&v.w):
-        return pool_volumes(kind, x, out, v.channels, volume, <real>(override or <double>volume))
+        pool_volumes(kind, x, out, v.channels, volume,
+                     <real>(override if override else <double>volume), threads)
+        return True
     q.v, q.kind, q.norms, q.include_pad, q.override = v, kind, norms, include_pad, override
     q.x, q.out = x, out
     plan(&q, sizeof(real))
     size = 2 * q.lines * q.line
-    cdef int threads = useful_threads(v.channels * volume)
     cdef real *lines = <real *>malloc((threads * size + v.w.count) * sizeof(real))
     cdef const real **pointers = <const real **>malloc(threads * q.pointers * sizeof(real *))
     cdef real *widths = lines + threads * size
@@ -157,7 +188,7 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
         free(lines)
         free(pointers)
         free(heights)
-        raise MemoryError(f"no memory for {threads} threads' rows of {v.w.size} elements")
+        return False
     for o in range(threads * size):  # the padding among them
         lines[o] = -INFINITY if kind == POOL_MAX else 0
     for o in range(v.w.count):
@@ -165,7 +196,7 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
     for o in range(v.y.count):
         heights[o] = 1 if override else axis_divisor(&v.y, o, include_pad)
     q.widths, q.heights = widths, heights
-    for item in prange(v.channels * v.z.count * POOL_PARTS, nogil=True, num_threads=threads):
+    for item in prange(v.channels * v.z.count * POOL_PARTS, num_threads=threads):
         if real is float:
             pool_part_float(&q, item, lines + threadid() * size,
                             pointers + threadid() * q.pointers)
@@ -175,7 +206,7 @@ cdef int pool(int kind, bint norms, const real *x, real *out, Windows v, bint in
     free(lines)
     free(pointers)
     free(heights)
-    return 0
+    return True
 
 
 cdef bint short_keys(const Windows *v) noexcept nogil:
@@ -185,16 +216,19 @@ cdef bint short_keys(const Windows *v) noexcept nogil:
     return (rows + 1) * v.w.size + <double>v.w.kernel * v.w.dilation < FAR
 
 
-cdef int find(const real *x, real *best, long long *places, Windows v) except -1:
-    """best = the windows' maxima; places = where in their channel they are."""
+cdef bint find(const real *x, real *best, long long *places, Windows v,
+               int threads) noexcept nogil:
+    """best = the windows' maxima; places = where in their channel they are; false without memory.
+    """
     cdef Py_ssize_t volume = v.z.size * v.y.size * v.w.size, item, o, c, i, j, size
-    cdef int threads = useful_threads(v.channels * volume), thread
+    cdef int thread
     cdef Pool q
     q.v, q.kind, q.x, q.out, q.places = v, POOL_MAX, x, best, places
     plan(&q, sizeof(real))
     if q.spans or not short_keys(&v) or not (reached(&v.z) and reached(&v.y) and reached(&v.w)):
-        pool(POOL_MAX, False, x, best, v, False, 0)
-        for item in prange(v.channels * v.z.count * v.y.count, nogil=True, num_threads=threads):
+        if not reduce(POOL_MAX, False, x, best, v, False, 0, threads):
+            return False
+        for item in prange(v.channels * v.z.count * v.y.count, num_threads=threads):
             c = item // v.y.count // v.z.count
             i = item // v.y.count % v.z.count
             j = item % v.y.count
@@ -204,7 +238,7 @@ cdef int find(const real *x, real *best, long long *places, Windows v) except -1
             else:
                 place_lines_double(x + c * volume, &v, i, j, 1, best + item * v.w.count,
                                    places + item * v.w.count)
-        return 0
+        return True
     o = (q.lines + 1) * q.line
     size = 2 * o + q.lines * q.line + q.rows
     cdef real *lines = <real *>malloc(threads * size * sizeof(real))
@@ -212,11 +246,11 @@ cdef int find(const real *x, real *best, long long *places, Windows v) except -1
     if lines == NULL or pointers == NULL:
         free(lines)
         free(pointers)
-        raise MemoryError(f"no memory for {threads} threads' rows of {v.w.size} elements")
+        return False
     for thread in range(threads):
         for item in range(size):  # the padding among them: it loses even to -inf
             lines[thread * size + item] = -INFINITY if item < o else FAR
-    for item in prange(v.channels * v.z.count * POOL_PARTS, nogil=True, num_threads=threads):
+    for item in prange(v.channels * v.z.count * POOL_PARTS, num_threads=threads):
         if real is float:
             find_part_float(&q, item, lines + threadid() * size, pointers + threadid() * q.pointers,
                             lines + (threadid() + 1) * size - q.rows)
@@ -226,7 +260,15 @@ cdef int find(const real *x, real *best, long long *places, Windows v) except -1
                              lines + (threadid() + 1) * size - q.rows)
     free(lines)
     free(pointers)
-    return 0
+    return True
+
+
+cdef int pool_places(const real *x, real *best, long long *places, Windows v) except -1:
+    cdef int threads = threads_of(&v)
+    cdef bint done
+    with nogil:
+        done = find(x, best, places, v, threads)
+    return need(done)
 
 
 cdef inline bint reached(const Axis *a) noexcept nogil:
@@ -247,7 +289,36 @@ def max_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, dila
         pool(POOL_MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
     places = out[1]
-    find(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
+    pool_places(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
+
+
+cdef api int voxkern_max_pool(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
+                              const Py_ssize_t *count, const voxkern_window *window, int threads,
+                              void *out, long long *places) noexcept nogil:
+    """`max_pool3d` of checked arguments without Python, x not empty; false without memory."""
+    cdef Windows v = windows_of(x_shape, count, window)
+    threads = threads_for(v.channels * v.z.size * v.y.size * v.w.size, threads)
+    if itemsize == sizeof(float):
+        if places == NULL:
+            return reduce(POOL_MAX, False, <const float *> x, <float *> out, v, False, 0, threads)
+        return find(<const float *> x, <float *> out, places, v, threads)
+    if places == NULL:
+        return reduce(POOL_MAX, False, <const double *> x, <double *> out, v, False, 0, threads)
+    return find(<const double *> x, <double *> out, places, v, threads)
+
+
+cdef api int voxkern_avg_pool(size_t itemsize, const Py_ssize_t *x_shape, const void *x,
+                              const Py_ssize_t *count, const voxkern_window *window,
+                              int include_pad, double divisor, int threads,
+                              void *out) noexcept nogil:
+    """`avg_pool3d` of checked arguments without Python, x not empty; false without memory."""
+    cdef Windows v = windows_of(x_shape, count, window)
+    threads = threads_for(v.channels * v.z.size * v.y.size * v.w.size, threads)
+    if itemsize == sizeof(float):
+        return reduce(POOL_SUM, False, <const float *> x, <float *> out, v, include_pad, divisor,
+                      threads)
+    return reduce(POOL_SUM, False, <const double *> x, <double *> out, v, include_pad, divisor,
+                  threads)
 
 
 def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indices, *, out):
@@ -262,7 +333,7 @@ def adaptive_max_pool3d(const real[:, :, :, :, ::1] x, output_size, return_indic
         pool(POOL_MAX, False, &x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], v, False, 0)
         return
     places = out[1]
-    find(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
+    pool_places(&x[0, 0, 0, 0, 0], &best[0, 0, 0, 0, 0], &places[0, 0, 0, 0, 0], v)
 
 
 def avg_pool3d(const real[:, :, :, :, ::1] x, kernel_size, stride, padding, ceil_mode,

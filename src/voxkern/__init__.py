@@ -7,6 +7,7 @@ oracle of each under the same name.
 import importlib
 
 from voxkern import reference
+from voxkern._include import get_include
 from voxkern._threads import get_num_threads, set_num_threads
 from voxkern.batchnorm import batch_norm, batch_norm_backward, batch_norm_stats
 from voxkern.conv import (
@@ -96,8 +97,10 @@ ON_DEMAND = (
     "activations",
     "attacks",
     "augment",
+    "capi",
     "dask",
     "init",
+    "jit",
     "keras",
     "losses",
     "onnx",
@@ -159,6 +162,7 @@ __all__ = [
     "flash_table",
     "flatten",
     "forward_batchnorm",
+    "get_include",
     "get_num_threads",
     "get_tiled_dim",
     "global_avg_pool",

@@ -4,39 +4,20 @@ An algorithm is a name and a tile: for Winograd the outputs per tile along each 
 where an axis is summed directly), None for the others.
 """
 
-import itertools
 import math
 
 from voxkern import conv_fft
+from voxkern.kernels.native.conv_rule import GRADIENT, KEPT, MADE, least
 
 LARGEST_WINOGRAD = 5  # kernel size along an axis
 ALGORITHMS = ("auto", "direct", "winograd", "fft", "im2col")
 
 
-# Costs in vector multiply-adds, fitted to runs on Zen 5 with AVX-512 (512-bit at full rate), one
-# thread. Vectors of AVX2 are half as long on both sides. GFLOP/s of the direct sum, kernel 3:
-#   channels, size     direct  2x2x2  2x4x4  4x4x4        channels, size   direct  2x2   4x4
-#   16, 64x64x64          195    121    256    340        64, 56x56           210   330   496
-#   32, 64x64x64          204    275    460    727        128, 28x28          200   381   530
-#   64, 16x56x56          224    404    705    905        256, 14x14          214   388   379
-#   128, 8x28x28          235    430    589   1070        512, 7x7            180   216   188
-#   256, 4x14x14          230    380    734    936
-#   512, 2x7x7            179    422    217    109        kernel 5, 16, 44x44x44: 212, 1x2x2 237
-DIRECT = 1.5  # of a vector of products summed directly, with what it moves
-TRANSFORM = 32  # of a vector of channels at one point of one tile: fetched, transformed, delivered
+# Costs in vector multiply-adds, as in kernels/native/conv_rule.h.
 ROW = 40  # of a row of columns, or of outputs, that is delivered
 GATHER = 6  # of a weight that is gathered by residue or flipped
 START = 20e3, 80e3  # of direct sums, of those by residues
 LONGEST_SCATTERED = 64  # kernel size along W
-READ = 16  # of a vector of transformed weights that comes from memory, where few tiles use it
-# Of weights that a call transforms: of a vector of them that is turned from rows, and of one that
-# is transformed in the cache; four times that in memory, 32 times in new pages. 256 channels of
-# 4x14x14 take 3.9 ms if each block of tiles transforms what it needs and 6.5 if all are transformed
-# before, 512 of 2x7x7 5.2 and 33, 2-D 256 of 14x14 0.62 and 0.9.
-TURN = 27
-PACK = 7
-FEW_TILES, MORE_TILES, BLOCK_TILES = 32, 192, 16  # as in conv_winograd.pyx
-GRADIENT = 28  # of a vector of the gradient to transformed weights: added to and transformed back
 
 
 def automatic(weight, out, stride, dilation, groups, kept=False):
@@ -44,7 +25,7 @@ def automatic(weight, out, stride, dilation, groups, kept=False):
 
     It is the least of the estimated times. `kept` says that transformed weights are kept.
     """
-    _, best = _least(weight, out, stride, dilation, groups, _kept if kept else _made)
+    best = _best(weight, out, stride, dilation, groups, KEPT if kept else MADE)
     large = max(weight[2:]) > LARGEST_WINOGRAD and {*stride, *dilation} == {1}
     if large and best[0] == "direct" and conv_fft.pays(out, weight, groups, kept):
         return "fft", None
@@ -53,7 +34,7 @@ def automatic(weight, out, stride, dilation, groups, kept=False):
 
 def estimated(weight, out, stride, dilation, groups):
     """The estimated time of a call by direct sums or tiles, in multiply-adds of vectors."""
-    return _least(weight, out, stride, dilation, groups, _made)[0]
+    return least(weight, out, stride, dilation, groups, MADE)[0]
 
 
 def scatters(x, weight, out, stride, groups, other=math.inf):
@@ -85,65 +66,13 @@ def scatters(x, weight, out, stride, groups, other=math.inf):
 
 def gradient_tile(weight, out, stride, dilation, groups):
     """The tile with which Winograd computes the gradient to the weights; None for direct sums."""
-    _, (algorithm, tile) = _least(weight, out, stride, dilation, groups, _gradient)
     # Kernels of 5 are less accurate here: 5e-6 of the largest gradient.
-    return tile if algorithm == "winograd" and 5 not in weight[2:] else None
+    return None if 5 in weight[2:] else least(weight, out, stride, dilation, groups, GRADIENT)[1]
 
 
-def _least(weight, out, stride, dilation, groups, weights):
-    """The least time and what takes it, direct sums or a tile.
-
-    `weights` is what the weights cost, one of the functions below.
-    """
-    outputs, inputs, kernel_size = weight[0] // groups, weight[1], weight[2:]
-    windows, vectors = math.prod(out) // out[1], math.ceil(outputs / 16)
-    kernels = inputs * vectors * math.prod(kernel_size)
-    least, best = DIRECT * windows * kernels, ("direct", None)
-    for tile in winograd_tiles(inputs, kernel_size, stride, dilation):
-        axes = list(zip(tile, kernel_size, out[2:]))
-        products = inputs * vectors * math.prod(t + k - 1 if t > 1 else k for t, k, _ in axes)
-        points = math.prod(t + k - 1 for t, k, _ in axes if t > 1)
-        tiles = out[0] * math.prod(math.ceil(n / t) for t, _, n in axes)
-        time = tiles * products + weights(tiles, products, kernels)
-        time += TRANSFORM * tiles * points * (math.ceil(inputs / 16) + vectors)
-        if time <= least:  # of equals the last, with long rows of tiles
-            least, best = time, ("winograd", tile)
-    return least, best
-
-
-def _kept(tiles, products, kernels):
-    return max(0, READ - tiles) * products
-
-
-def _made(tiles, products, kernels):
-    large = products > 2**20  # 64 MB: new pages in each call
-    if tiles <= (MORE_TILES if large else FEW_TILES):
-        return math.ceil(tiles / BLOCK_TILES) * (TURN * kernels + PACK * products)
-    return TURN * kernels + PACK * products * (32 if large else min(4, max(1, products / 2**16)))
-
-
-def _gradient(tiles, products, kernels):
-    return GRADIENT * products
-
-
-def winograd_tiles(inputs, kernel_size, stride, dilation):
-    """The tiles that are accurate enough: outputs per axis, 1 where it is summed directly.
-
-    Kernels of 3 take 4 outputs of six points or 2 of four, kernels of 5 take 2 of six. Each axis of
-    six points adds to the error; plain summation's grows with the terms. So many terms keep it
-    under three times plain summation's on rectified and heavy-tailed data:
-    """
-    terms = inputs * math.prod(kernel_size)
-    most = 3 if terms >= 864 and 5 not in kernel_size else 2 if terms >= 288 else terms >= 192
-    choices = [
-        {3: (4, 2), 5: (2, 1)}.get(k, (1,)) if s == d == 1 else (1,)
-        for k, s, d in zip(kernel_size, stride, dilation)
-    ]
-    for tile in itertools.product(*choices):
-        six = sum(t + k == 7 for t, k in zip(tile, kernel_size))
-        rows = tile[2] > 1 or kernel_size[2] == 1  # a sum along W breaks the runs of tiles
-        if six <= most and max(tile) > 1 and rows:
-            yield tile
+def _best(*arguments):
+    tile = least(*arguments)[1]
+    return ("winograd", tile) if tile else ("direct", None)
 
 
 def check(algorithm, kernel_size, stride, dilation):
