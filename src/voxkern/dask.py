@@ -432,9 +432,7 @@ def _by_blocks(function, x, first, blocks, chunks, dtype, *, drop_axis=(), new_a
     `blocks` has those of some axes of `x` from `first` on. A region is what its blocks read.
     """
     for axis, own in enumerate(blocks, first):
-        parts = [x[(slice(None),) * axis + (slice(b.begin, b.stop),)] for b in own]
-        sizes = tuple(b.stop - b.begin for b in own)
-        x = da.concatenate(parts, axis).rechunk({axis: sizes}, method="tasks")
+        x = _regions(x, axis, own)
     return x.map_blocks(
         _at_place,
         function=function,
@@ -447,6 +445,16 @@ def _by_blocks(function, x, first, blocks, chunks, dtype, *, drop_axis=(), new_a
         meta=np.empty((0,) * len(chunks), dtype),
         **others,
     )
+
+
+def _regions(x, axis, blocks):
+    """`x` with what each block reads as a chunk along `axis`: what two read is in both."""
+    cuts = sorted({0, x.shape[axis], *(b.begin for b in blocks), *(b.stop for b in blocks)})
+    pieces = tuple(end - start for start, end in itertools.pairwise(cuts))
+    place = {cut: i for i, cut in enumerate(cuts)}
+    read = [i for b in blocks for i in range(place[b.begin], place[b.stop])]
+    x = x.rechunk({axis: pieces}, method="tasks").blocks[(slice(None),) * axis + (read,)]
+    return x.rechunk({axis: tuple(b.stop - b.begin for b in blocks)}, method="tasks")
 
 
 def _at_place(x, function, first, blocks, block_id, **others):
