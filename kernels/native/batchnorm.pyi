@@ -1,5 +1,7 @@
 import numpy as np
 
+__pyx_capi__: dict[str, object]
+
 def moments(x: np.ndarray, *, out: np.ndarray) -> None: ...
 def gradient_sums(
     grad: np.ndarray, x: np.ndarray, mean: np.ndarray, *, out: np.ndarray

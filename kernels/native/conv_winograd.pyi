@@ -2,6 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+__pyx_capi__: dict[str, object]
+
 def packed_size(
     outputs: int,
     inputs: int,

@@ -1,5 +1,7 @@
 import numpy as np
 
+__pyx_capi__: dict[str, object]
+
 def totals(pixels: np.ndarray, *, out: np.ndarray) -> None: ...
 def largest_changes(
     frames: np.ndarray,

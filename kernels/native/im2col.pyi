@@ -2,6 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+__pyx_capi__: dict[str, object]
+
 def im2col(
     x: np.ndarray,
     kernel_size: Sequence[int],

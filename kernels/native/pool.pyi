@@ -2,6 +2,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+__pyx_capi__: dict[str, object]
+
 _Axes = Sequence[int]
 _Out = np.ndarray | tuple[np.ndarray, np.ndarray]
 

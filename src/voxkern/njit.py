@@ -414,7 +414,7 @@ def _batch_norm_typed(
 def _walk_by_table(curve, top, channels):
     """The rows of integer frames, for one curve."""
     table, codes, cubics, lines, slack = flash._named_table(curve, top, channels)
-    values, count, line_count = table.size, *lines.shape[:2]
+    values, count, line_count = table.size, lines.shape[0], lines.shape[1]
 
     def walk(frames, shape, k, rows):
         return _flash_by_table(
