@@ -62,16 +62,17 @@ def test_conv_takes_tuples_names_and_any_layout(rng):
     x = rng.standard_normal((13, 5, 11, 7)).T[:, ::2]
     weight = np.asfortranarray(rng.standard_normal((3, 6, 4, 2)))
     weight.flags.writeable = False
+    bias = rng.standard_normal(6)[::-2]
 
     @numba.njit
-    def run(x, weight):
+    def run(x, weight, bias):
         tuples = voxkern.conv2d(x, weight, stride=(2, 1), padding=(0, 1), dilation=(1, 1))
-        return tuples, voxkern.conv2d(x, weight, padding="same"), voxkern.conv2d(x[0], weight)
+        return tuples, voxkern.conv2d(x, weight, padding="same"), voxkern.conv2d(x[0], weight, bias)
 
-    found = run(x, weight)
+    found = run(x, weight, bias)
     same(found[0], voxkern.conv2d(x, weight, stride=(2, 1), padding=(0, 1)))
     same(found[1], voxkern.conv2d(x, weight, padding="same"))
-    same(found[2], voxkern.conv2d(x[0], weight))
+    same(found[2], voxkern.conv2d(x[0], weight, bias))
 
 
 def test_an_empty_batch(rng):
@@ -168,6 +169,13 @@ def test_batch_norm(rng, training, shape):
     expected = voxkern.batch_norm(x, *theirs, weight, bias, training, 0.3)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+def test_batch_norm_of_strided_parameters(rng):
+    x, numbers = rng.standard_normal((5, 3)), rng.random(12)
+    parts = [numbers[i::4] for i in range(4)]
+    expected = voxkern.batch_norm(x, *parts, True, 0.3)
+    np.testing.assert_allclose(normalized(x, *parts, True), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_batch_norm_refuses(rng):
@@ -331,6 +339,7 @@ def test_a_tuple_of_the_wrong_length(rng):
         ("x", np.ones((1, 5, 5)), np.ones((1, 1, 2, 2, 2)), 1),
         ("weight", np.ones((1, 1, 5, 5, 5)), np.ones((1, 1, 2, 2, 2), np.float32), 1),
         ("stride", np.ones((1, 1, 5, 5, 5)), np.ones((1, 1, 2, 2, 2)), 1.5),
+        ("stride", np.ones((1, 1, 5, 5, 5)), np.ones((1, 1, 2, 2, 2)), None),
     ],
 )
 def test_wrong_types_are_told_when_compiled(name, x, weight, stride):

@@ -62,7 +62,8 @@ ctypedef fused total:
 
 
 cdef enum:
-    GROUP = 64  # pairs of frames whose heaps are kept at once, and the doubles of these
+    # As in flash.py: pairs of frames whose heaps are kept at once, and the doubles of these.
+    GROUP = 64
     GROUP_LARGEST = 1 << 19
     PART = 1 << 16  # pixels under which a second thread does not pay
 

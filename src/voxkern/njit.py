@@ -2,7 +2,8 @@
 
 They take the arguments they take from Python, apart from `out`, `algorithm` and `activation`, and
 arrays of float32 or float64 (:func:`im2col` of any number, :func:`flash_table` of what it takes).
-A window argument is an integer or a tuple of integers; `return_indices` and `curve` are constants.
+A window argument is an integer or a tuple of integers; a padding that is a string, `return_indices`
+and `curve` are constants.
 What is wrong with a type is a ``TypingError`` when code is compiled, what is wrong with a value a
 ValueError when it runs; both name the argument.
 
@@ -78,14 +79,23 @@ def _check(error):
         raise ValueError(MESSAGES[error])
 
 
-@register_jitable
 def _pointer(value, size):
     """Where the elements of `value` are, which must be `size`; a null pointer for None."""
-    if value is None:
-        return _null()
-    if value.size != size:
-        raise ValueError("weight or bias has a shape that does not fit the channels")
-    return np.ascontiguousarray(value).ctypes
+
+
+@overload(_pointer)
+def _pointer_typed(value, size):
+    if _is_none(value):
+        return lambda value, size: _null()
+
+    # Not in one function with the null pointer: it would return a bare address, and nothing would
+    # keep a copy alive.
+    def pointer(value, size):
+        if value.size != size:
+            raise ValueError("weight or bias has a shape that does not fit the channels")
+        return np.ascontiguousarray(value).ctypes
+
+    return pointer
 
 
 @register_jitable
@@ -202,8 +212,8 @@ def _overload_conv(function, axes):
         if not _is_none(bias):
             _require_array(bias, "bias", (1,), (x.dtype,))
         word = _word(padding)
-        spoken, same = word is not None, word == "same"
-        _require_window(axes, stride=stride, padding=0 if spoken else padding, dilation=dilation)
+        named, same = word is not None, word == "same"
+        _require_window(axes, stride=stride, padding=0 if named else padding, dilation=dilation)
         _require_kind(groups, "groups", types.Integer, "an integer")
         lead, first = x.ndim - axes - 1, 3 - axes
 
@@ -214,7 +224,7 @@ def _overload_conv(function, axes):
                 raise ValueError(
                     "weight has a shape that does not fit the channels of x and groups"
                 )
-            pads = 0 if spoken else padding
+            pads = 0 if named else padding
             window = _window(axes, weight.shape[2:], stride, pads, dilation, same)
             counts = _counts(shape, window, False)
             out = np.empty((*x.shape[:lead], outputs, *counts[first:]), x.dtype)
@@ -316,14 +326,14 @@ def _im2col_typed(x, kernel_size, stride=1, padding=0, dilation=1):
         raise TypingError(f"x is {x}; it must have 1 to 3 spatial axes")
     _require_array(x, "x", (axes + 2, axes + 1), NUMBERS)
     word = _word(padding)
-    spoken, same = word is not None, word == "same"
+    named, same = word is not None, word == "same"
     window = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
-    _require_window(axes, **window, padding=0 if spoken else padding)
+    _require_window(axes, **window, padding=0 if named else padding)
     unbatched = x.ndim == axes + 1
 
     def run(x, kernel_size, stride=1, padding=0, dilation=1):
         x, shape = np.ascontiguousarray(x), _five(x.shape, axes)
-        pads = 0 if spoken else padding
+        pads = 0 if named else padding
         window = _window(axes, kernel_size, stride, pads, dilation, same)
         counts = _counts(shape, window, False)
         rows = shape[1] * window[0, 0] * window[0, 1] * window[0, 2]
