@@ -476,6 +476,7 @@ def checked_running(given, **arrays):
         if not value.flags.writeable:
             raise ValueError(f"{name} is read-only; training updates it, so it must be writeable")
         # `given` holds the array itself, so one argument shares its memory, and no more may.
-        if sum(o is not None and _check.overlap(value, o) for o in given) > 1:
+        near = [o for o in given if o is not None and not _dispatch.on_device(o)]
+        if sum(_check.overlap(value, o) for o in near) > 1:
             raise ValueError(f"{name} overlaps another argument; it must have memory of its own")
     return arrays.values()

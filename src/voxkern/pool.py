@@ -601,28 +601,27 @@ def global_avg_pool(x, *, out=None):
     ValueError
         A shape that does not fit.
     """
-    x = _check.readable(x, "x")
-    return _adaptive_avg_pool(_spatial(x, "x"), x, 1, out)
+    x, axes = _spatial(x, "x")
+    return _adaptive_avg_pool(axes, x, 1, out)
 
 
 def global_avg_pool_backward(grad, input_size):
     """Gradient of :func:`global_avg_pool` with respect to x, of spatial `input_size`."""
-    grad = _check.readable(grad, "grad")
-    return _adaptive_avg_pool_backward(_spatial(grad, "grad"), grad, input_size)
+    grad, axes = _spatial(grad, "grad")
+    return _adaptive_avg_pool_backward(axes, grad, input_size)
 
 
 def global_max_pool(x, *, out=None):
     """Maximum over all spatial axes, which stay with size 1; see :func:`global_avg_pool`."""
-    x = _check.readable(x, "x")
-    return _adaptive_max_pool(_spatial(x, "x"), x, 1, False, out)
+    x, axes = _spatial(x, "x")
+    return _adaptive_max_pool(axes, x, 1, False, out)
 
 
 def global_max_pool_backward(grad, x):
     """Gradient of :func:`global_max_pool`: `grad` at the first maximum of every channel of `x`."""
-    x = _check.readable(x, "x")
-    axes = _spatial(x, "x")
+    x, axes = _spatial(x, "x")
     _, indices = _adaptive_max_pool(axes, x, 1, True, None)
-    return _scatter(axes, grad, indices, x.shape[2:])
+    return _scatter(axes, grad, indices, tuple(x.shape[2:]))
 
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out):
@@ -843,10 +842,11 @@ def _input(value, name, axes, beside=None):
 
 
 def _spatial(x, name):
-    """Number of spatial axes of a batch."""
+    """A batch, as an array or on its device, and the number of its spatial axes."""
+    x = x if _dispatch.on_device(x) else _check.readable(x, name)
     if not 3 <= x.ndim <= 5:
         raise ValueError(f"{name} has {x.ndim} axes; it must have 3 to 5, (N, C, *spatial)")
-    return x.ndim - 2
+    return x, x.ndim - 2
 
 
 def _five(x, axes):
