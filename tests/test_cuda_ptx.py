@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from voxkern.kernels import cuda as kernels
+
 HERE = os.path.dirname(__file__)
-OPERATIONS = ["batchnorm", "im2col", "pool"]
+OPERATIONS = sorted(
+    path.stem for path in Path(kernels.__path__[0]).glob("*.py") if not path.stem.startswith("_")
+)
 
 
 def toolkit():

@@ -80,6 +80,7 @@ def cuda():
     return importlib.import_module("voxkern.kernels.cuda._cuda")
 
 
+@functools.cache
 def cuda_problem():
     """Why no CUDA array can be computed, with what to install, or None."""
     if importlib.util.find_spec("numba") is None:
