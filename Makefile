@@ -13,13 +13,17 @@ sys.exit(not ((3, 11) <= sys.version_info < (3, 15) and os.path.exists(header)))
 endef
 export SUITABLE
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test test-cuda lint bench wheel clean
 
 demo: $(VENV)/.built
 	$(BIN)/voxkern demo $(ARGS)
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest $(ARGS)
+
+# The CUDA kernels alone: on a GPU where there is one, else in the simulator.
+test-cuda: $(VENV)/.built
+	$(BIN)/python -m pytest -k cuda $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,6 +1,9 @@
 """Inputs that break kernels: distinct primes for every size, and awkward memory."""
 
+import os
+
 import numpy as np
+import pytest
 
 # N, C and spatial sizes are distinct primes: an exchanged axis cannot go unnoticed.
 SHAPES = {1: (2, 3, 31), 2: (2, 3, 17, 13), 3: (2, 3, 11, 7, 5)}
@@ -14,6 +17,12 @@ KINDS = {
     "Student's t": lambda rng, shape: rng.standard_t(2.5, shape),
     "0 to 255": lambda rng, shape: rng.integers(0, 256, shape),
 }
+
+
+def not_simulated(backend):
+    """Leave out a test that would take minutes in the simulator and shows nothing of its own."""
+    if backend == "cuda" and os.environ.get("NUMBA_ENABLE_CUDASIM"):
+        pytest.skip("minutes in the simulator")
 
 
 def strided(x):

@@ -152,7 +152,8 @@ def test_of_equal_places_unpooling_keeps_the_last_and_gradients_add_up(backend, 
     x = hostile.normal(rng, (2, 3, *(4,) * axes))
     places = rng.integers(0, 5, x.shape)
     want = of("max_unpool{}", axes, reference)(x, places, (2,) * axes)
-    assert_exact(of("max_unpool{}", axes)(x, places, (2,) * axes), want)
+    if backend != "cuda":  # its threads write in any order
+        assert_exact(of("max_unpool{}", axes)(x, places, (2,) * axes), want)
     want = of("max_pool{}_backward", axes, reference)(x, places, (8,) * axes)
     got = of("max_pool{}_backward", axes)(x, places, (8,) * axes)
     assert_close(got, want, length=x[0, 0].size)  # which adds them up in another order
@@ -182,6 +183,7 @@ def test_a_long_sum_of_equal_float32_stays_exact_enough(backend):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_global_pools_of_every_length(backend, rng, dtype):
+    hostile.not_simulated(backend)
     for n in range(1, 300):
         x = hostile.normal(rng, (1, 2, n), dtype) - 9
         x[0, 1, rng.integers(n)] = np.nan
@@ -205,6 +207,7 @@ ALONG = [(2, 2, 0, 1), (3, 2, 1, 1), (3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 1, 3), (
 @pytest.mark.parametrize("window", ALONG, ids=str)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_lines_of_every_length(backend, rng, window, dtype):
+    hostile.not_simulated(backend)
     if backend == "reference":
         pytest.skip("the oracle has no vectors")
     kernel, stride, padding, dilation = window
@@ -229,6 +232,7 @@ def test_lines_of_every_length(backend, rng, window, dtype):
 
 
 def test_places_further_apart_than_float32_counts(backend):
+    hostile.not_simulated(backend)
     if backend == "reference":
         pytest.skip("pads in memory")
     x = np.zeros((1, 2, 2**23 + 1), "f4")
@@ -266,6 +270,7 @@ def test_layout_does_not_matter(backend, rng, layout):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_threads_do_not_matter(backend, rng, dtype):
+    hostile.not_simulated(backend)
     if backend == "reference":
         pytest.skip("the oracles have no threads")
     x = hostile.normal(rng, (2, 3, 23, 31, 29), dtype)  # enough to wake a second thread
@@ -491,6 +496,7 @@ def test_bad_input_is_named(call, error, names):
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_of_strides_above_two(backend, rng, window, dtype):
+    hostile.not_simulated(backend)
     for width in (7, 8, 15, 16, 17, 33, 47, 48, 49, 100):
         x = hostile.normal(rng, (2, 2, 11, width), dtype)
         got = voxkern.avg_pool2d(x, *window)

@@ -7,6 +7,8 @@ import operator
 
 import numpy as np
 
+from voxkern import _dispatch
+
 FLOATS = ("float16", "float32", "float64")
 NUMBERS = (
     *FLOATS,
@@ -30,6 +32,37 @@ def array(value, name, dtypes=FLOATS):
         if flags.c_contiguous and flags.aligned and value.dtype.isnative:
             return value
     return contiguous(readable(value, name, dtypes))
+
+
+def anywhere(value, name, dtypes=FLOATS, beside=None):
+    """As :func:`array`, where the operation has a CUDA twin: `value` may lie on a device too.
+
+    `beside` is a checked array; a value that does not lie where that does is refused.
+    """
+    on_device = _dispatch.on_device(value)
+    if _dispatch.forced_backend == "cuda" and not on_device and type(beside) is not np.ndarray:
+        value, on_device = array(value, name, dtypes), True
+    if beside is not None:
+        same_side(on_device, name, beside)
+    if not on_device:
+        return array(value, name, dtypes)
+    cuda = _dispatch.cuda()
+    try:
+        adopted = cuda.adopt(value)
+    except (TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        raise TypeError(f"{name} cannot be read as a CUDA array: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be used: {error}") from error
+    if _name(adopted.dtype) not in dtypes:
+        raise TypeError(f"{name} has dtype {adopted.dtype}; it may be {', '.join(dtypes)}")
+    return adopted.contiguous()
+
+
+def same_side(on_device, name, beside):
+    """Raise unless what is called `name` lies where the checked array `beside` does."""
+    if on_device == isinstance(beside, np.ndarray):
+        here, there = ("a CUDA device", "the host") if on_device else ("the host", "a CUDA device")
+        raise ValueError(f"{name} lies on {here}, another argument on {there}; copy one of them")
 
 
 def readable(value, name, dtypes=FLOATS):
@@ -66,7 +99,7 @@ def _converted(value, name):
 
 def on_host(value, name):
     """Raise where `value` tells that its memory is a device's."""
-    if hasattr(value, "__cuda_array_interface__"):
+    if _dispatch.on_device(value):
         raise TypeError(f"{name} lies on a CUDA device; this function takes host arrays")
     if not hasattr(value, "__dlpack_device__"):
         return
@@ -192,29 +225,66 @@ def per_axis(value, name, axes, minimum, maximum=LARGEST):
     return tuple([integer(v, name, minimum, maximum) for v in values])
 
 
-def output(out, shape, dtype, *inputs, name="out"):
+def output(out, shape, dtype, *inputs, beside=None, name="out"):
     """The array to return: a new one, or `out` if it fits and overlaps none of `inputs`.
 
-    Give the caller's own arguments as `inputs`: :func:`array` may have copied them.
+    Give the caller's own arguments as `inputs`: :func:`array` may have copied them. `beside` is a
+    checked array that may lie on a device; the result is where it is, as it is.
     """
+    if beside is not None and not isinstance(beside, np.ndarray):
+        return _device_output(out, shape, dtype, inputs, beside, name)
     if out is None:
         try:
             return np.empty(shape, dtype)
         except ValueError:
             raise ValueError(f"the arguments make a result too large to be: {shape}") from None
+    if beside is not None:
+        same_side(_dispatch.on_device(out), name, beside)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name} is a {type(out).__name__}; it must be a NumPy array")
-    if out.shape != tuple(shape) or out.dtype != dtype:
-        raise ValueError(
-            f"{name} has shape {out.shape} and dtype {out.dtype}; "
-            f"it must have {tuple(shape)} and {np.dtype(dtype)}"
-        )
+    _fits(out, shape, dtype, name)
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only; it must be writeable")
     for given in inputs:
         if given is not None and overlap(out, given):
             raise ValueError(f"{name} overlaps an input; it must have memory of its own")
     return out
+
+
+def device_writable(value, name, given):
+    """Raise if the device array `value` is read-only or shares memory with others of `given`."""
+    cuda = _dispatch.cuda()
+    if cuda.read_only(value):
+        raise ValueError(f"{name} is read-only; it must be writeable")
+    start, stop = cuda.span(value)
+    for other in given:
+        if other is not None and other is not value and _dispatch.on_device(other):
+            first, end = cuda.span(other)
+            if max(first, start) < min(end, stop):
+                raise ValueError(f"{name} overlaps an input; it must have memory of its own")
+
+
+def _fits(out, shape, dtype, name):
+    if out.shape != tuple(shape) or out.dtype != dtype:
+        raise ValueError(
+            f"{name} has shape {out.shape} and dtype {out.dtype}; "
+            f"it must have {tuple(shape)} and {np.dtype(dtype)}"
+        )
+
+
+def _device_output(out, shape, dtype, inputs, beside, name):
+    """What :func:`output` does on a device."""
+    if out is None:
+        return beside.empty(shape, dtype)
+    cuda = _dispatch.cuda()
+    if isinstance(beside.owner, np.ndarray):  # a forced backend: `out` gets the result at the end
+        out = output(out, shape, dtype, *inputs, name=name)
+        return cuda.adopt(out)
+    same_side(_dispatch.on_device(out), name, beside)
+    found = cuda.adopt(out)
+    _fits(found, shape, dtype, name)
+    device_writable(out, name, inputs)
+    return found
 
 
 def overlap(a, b):
@@ -231,12 +301,20 @@ def overlap(a, b):
 
 def writable(out, dtype):
     """`out`, or a scratch array where a kernel of `dtype` could not write to it directly."""
+    if not isinstance(out, np.ndarray):
+        direct = out.dtype == dtype and out.data.is_c_contiguous()
+        return out if direct else out.empty(out.shape, dtype)
     direct = out.dtype == dtype and out.dtype.isnative and out.flags.carray
     return out if direct else np.empty(out.shape, dtype)
 
 
 def deliver(scratch, out):
-    """Copy what :func:`writable` gave to `out` where they differ, and return `out`."""
+    """Copy what :func:`writable` gave to `out` where they differ, and return `out`.
+
+    Of an array on a device the caller gets the object of their own library.
+    """
+    if not isinstance(out, np.ndarray):
+        return _dispatch.cuda().deliver(scratch, out)
     if scratch is not out:
         out[...] = scratch
     return out

@@ -11,6 +11,8 @@ import importlib.util
 import os
 import sys
 
+import numpy as np
+
 from voxkern.kernels.native import host
 
 BACKENDS = ("native", "jit", "reference")
@@ -61,8 +63,38 @@ def module(backend, level, operation):
     return found
 
 
-def kernel(operation):
-    """Module that computes `operation` on host arrays."""
+def on_device(value):
+    """Whether `value` lies on a CUDA device, or is an array of Numba's simulator of one."""
+    if type(value) is np.ndarray:
+        return False
+    if hasattr(value, "__cuda_array_interface__"):
+        return True
+    return type(value).__module__.startswith("numba.cuda.simulator")
+
+
+def cuda():
+    """The module that holds the CUDA toolkit; RuntimeError where it cannot be used."""
+    problem = cuda_problem()
+    if problem:
+        raise RuntimeError(f"CUDA arrays cannot be computed here: {problem}")
+    return importlib.import_module("voxkern.kernels.cuda._cuda")
+
+
+@functools.cache
+def cuda_problem():
+    """Why no CUDA array can be computed, with what to install, or None."""
+    if importlib.util.find_spec("numba") is None:
+        return 'Numba is missing, pip install "voxkern[cuda]"'
+    try:
+        return importlib.import_module("voxkern.kernels.cuda._cuda").problem()
+    except ImportError as error:
+        return f'Numba has no CUDA target ({error}), pip install "voxkern[cuda]"'
+
+
+def kernel(operation, x=None):
+    """Module that computes `operation`: where the checked array `x` lies, else on the host."""
+    if x is not None and not isinstance(x, np.ndarray):
+        return module("cuda", None, operation)
     for backend in [forced_backend] if forced_backend else BACKENDS:
         found = module(backend, cpu_level, operation)
         if found is not None:

@@ -76,7 +76,7 @@ def batch_norm(
     array([[-0.89442719,  2.        ],
            [ 0.89442719,  2.        ]])
     """
-    given, x = (x, running_mean, running_var, weight, bias), checked_input(x, "x")
+    given, x = (x, running_mean, running_var, weight, bias), _anywhere(x, "x")
     training = _check.flag(training, "training")
     momentum, eps = _check.number(momentum, "momentum"), _check.number(eps, "eps", 0)
     if (running_mean is None) != (running_var is None):
@@ -98,11 +98,17 @@ def batch_norm(
     count = x.size // max(1, x.shape[1])
     if training and count == 1:
         raise ValueError(f"x has shape {x.shape}; training needs more than 1 value per channel")
-    out = _check.output(out, x.shape, x.dtype, *given)
+    out = _check.output(out, x.shape, x.dtype, *given, beside=x)
     if x.size == 0:
-        return out
+        return _check.deliver(out, out)
     (x,) = _check.computed(x)
     scratch = _check.writable(out, x.dtype)
+    if not isinstance(x, np.ndarray):
+        running = running_mean, running_var
+        _device_batch_norm(
+            x, mean, var, weight, bias, running if training else None, momentum, eps, scratch
+        )
+        return _check.deliver(scratch, out)
     if training:
         mean, var = _train(x, weight, bias, eps, scratch)
     else:
@@ -146,8 +152,10 @@ def batch_norm_stats(x, eps=1e-5):
     >>> voxkern.batch_norm_stats(np.array([[1.0], [3.0]]), eps=0.0)
     (array([2.]), array([1.]))
     """
-    x, eps = checked_input(x, "x"), _check.number(eps, "eps", 0)
+    x, eps = _anywhere(x, "x"), _check.number(eps, "eps", 0)
     (x,) = _check.computed(x)
+    if not isinstance(x, np.ndarray):
+        return _device_stats(x, eps)
     mean, var = moments(x)
     return mean.astype(x.dtype), _inverse_deviation(var, eps).astype(x.dtype)
 
@@ -197,7 +205,8 @@ def batch_norm_backward(grad, x, weight, mean, invstd, *, training=True, out=Non
     (array([-0.70710678]), array([1.]))
     """
     given = (grad, x, weight, mean, invstd)
-    grad, x = checked_input(grad, "grad"), checked_input(x, "x")
+    grad = _anywhere(grad, "grad")
+    x = _anywhere(x, "x", grad)
     _check.shape(grad, "grad", x.shape)
     _check.same_dtype(x, grad=grad)
     training = _check.flag(training, "training")
@@ -205,9 +214,11 @@ def batch_norm_backward(grad, x, weight, mean, invstd, *, training=True, out=Non
     if mean is None or invstd is None:
         raise TypeError("mean and invstd are needed; they may not be None")
     mean, invstd = checked_parameters(x, x.shape[1:2], mean=mean, invstd=invstd)
-    out = _check.output(out, x.shape, x.dtype, *given)
+    out = _check.output(out, x.shape, x.dtype, *given, beside=x)
     dtype = mean.dtype if weight is None else weight.dtype
     grad, x, mean = _check.computed(grad, x, mean)
+    if not isinstance(x, np.ndarray):
+        return _device_backward(grad, x, weight, mean, invstd, training, dtype, out)
     sums = np.zeros((2, x.shape[1]))
     if x.size:
         scratch = _check.writable(out, x.dtype)
@@ -358,9 +369,72 @@ def move(running, new, momentum):
         running[...] = (1 - momentum) * running.astype(np.float64) + momentum * new
 
 
+def _device_batch_norm(x, mean, var, weight, bias, running, momentum, eps, out):
+    """:func:`batch_norm` on a device, after its checks; `running` is None for inference."""
+    kernel = _dispatch.kernel("batchnorm", x)
+    lines = _lines(x)
+    if running is not None:
+        stats = x.empty((2, x.shape[1]), np.float64)
+        kernel.moments(lines, out=stats)
+        mean, var = stats.part(0), stats.part(1)
+    kernel.normalize(lines, mean, var, weight, bias, eps, out=_lines(out))
+    if running is not None and running[0] is not None:
+        count = x.size // x.shape[1]
+        cuda = _dispatch.cuda()
+        moved = tuple(cuda.adopt(r) for r in running)
+        kernel.move(stats, momentum, count / (count - 1), out=moved)
+        for array in moved:
+            cuda.deliver(array, array)
+
+
+def _device_stats(x, eps):
+    """:func:`batch_norm_stats` on a device."""
+    kernel = _dispatch.kernel("batchnorm", x)
+    channels = x.shape[1]
+    result = x.empty((channels,), x.dtype), x.empty((channels,), x.dtype)
+    stats = x.empty((2, channels), np.float64)
+    kernel.moments(_lines(x), out=stats)
+    kernel.inverse_deviations(stats, eps, out=result)
+    return tuple(_check.deliver(r, r) for r in result)
+
+
+def _device_backward(grad, x, weight, mean, invstd, training, dtype, out):
+    """:func:`batch_norm_backward` on a device, after its checks."""
+    kernel = _dispatch.kernel("batchnorm", x)
+    channels = x.shape[1]
+    gradients = x.empty((channels,), dtype), x.empty((channels,), dtype)
+    sums = x.empty((2, channels), np.float64)
+    scratch = _check.writable(out, x.dtype)
+    kernel.gradient_sums(_lines(grad), _lines(x), mean, out=sums)
+    kernel.parameter_gradients(sums, invstd, out=gradients)
+    kernel.input_gradient(
+        _lines(grad),
+        _lines(x),
+        weight,
+        mean,
+        invstd,
+        sums if training else None,
+        out=_lines(scratch),
+    )
+    return _check.deliver(scratch, out), *(_check.deliver(g, g) for g in gradients)
+
+
+def _lines(array):
+    """`array` as (N, C, inner)."""
+    return array.reshape(*array.shape[:2], _inner(array.shape))
+
+
 def checked_input(value, name):
     """`value` as an array with a batch axis, a channel axis and no empty spatial axis."""
-    x = _check.array(value, name)
+    return _with_channels(_check.array(value, name), name)
+
+
+def _anywhere(value, name, beside=None):
+    """The same, where it may lie on a device."""
+    return _with_channels(_check.anywhere(value, name, beside=beside), name)
+
+
+def _with_channels(x, name):
     if x.ndim < 2:
         raise ValueError(f"{name} has shape {x.shape}; it must be (N, C) or (N, C, *spatial)")
     if 0 in x.shape[2:]:
@@ -370,7 +444,7 @@ def checked_input(value, name):
 
 def checked_parameters(x, shape, **arrays):
     """The arrays, each of `shape` or None, of the dtype of `x` or all float32 for float16."""
-    arrays = {k: None if a is None else _check.array(a, k) for k, a in arrays.items()}
+    arrays = {k: None if a is None else _check.anywhere(a, k, beside=x) for k, a in arrays.items()}
     dtype = x.dtype
     if dtype == np.float16 and any(
         a is not None and a.dtype == np.float32 for a in arrays.values()
@@ -390,6 +464,9 @@ def checked_running(given, **arrays):
     for name, value in arrays.items():
         if value is None:
             continue
+        if _dispatch.on_device(value):
+            _check.device_writable(value, name, given)
+            continue
         if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
             value = arrays[name] = _check.readable(value, name)
         if not isinstance(value, np.ndarray):
@@ -399,6 +476,7 @@ def checked_running(given, **arrays):
         if not value.flags.writeable:
             raise ValueError(f"{name} is read-only; training updates it, so it must be writeable")
         # `given` holds the array itself, so one argument shares its memory, and no more may.
-        if sum(o is not None and _check.overlap(value, o) for o in given) > 1:
+        near = [o for o in given if o is not None and not _dispatch.on_device(o)]
+        if sum(_check.overlap(value, o) for o in near) > 1:
             raise ValueError(f"{name} overlaps another argument; it must have memory of its own")
     return arrays.values()

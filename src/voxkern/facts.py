@@ -69,25 +69,18 @@ def cpu_model():
 
 def backend(name):
     """The operations that a backend has kernels of, and why it has none or is not used."""
-    missing = {"jit": "numba", "cuda": "numba.cuda"}.get(name)
-    if missing and not importlib.util.find_spec(missing.partition(".")[0]):
-        return f'missing: needs Numba, pip install "voxkern[{name}]"'
+    if name == "jit" and not importlib.util.find_spec("numba"):
+        return 'missing: needs Numba, pip install "voxkern[jit]"'
+    problem = _dispatch.cuda_problem() if name == "cuda" else None
+    if problem:
+        return f"not available: {problem}"
     found = [op for op in OPERATIONS if _dispatch.module(name, _dispatch.cpu_level, op)]
     if not found:
         return "no kernels yet in this version"
-    note = ""
-    if name == "cuda" and not cuda_device():
-        note = " (no CUDA device found)"
+    note = " (simulated)" if name == "cuda" and _dispatch.cuda().SIMULATED else ""
     if name == _dispatch.forced_backend:
-        note = " (forced by VOXKERN_BACKEND)"
+        note += " (forced by VOXKERN_BACKEND)"
     return ", ".join(found) + note
-
-
-def cuda_device():
-    """Whether Numba sees a CUDA device, not counting its simulator."""
-    from numba import config, cuda
-
-    return not config.ENABLE_CUDASIM and cuda.is_available()
 
 
 def package(name, extra):

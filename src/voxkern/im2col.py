@@ -48,17 +48,17 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None):
             [1., 2., 3.],
             [2., 3., 4.]]])
     """
-    given, x = x, _check.array(x, "x", _check.NUMBERS)
+    given, x = x, _check.anywhere(x, "x", _check.NUMBERS)
     axes = _axes(x.ndim, "x", kernel_size)
     batch, channels = x.shape[: x.ndim - axes - 1], x.shape[x.ndim - axes - 1]
     kernel_size, stride, padding, dilation = _window(kernel_size, stride, padding, dilation, axes)
     counts = window.output_size(x.shape[-axes:], kernel_size, stride, padding, dilation)
     rows = channels * math.prod(kernel_size)
-    out = _check.output(out, (*batch, rows, math.prod(counts)), x.dtype, given)
+    out = _check.output(out, (*batch, rows, math.prod(counts)), x.dtype, given, beside=x)
     scratch = _check.writable(out, x.dtype)
     word = f"u{x.dtype.itemsize}"  # elements are moved, not read
     n = batch[0] if batch else 1
-    _dispatch.kernel("im2col").im2col(
+    _dispatch.kernel("im2col", x).im2col(
         x.view(word).reshape(n, channels, *window.as_volume(x.shape[-axes:], 1)),
         *_volume(kernel_size, stride, padding, dilation),
         out=scratch.view(word).reshape(n, rows, *window.as_volume(counts, 1)),
@@ -104,7 +104,7 @@ def col2im(cols, output_size, kernel_size, stride=1, padding=0, dilation=1, *, o
     >>> voxkern.col2im(np.ones((1, 3, 3)), 5, 3)
     array([[[1., 2., 3., 2., 1.]]])
     """
-    given, cols = cols, _check.array(cols, "cols")
+    given, cols = cols, _check.anywhere(cols, "cols")
     if cols.ndim not in (2, 3):
         raise ValueError(f"cols has shape {cols.shape}; it must have 2 or 3 axes")
     axes = len(output_size) if isinstance(output_size, tuple | list) else 1
@@ -120,11 +120,11 @@ def col2im(cols, output_size, kernel_size, stride=1, padding=0, dilation=1, *, o
             f"cols has shape {cols.shape}; it must have a multiple of {taps} rows "
             f"and {math.prod(counts)} columns"
         )
-    out = _check.output(out, (*batch, rows // taps, *size), cols.dtype, given)
+    out = _check.output(out, (*batch, rows // taps, *size), cols.dtype, given, beside=cols)
     (cols,) = _check.computed(cols)
     scratch = _check.writable(out, cols.dtype)
     n = batch[0] if batch else 1
-    _dispatch.kernel("im2col").col2im(
+    _dispatch.kernel("im2col", cols).col2im(
         cols.reshape(n, rows, *window.as_volume(counts, 1)),
         window.as_volume(size, 1),
         *_volume(kernel_size, stride, padding, dilation),

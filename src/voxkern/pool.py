@@ -601,28 +601,27 @@ def global_avg_pool(x, *, out=None):
     ValueError
         A shape that does not fit.
     """
-    x = _check.readable(x, "x")
-    return _adaptive_avg_pool(_spatial(x, "x"), x, 1, out)
+    x, axes = _spatial(x, "x")
+    return _adaptive_avg_pool(axes, x, 1, out)
 
 
 def global_avg_pool_backward(grad, input_size):
     """Gradient of :func:`global_avg_pool` with respect to x, of spatial `input_size`."""
-    grad = _check.readable(grad, "grad")
-    return _adaptive_avg_pool_backward(_spatial(grad, "grad"), grad, input_size)
+    grad, axes = _spatial(grad, "grad")
+    return _adaptive_avg_pool_backward(axes, grad, input_size)
 
 
 def global_max_pool(x, *, out=None):
     """Maximum over all spatial axes, which stay with size 1; see :func:`global_avg_pool`."""
-    x = _check.readable(x, "x")
-    return _adaptive_max_pool(_spatial(x, "x"), x, 1, False, out)
+    x, axes = _spatial(x, "x")
+    return _adaptive_max_pool(axes, x, 1, False, out)
 
 
 def global_max_pool_backward(grad, x):
     """Gradient of :func:`global_max_pool`: `grad` at the first maximum of every channel of `x`."""
-    x = _check.readable(x, "x")
-    axes = _spatial(x, "x")
+    x, axes = _spatial(x, "x")
     _, indices = _adaptive_max_pool(axes, x, 1, True, None)
-    return _scatter(axes, grad, indices, x.shape[2:])
+    return _scatter(axes, grad, indices, tuple(x.shape[2:]))
 
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, out):
@@ -630,7 +629,7 @@ def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, return
     arguments = _window(axes, kernel_size, stride, padding, dilation)
     counts = _counts(x.shape[-axes:], *arguments, ceil_mode)
     shape = (*x.shape[:-axes], *counts)
-    run = _dispatch.kernel("pool").max_pool3d
+    run = _dispatch.kernel("pool", x).max_pool3d
     return _maxima(
         run, axes, x, shape, (*_volume(*arguments), ceil_mode), return_indices, out, given
     )
@@ -640,7 +639,7 @@ def _adaptive_max_pool(axes, x, output_size, return_indices, out):
     given, x = x, _input(x, "x", axes)
     counts = _adaptive_counts(axes, x, output_size)
     shape = (*x.shape[:-axes], *counts)
-    run = _dispatch.kernel("pool").adaptive_max_pool3d
+    run = _dispatch.kernel("pool", x).adaptive_max_pool3d
     return _maxima(run, axes, x, shape, (window.as_volume(counts, 1),), return_indices, out, given)
 
 
@@ -652,8 +651,8 @@ def _maxima(run, axes, x, shape, arguments, return_indices, out, given):
         out = None, None
     if not isinstance(out, tuple | list) or len(out) != 2:
         raise TypeError("out must be a pair of arrays, of maxima and of indices")
-    best = _check.output(out[0], shape, x.dtype, given)
-    indices = _check.output(out[1], shape, np.int64, given, best)
+    best = _check.output(out[0], shape, x.dtype, given, beside=x)
+    indices = _check.output(out[1], shape, np.int64, given, out[0], beside=x)
     (x,) = _check.computed(x)
     scratch, places = _check.writable(best, x.dtype), _check.writable(indices, np.int64)
     run(_five(x, axes), *arguments, True, out=(_five(scratch, axes), _five(places, axes)))
@@ -670,7 +669,8 @@ def _avg_pool(
     shape = (*x.shape[:-axes], *_counts(x.shape[-axes:], *arguments, ceil_mode))
     kernel_size, stride, padding, _ = _volume(*arguments)
     arguments = kernel_size, stride, padding, ceil_mode, include_pad, divisor
-    return _fill(_dispatch.kernel("pool").avg_pool3d, axes, shape, (x,), arguments, out, (given,))
+    run = _dispatch.kernel("pool", x).avg_pool3d
+    return _fill(run, axes, shape, (x,), arguments, out, (given,))
 
 
 def _avg_pool_backward(
@@ -692,7 +692,7 @@ def _avg_pool_backward(
     _check.shape(grad, "grad", (*grad.shape[:-axes], *_counts(size, *arguments, ceil_mode)))
     kernel_size, stride, padding, _ = _volume(*arguments)
     arguments = kernel_size, stride, padding, ceil_mode, include_pad, divisor
-    run = _dispatch.kernel("pool").avg_pool3d_backward
+    run = _dispatch.kernel("pool", grad).avg_pool3d_backward
     arguments = window.as_volume(size, 1), *arguments
     return _fill(run, axes, (*grad.shape[:-axes], *size), (grad,), arguments)
 
@@ -702,18 +702,17 @@ def _lp_pool(axes, x, norm_type, kernel_size, stride, ceil_mode, out):
     p = _norm(norm_type)
     arguments = _window(axes, kernel_size, stride, 0)
     shape = (*x.shape[:-axes], *_counts(x.shape[-axes:], *arguments, ceil_mode))
-    out = _check.output(out, shape, x.dtype, given)
+    volume, run = _volume(*arguments)[:2], _dispatch.kernel("pool", x).lp_pool3d
+    if p in (1, 2) or not isinstance(x, np.ndarray):
+        return _fill(run, axes, shape, (x,), (p, *volume, ceil_mode), out, (given,))
+    out = _check.output(out, shape, x.dtype, given, beside=x)
     if math.isinf(p):
         sized = np.copysign(x, p)
         _max_pool(axes, sized, kernel_size, stride, 0, 1, ceil_mode, False, out)
         return np.abs(out, out=out)
-    kernel_size, stride, _, _ = _volume(*arguments)
-    run = _dispatch.kernel("pool").lp_pool3d
-    if p in (1, 2):
-        return _fill(run, axes, shape, (x,), (p, kernel_size, stride, ceil_mode), out)
     with np.errstate(all="ignore"):
         powers = _powers(*_check.computed(x), p)
-        norms = _fill(run, axes, shape, (powers,), (1, kernel_size, stride, ceil_mode))
+        norms = _fill(run, axes, shape, (powers,), (1, *volume, ceil_mode))
         return np.power(norms, 1 / p, out=out, casting="same_kind")
 
 
@@ -728,12 +727,15 @@ def _powers(x, p):
 
 
 def _lp_pool_backward(axes, grad, x, norm_type, kernel_size, stride, ceil_mode):
-    grad, x = _input(grad, "grad", axes), _input(x, "x", axes)
+    grad = _input(grad, "grad", axes)
+    x = _input(x, "x", axes, grad)
     _check.same_dtype(x, grad=grad)
     p, dtype, size = _norm(norm_type), x.dtype, x.shape[-axes:]
     arguments = _window(axes, kernel_size, stride, 0)
     _check.shape(grad, "grad", (*x.shape[:-axes], *_counts(size, *arguments, ceil_mode)))
     grad, x = _check.computed(grad, x)
+    if not isinstance(x, np.ndarray):
+        return _device_lp_backward(axes, grad, x, p, arguments, dtype)
     if math.isinf(p):
         sized = np.copysign(x, p)
         _, places = _max_pool(axes, sized, kernel_size, stride, 0, 1, ceil_mode, True, None)
@@ -746,10 +748,28 @@ def _lp_pool_backward(axes, grad, x, norm_type, kernel_size, stride, ceil_mode):
         return (share * x ** (p - 1)).astype(dtype, copy=False)
 
 
+def _device_lp_backward(axes, grad, x, p, arguments, dtype):
+    """What follows the checks of :func:`_lp_pool_backward`, of arrays on a device."""
+    kernel_size, stride, _, _ = _volume(*arguments)
+    out, norms = x.empty(x.shape, x.dtype), x.empty(grad.shape, x.dtype)
+    places = _five(x.empty(grad.shape, np.int64), axes) if math.isinf(p) else None
+    _dispatch.kernel("pool", x).lp_pool3d_backward(
+        _five(grad, axes),
+        _five(x, axes),
+        p,
+        kernel_size,
+        stride,
+        norms=_five(norms, axes),
+        places=places,
+        out=_five(out, axes),
+    )
+    return _check.deliver(out, out if out.dtype == dtype else x.empty(x.shape, dtype))
+
+
 def _adaptive_avg_pool(axes, x, output_size, out):
     given, x = x, _input(x, "x", axes)
     counts = _adaptive_counts(axes, x, output_size)
-    run = _dispatch.kernel("pool").adaptive_avg_pool3d
+    run = _dispatch.kernel("pool", x).adaptive_avg_pool3d
     arguments = (window.as_volume(counts, 1),)
     return _fill(run, axes, (*x.shape[:-axes], *counts), (x,), arguments, out, (given,))
 
@@ -757,7 +777,7 @@ def _adaptive_avg_pool(axes, x, output_size, out):
 def _adaptive_avg_pool_backward(axes, grad, input_size):
     grad = _input(grad, "grad", axes)
     size = _check.per_axis(input_size, "input_size", axes, 1, _check.LARGEST_SIZE)
-    run = _dispatch.kernel("pool").adaptive_avg_pool3d_backward
+    run = _dispatch.kernel("pool", grad).adaptive_avg_pool3d_backward
     shape = (*grad.shape[:-axes], *size)
     return _fill(run, axes, shape, (grad,), (window.as_volume(size, 1),))
 
@@ -766,8 +786,8 @@ def _scatter(axes, grad, indices, input_size):
     """The gradient of maxima, at their places."""
     grad = _input(grad, "grad", axes)
     size = _check.per_axis(input_size, "input_size", axes, 1, _check.LARGEST_SIZE)
-    places = _shaped_places(indices, grad.shape, "grad")
-    run, shape = _dispatch.kernel("pool").max_pool3d_backward, (*grad.shape[:-axes], *size)
+    places = _shaped_places(indices, grad, "grad")
+    run, shape = _dispatch.kernel("pool", grad).max_pool3d_backward, (*grad.shape[:-axes], *size)
     try:  # the kernel looks at the indices as it reads them
         return _fill(run, axes, shape, (grad, places), (window.as_volume(size, 1),))
     except IndexError:
@@ -779,9 +799,9 @@ def _max_unpool(axes, x, indices, kernel_size, stride, padding, output_size, out
     given, x = (x, indices), _input(x, "x", axes)
     kernel_size, stride, padding, _ = _window(axes, kernel_size, stride, padding)
     size = _unpooled_size(axes, x.shape[-axes:], kernel_size, stride, padding, output_size)
-    indices = _places(indices, x.shape, "x", size)
+    indices = _places(indices, x, "x", size)
     kernel_size, stride, padding, _ = _volume(kernel_size, stride, padding, (1,) * axes)
-    run, shape = _dispatch.kernel("pool").max_unpool3d, (*x.shape[:-axes], *size)
+    run, shape = _dispatch.kernel("pool", x).max_unpool3d, (*x.shape[:-axes], *size)
     arguments = kernel_size, stride, padding, window.as_volume(size, 1)
     return _fill(run, axes, shape, (x, indices), arguments, out, given)
 
@@ -789,29 +809,29 @@ def _max_unpool(axes, x, indices, kernel_size, stride, padding, output_size, out
 def _gather(axes, grad, indices):
     """The gradient of unpooled elements, from their places."""
     grad = _input(grad, "grad", axes)
-    places = _check.array(indices, "indices", ("int64",))
+    places = _check.anywhere(indices, "indices", ("int64",), grad)
     if places.ndim != grad.ndim or places.shape[:-axes] != grad.shape[:-axes]:
         raise ValueError(
             f"indices has shape {places.shape}; all but its last {axes} axes must be those of "
             f"grad, {grad.shape}"
         )
-    places = _places(places, places.shape, "x", grad.shape[-axes:])
-    run = _dispatch.kernel("pool").max_unpool3d_backward
+    _check_places(places, grad.shape[-axes:])
+    run = _dispatch.kernel("pool", grad).max_unpool3d_backward
     return _fill(run, axes, places.shape, (grad, places), ())
 
 
 def _fill(run, axes, shape, inputs, arguments, out=None, given=()):
     """Run a kernel that writes one array of `shape` with the dtype of the first input."""
-    out = _check.output(out, shape, inputs[0].dtype, *given)
+    out = _check.output(out, shape, inputs[0].dtype, *given, beside=inputs[0])
     inputs = _check.computed(*inputs)
     scratch = _check.writable(out, inputs[0].dtype)
     run(*(_five(i, axes) for i in inputs), *arguments, out=_five(scratch, axes))
     return _check.deliver(scratch, out)
 
 
-def _input(value, name, axes):
+def _input(value, name, axes, beside=None):
     """`value` as an array of `axes` spatial axes, none of them empty."""
-    x = _check.array(value, name)
+    x = _check.anywhere(value, name, beside=beside)
     if x.ndim not in (axes + 1, axes + 2):
         raise ValueError(
             f"{name} has {x.ndim} axes; it must have {axes + 2}, (N, C, *spatial), or {axes + 1}"
@@ -822,10 +842,11 @@ def _input(value, name, axes):
 
 
 def _spatial(x, name):
-    """Number of spatial axes of a batch."""
+    """A batch, as an array or on its device, and the number of its spatial axes."""
+    x = x if _dispatch.on_device(x) else _check.readable(x, name)
     if not 3 <= x.ndim <= 5:
         raise ValueError(f"{name} has {x.ndim} axes; it must have 3 to 5, (N, C, *spatial)")
-    return x.ndim - 2
+    return x, x.ndim - 2
 
 
 def _five(x, axes):
@@ -918,23 +939,30 @@ def _unpooled_size(axes, size, kernel_size, stride, padding, output_size):
     return chosen
 
 
-def _places(indices, shape, name, size):
-    """`indices` as an array if it has the shape of array `name` and lies in `size` throughout."""
-    places = _shaped_places(indices, shape, name)
+def _places(indices, like, name, size):
+    """`indices` as an array if it has the shape of `like`, called `name`, and lies in `size`."""
+    places = _shaped_places(indices, like, name)
     _check_places(places, size)
     return places
 
 
-def _shaped_places(indices, shape, name):
-    places = _check.array(indices, "indices", ("int64",))
-    if places.shape != shape:
-        raise ValueError(f"indices has shape {places.shape}; it must be {shape}, that of {name}")
+def _shaped_places(indices, like, name):
+    places = _check.anywhere(indices, "indices", ("int64",), like)
+    if places.shape != like.shape:
+        raise ValueError(
+            f"indices has shape {places.shape}; it must be {like.shape}, that of {name}"
+        )
     return places
 
 
 def _check_places(places, size):
     volume = math.prod(size)
+    if not isinstance(places, np.ndarray):
+        bad = _dispatch.kernel("pool", places).outside(places, volume)
     # One pass: as unsigned, what is negative is larger than any volume.
-    if places.size and places.view(np.uint64).max() >= volume:
+    elif places.size and places.view(np.uint64).max() >= volume:
         bad = places[(places < 0) | (places >= volume)][0]
+    else:
+        bad = None
+    if bad is not None:
         raise ValueError(f"indices holds {bad}; every index must be from 0 to {volume - 1}")

@@ -1,0 +1,85 @@
+"""Compile the CUDA kernels of one operation to PTX: ``python ptx.py im2col``, without a GPU.
+
+A program of its own, since Numba is the compiler or the simulator as it was when first imported.
+The launches that the calls of `test_cuda` make become compilations for the types they have.
+"""
+
+import importlib
+import sys
+import types
+
+import numba
+import numpy as np
+from numba import cuda
+from test_cuda import CALLS, of_dtype
+
+import voxkern
+from voxkern import _dispatch
+from voxkern.kernels.cuda import _cuda
+
+
+class Host:
+    """A host array in place of Numba's device array."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.ndim, self.size = array.ndim, array.size
+
+    def reshape(self, *shape):
+        return Host(self.array.reshape(*shape))
+
+    def view(self, dtype):
+        return Host(self.array.view(dtype))
+
+    def __getitem__(self, index):
+        return Host(self.array[index])
+
+    def is_c_contiguous(self):
+        return self.array.flags.c_contiguous
+
+    def copy_to_host(self):
+        return self.array
+
+
+compiled = set()
+
+
+def compile_instead(kernel, blocks, threads, *arguments, out):
+    """What :func:`_cuda.run` would run, compiled."""
+    arguments = (*arguments, *(out if isinstance(out, tuple) else (out,)))
+    assert all(a is not None for a in arguments), "no GPU takes None"
+    arguments = [a.data.array if isinstance(a, _cuda.Array) else a for a in arguments]
+    signature = tuple(map(numba.typeof, arguments))
+    if (kernel, signature) in compiled:
+        return
+    compiled.add((kernel, signature))
+    for major in (8, 9):
+        # Device functions are compiled for the GPU that is there.
+        target = types.SimpleNamespace(compute_capability=(major, 0))
+        sys.modules[type(kernel).__module__].get_current_device = lambda target=target: target
+        ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=(major, 0))
+        assert f".target sm_{major}0" in ptx, ptx[:500]
+        assert ".entry _ZN" in ptx, ptx[:500]
+
+
+def main(operation):
+    _cuda.run = compile_instead
+    _cuda.problem = lambda: None
+    _cuda._empty = lambda like, shape, dtype, stream: np.zeros(shape, dtype)
+    _cuda.adopt = lambda owner: _cuda.Array(Host(owner), owner, 0)
+    module = importlib.import_module(f"voxkern.kernels.cuda.{operation}")
+    with _dispatch.force("cuda"):
+        for name, (args, kwargs) in CALLS.items():
+            function = getattr(voxkern, name)
+            for dtype in ("float16", "float32", "float64"):
+                if function.__module__ == f"voxkern.{operation}":
+                    function(*of_dtype(args, dtype), **kwargs)
+    kernels = {v for v in vars(module).values() if isinstance(v, type(_cuda._copy))}
+    kernels = {k for k in kernels if not k.targetoptions["device"]}
+    missed = {k.py_func.__name__ for k in kernels - {kernel for kernel, _ in compiled}}
+    assert kernels, operation
+    assert not missed, missed
+    print(len(compiled), "kernels compiled, for two targets each")
+
+
+main(sys.argv[1])
