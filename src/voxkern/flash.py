@@ -99,6 +99,12 @@ def luminance(frames, curve="exam"):
     """
     curve = _curve(curve)
     frames = _frames(frames)
+    if not isinstance(frames, np.ndarray):
+        out = frames.empty(frames.shape[:3], "float64")
+        pixels = out.reshape(out.shape[0], math.prod(out.shape[1:]))
+        module = _dispatch.kernel("flash", frames)
+        module.luminance(_pixels(frames), _device_curve(curve, frames), out=pixels)
+        return _check.deliver(out, out)
     out = np.empty(frames.shape[:3])
     table = _table(curve, frames)
     for index, target in enumerate(out.reshape(len(frames), math.prod(out.shape[1:]))):
@@ -215,10 +221,10 @@ class FlashTable:
             As :func:`flash_table`, and where size or dtype differ from those of the frames before.
             Nothing is taken then: the stream goes on with the next good frame.
         """
-        frames = _check.readable(frames, "frames", DTYPES)
+        frames = _readable(frames)
         rgb = self._frame is None or len(self._frame[0]) == 3
         if frames.ndim == 2 or (frames.ndim == 3 and frames.shape[2] == 3 and rgb):
-            frames = frames[None]
+            frames = frames.reshape(1, *frames.shape)
         frames = _frames(frames)
         self._expect(frames)
         return self._rows(frames)
@@ -231,14 +237,18 @@ class FlashTable:
                 f"frames have size {frame[0]} and dtype {frame[1]}; "
                 f"they must have {self._frame[0]} and {self._frame[1]}, as the frames before"
             )
+        if self._before is not None:
+            _check.same_side(not isinstance(frames, np.ndarray), "frames", self._before)
         pixels = math.prod(frame[0][:2])
         if self._k > pixels:
             raise ValueError(f"k is {self._k}; it must be at most {pixels}, the pixels of a frame")
 
     def _rows(self, frames, keep=True):
         """Rows of checked frames; the last of these is kept when all are done."""
-        if len(frames) == 0:
-            return np.empty((0, 1))
+        if frames.shape[0] == 0:
+            if isinstance(frames, np.ndarray):
+                return np.empty((0, 1))
+            return frames.empty((0, 1), "float64").owner
         rows_of, rule, before = self._rows_of, self._rule, self._before
         if self._frame is None:
             rows_of, rule = _way(self._curve, frames)
@@ -250,6 +260,8 @@ class FlashTable:
 
 def _way(curve, frames):
     """The function that makes rows of `frames`, and what it takes of `curve`."""
+    if not isinstance(frames, np.ndarray):
+        return _rows_on_device, _device_curve(curve, frames)
     if table := _table(curve, frames):
         return _rows_by_table, table
     if frames.dtype.kind == "f" and curve in POWERS:
@@ -289,6 +301,18 @@ def _rows_by_power(frames, k, power, before, keep):
         _dispatch.kernel("flash").largest_power_changes(pixels, power, before, started, out=out)
 
     return _rows_by_groups(frames, k, kernel, started, keep), before
+
+
+def _rows_on_device(frames, k, curve, before, keep):
+    """Rows of frames on a device, and a copy of the last frame."""
+    rows = frames.empty((frames.shape[0] - (before is None), 1), "float64")
+    pixels = _pixels(frames)
+    _dispatch.kernel("flash", frames).rows(pixels, before, k, curve, out=rows)
+    if keep:
+        if before is None:
+            before = frames.empty((1, *pixels.shape[1:]), frames.dtype)
+        _dispatch.cuda().copy_to(before.part(0), pixels.part(-1))
+    return _check.deliver(rows, rows), before
 
 
 def _rows_by_groups(frames, k, kernel, started, keep):
@@ -374,9 +398,16 @@ def _merged(largest):
     return of_all
 
 
+def _readable(frames):
+    """The frames with their dtype checked: of any layout on the host, contiguous on a device."""
+    if _dispatch.on_device(frames) or _dispatch.forced_backend == "cuda":
+        return _check.anywhere(frames, "frames", DTYPES)
+    return _check.readable(frames, "frames", DTYPES)
+
+
 def _frames(frames):
-    """The checked frames, of any layout."""
-    frames = _check.readable(frames, "frames", DTYPES)
+    """The checked frames."""
+    frames = _readable(frames)
     check_shape(frames.shape)
     return frames
 
@@ -406,7 +437,9 @@ def _pixels(frames):
     """Contiguous (frame, pixel, channel)."""
     channels = frames.shape[3] if frames.ndim == 4 else 1
     pixels = math.prod(frames.shape[1:3])
-    return _check.contiguous(frames).reshape(len(frames), pixels, channels)
+    if isinstance(frames, np.ndarray):
+        frames = _check.contiguous(frames)
+    return frames.reshape(frames.shape[0], pixels, channels)
 
 
 def _totals(frame):
@@ -478,8 +511,29 @@ def _power(curve):
     return np.array([*numbers, CLOSE_KEYS[fifths], *KEYS[fifths], fifths], np.float64)
 
 
+def _device_curve(curve, frames):
+    """What the kernels on a device take: luminance of every sum of channels, or of a power."""
+    if frames.dtype.kind == "u":
+        channels = 3 if frames.ndim == 4 else 1
+        values = _luminances(curve, np.iinfo(frames.dtype).max, channels)
+        table = frames.empty(values.shape, values.dtype)
+        table.data.copy_to_device(values)
+        return table
+    if curve not in POWERS:
+        raise ValueError(
+            f"curve is {curve!r}; for floats on a CUDA device it may be {', '.join(CURVES)}"
+        )
+    knee, below, scale, slope, offset, *_, fifths = POWERS[curve]
+    return *map(float, (knee, below, scale, slope, offset)), 2 + fifths / 5
+
+
+def _luminances(curve, top, channels):
+    """Luminance of every sum over the channels of values up to `top`."""
+    return _evaluate(curve, np.arange(channels * top + 1) / channels)
+
+
 def _make_table(curve, top, channels):
-    values = _evaluate(curve, np.arange(channels * top + 1) / channels)
+    values = _luminances(curve, top, channels)
     if not np.isfinite(values).all():
         return None
     return values, *_screen(values, channels)
