@@ -116,6 +116,25 @@ def _numba_stream(address):
     return cuda.external_stream(address) if address else 0
 
 
+def on_own_stream(shape, dtype):
+    """A new array of Numba's on a new stream."""
+    return adopt(cuda.device_array(shape, dtype, stream=cuda.stream()))
+
+
+def send(source, target):
+    """Copy a host array to the device; from pinned memory it is under way on return."""
+    target.data.copy_to_device(source, stream=_numba_stream(target.stream))
+
+
+def fetched(source):
+    """The values of an array on the device, once they are there."""
+    stream = _numba_stream(source.stream)
+    values = source.data.copy_to_host(stream=stream)
+    if source.stream:
+        stream.synchronize()
+    return values
+
+
 def deliver(scratch, out):
     """The owner of `out`, holding the values of `scratch`."""
     if scratch is not out:
@@ -224,13 +243,16 @@ __all__ = [
     "cuda",
     "deliver",
     "device",
+    "fetched",
     "fill",
     "float64",
     "int64",
     "launch",
+    "on_own_stream",
     "problem",
     "read_only",
     "run",
     "scratch",
+    "send",
     "span",
 ]

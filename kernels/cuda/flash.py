@@ -15,9 +15,13 @@ from voxkern.kernels.cuda._cuda import (
     SIMULATED,
     THREADS,
     cuda,
+    device,
+    fetched,
     float64,
     launch,
+    on_own_stream,
     run,
+    send,
     span,
 )
 
@@ -28,7 +32,10 @@ TILE, CELL = EACH * THREADS, EACH * THREADS // CELLS
 # Pairs of frames whose maxima wait in shared memory, and those that a block walks through: it
 # begins with one frame more.
 WAITING, SEGMENT = 4, 32
-BYTES = 2**26  # for the cells' maxima, and for the changes that are selected from
+# Bytes for the cells' maxima, and for the changes that are selected from; and for frames that
+# come from the host together.
+BYTES, CHUNK = 2**26, 2**27
+MOST_BLOCKS = 2**20
 BYTE_TABLE = 3 * 255 + 1  # entries of the largest table that is held in shared memory
 
 
@@ -40,7 +47,7 @@ def _table_reader(channels, per, small):
     bits = 32 // per
     mask = 2**bits - 1
 
-    @cuda.jit(device=True)
+    @device
     def luminance(words, frame, place, i, table, held):
         total = 0
         for c in range(channels):
@@ -55,7 +62,7 @@ def _table_reader(channels, per, small):
 def _power_reader(channels):
     """The same of floats, by a power of gray; `power` is the start of `Power` in flash.h."""
 
-    @cuda.jit(device=True)
+    @device
     def luminance(pixels, frame, place, i, power, held):
         knee, below, scale, slope, offset, exponent = power
         gray = float64(0)
@@ -77,12 +84,12 @@ def _hold(table, held):
     cuda.syncthreads()
 
 
-@cuda.jit(device=True)
+@device
 def _hold_nothing(curve, held):
     pass
 
 
-@cuda.jit(device=True)
+@device
 def _larger(a, b):
     """The larger of two; a NaN stays."""
     return b if b > a or b != b else a
@@ -108,7 +115,7 @@ def _kernels(channels, per, small, floats):
 
     @cuda.jit
     def maxima(frames, before, first, pairs, runs, curve, most):
-        """most[pair, sign, cell]; the pair begins with frame first + pair, before the 0th `before`.
+        """most[pair, sign, cell] of `pairs`, which begin with frame first + pair; -1 is `before`.
 
         A pixel is in the cell of its thread, modulo CELLS.
         """
@@ -122,9 +129,13 @@ def _kernels(channels, per, small, floats):
         for task in range(cuda.blockIdx.x, tiles * segments, cuda.gridDim.x):
             tile = task % tiles
             begin = task // tiles * SEGMENT
-            end = min(pairs, begin + SEGMENT)
+            end = begin + SEGMENT if begin + SEGMENT < pairs else pairs
+            # Beyond the last run a thread sees its first again, or what it saw does not count.
+            own = tile * places * THREADS + thread
+            inside = own < runs
+            own = own if inside else runs - 1
             for j in range(places):
-                place = min((tile * places + j) * THREADS + thread, runs - 1)
+                place = own + j * THREADS if own + j * THREADS < runs else own
                 for i in range(per):
                     if first + begin < 0:
                         last[j * per + i] = luminance(before, 0, place, i, curve, held)
@@ -132,19 +143,21 @@ def _kernels(channels, per, small, floats):
                         last[j * per + i] = luminance(frames, first + begin, place, i, curve, held)
             for pair in range(begin, end):
                 rise = fall = float64(0)
+                strange = False
                 for j in range(places):
-                    place = (tile * places + j) * THREADS + thread
-                    inside = place < runs
-                    place = min(place, runs - 1)
+                    place = own + j * THREADS if own + j * THREADS < runs else own
                     for i in range(per):
                         now = luminance(frames, first + pair + 1, place, i, curve, held)
-                        change = now - last[j * per + i] if inside else float64(0)
+                        change = now - last[j * per + i]
                         last[j * per + i] = now
-                        rise = _larger(rise, change)
-                        fall = _larger(fall, -change)
+                        rise = change if change > rise else rise
+                        fall = change if change < fall else fall
+                        strange |= change != change
+                if strange:
+                    rise = fall = float64(math.nan)
                 waiting = (pair - begin) % WAITING
-                tops[waiting, 0, thread] = rise
-                tops[waiting, 1, thread] = fall
+                tops[waiting, 0, thread] = rise if inside else 0
+                tops[waiting, 1, thread] = -fall if inside else 0
                 if waiting < WAITING - 1 and pair < end - 1:
                     continue
                 cuda.syncthreads()
@@ -158,13 +171,14 @@ def _kernels(channels, per, small, floats):
                 cuda.syncthreads()
 
     @cuda.jit
-    def means(frames, before, first, runs, k, curve, keys, picked, changes, change_keys, out):
+    def means(
+        frames, before, first, pairs, runs, k, curve, keys, picked, changes, change_keys, out
+    ):
         """out[pair, sign] = the mean of the k largest changes; `keys` are the bits of `most`."""
         thread = cuda.threadIdx.x
         block = cuda.blockIdx.x
         held = cuda.shared.array(entries, np.float64)
         hold(curve, held)
-        pairs, _, cells = keys.shape
         slots = changes.shape[1] - 1
         for task in range(block, 2 * pairs, cuda.gridDim.x):
             pair = task // 2
@@ -186,7 +200,8 @@ def _kernels(channels, per, small, floats):
                         change -= luminance(frames, first + pair, place, i, curve, held)
                 changes[block, item] = abs(_larger(float64(0), sign * change))
             cuda.syncthreads()
-            limit = max(bound, _kth(change_keys[block], count * CELL, k))
+            limit = _kth(change_keys[block], count * CELL, k)
+            limit = limit if limit > bound else bound
             if thread == 0:
                 change_keys[block, slots] = limit  # which makes a double of its bits
             cuda.syncthreads()
@@ -207,7 +222,8 @@ def _pick(keys, k, picked):
     cells = keys.size
     top = np.int64(0)
     for cell in range(thread, cells, THREADS):
-        top = max(top, keys[cell])
+        if keys[cell] > top:
+            top = keys[cell]
     tops[thread] = top
     if thread == 0:
         bound[0] = 0  # and stays so where k is above the number of threads
@@ -288,9 +304,9 @@ def _sum_above(values, keys, size, limit, k):
 
 
 @cuda.jit
-def _signed(means, done, out):
+def _signed(means, done, pairs, out):
     """Rows of the means of rises and falls."""
-    for pair in range(cuda.grid(1), means.shape[0], cuda.gridsize(1)):
+    for pair in range(cuda.grid(1), pairs, cuda.gridsize(1)):
         rise = means[pair, 0]
         fall = means[pair, 1]
         out[done + pair, 0] = rise if rise > fall else -fall
@@ -318,29 +334,67 @@ def luminance(frames, curve, *, out):
     run(kernel, min(max(blocks, 1), BLOCKS), THREADS, words, curve, out=out)
 
 
-def rows(frames, before, k, curve, *, out):
+def scratch(frames, k):
+    """Memory for the rows of as many pairs of such frames as BYTES allow, at most all of these."""
+    tiles = -(-frames.shape[1] // TILE)
+    cells = tiles * CELLS
+    pairs = min(frames.shape[0], max(1, BYTES // (16 * cells)))
+    # Of k threads of `_pick`, all but one may have nothing but cells above the bound.
+    picked = cells if k > THREADS else min(cells, max(1, (k - 1) * -(-cells // THREADS)))
+    blocks = max(1, min(2 * pairs, BYTES // (8 * picked * CELL)))
+    shapes = (pairs, 2, cells), (blocks, picked * CELL + 1), (pairs, 2)
+    return frames.empty((blocks, picked), "i4"), *[frames.empty(shape, "f8") for shape in shapes]
+
+
+def rows(frames, before, k, curve, scratch, *, out):
     """Rows of frames (frame, pixel, channel), the first beside `before` unless that is None.
 
     `curve` is a table on the device, of sums over the channels, or for floats the numbers
     (knee, below, scale, slope, offset, exponent) of a power.
     """
-    pixels = frames.shape[1]
-    first = 0 if before is None else -1
+    picked, most, changes, averages = scratch
+    keys, change_keys = most.view("i8"), changes.view("i8")
+    runs, first = frames.shape[1], 0 if before is None else -1
     frames, before, per, (_, maxima, means) = _laid_out(frames, before or frames)
-    tiles = -(-pixels // TILE)
-    cells = tiles * CELLS
-    group = max(1, BYTES // (16 * cells))
-    picked = cells if k > THREADS else min(cells, max(1, (k - 1) * -(-cells // THREADS)))
-    blocks = max(1, min(2 * group, BYTES // (8 * picked * CELL)))
-    for done in range(0, out.shape[0], group):
-        pairs = min(group, out.shape[0] - done)
-        most = frames.empty((pairs, 2, cells), "f8")
-        grid = min(2**20, tiles * -(-pairs // SEGMENT))
-        at, runs = done + first, pixels // per
-        run(maxima, grid, THREADS, frames, before, at, pairs, runs, curve, out=most)
-        grid = min(blocks, 2 * pairs)
-        changes = frames.empty((grid, picked * CELL + 1), "f8")
-        scratch = most.view("i8"), frames.empty((grid, picked), "i4"), changes, changes.view("i8")
-        result = frames.empty((pairs, 2), "f8")
-        run(means, grid, THREADS, frames, before, at, runs, k, curve, *scratch, out=result)
-        launch(_signed, pairs, result, done, out=out)
+    runs //= per
+    for done in range(0, out.shape[0], most.shape[0]):
+        pairs = min(most.shape[0], out.shape[0] - done)
+        numbers = done + first, pairs, runs
+        grid = min(MOST_BLOCKS, most.shape[2] // CELLS * -(-pairs // SEGMENT))
+        run(maxima, grid, THREADS, frames, before, *numbers, curve, out=most)
+        arrays = keys, picked, changes, change_keys
+        grid = min(changes.shape[0], 2 * pairs)
+        run(means, grid, THREADS, frames, before, *numbers, k, curve, *arrays, out=averages)
+        launch(_signed, pairs, averages, done, pairs, out=out)
+
+
+class HostFrames:
+    """Rows of a stream of frames on the host: chunks are copied while others are computed.
+
+    Each of two CUDA streams copies a chunk, after the frame before it, and computes that. Copies
+    from pinned memory go on while the host hands out the next; others wait for their copy alone.
+    """
+
+    def __init__(self, frame, k, make_curve):
+        self.k, self.last = k, None
+        chunk = max(1, CHUNK // frame.nbytes)
+        self.lanes = []
+        for _ in range(2):
+            buffer = on_own_stream((chunk + 1, *frame.shape), frame.dtype)
+            self.lanes.append((buffer, make_curve(buffer), scratch(buffer, k)))
+
+    def rows(self, frames, pixels):
+        """Rows of `frames`; ``pixels(some)`` is contiguous (frame, pixel, channel) of some."""
+        last, begin = (pixels(frames[:1])[0], 1) if self.last is None else (self.last, 0)
+        results = []
+        for at in range(begin, len(frames), self.lanes[0][0].shape[0] - 1):
+            buffer, curve, memory = self.lanes[len(results) % 2]
+            some = pixels(frames[at : at + buffer.shape[0] - 1])
+            send(last, buffer.part(0))
+            send(some, buffer.part(slice(1, len(some) + 1)))
+            results.append(buffer.empty((len(some), 1), "f8"))
+            rows(buffer, None, self.k, curve, memory, out=results[-1])
+            last = some[-1]
+        found = [fetched(result) for result in results]
+        self.last = last.copy()
+        return np.concatenate([np.empty((0, 1)), *found])

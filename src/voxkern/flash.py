@@ -103,7 +103,8 @@ def luminance(frames, curve="exam"):
         out = frames.empty(frames.shape[:3], "float64")
         pixels = out.reshape(out.shape[0], math.prod(out.shape[1:]))
         module = _dispatch.kernel("flash", frames)
-        module.luminance(_pixels(frames), _device_curve(curve, frames), out=pixels)
+        rule = _device_curve(curve, frames, frames.ndim == 4)
+        module.luminance(_pixels(frames), rule, out=pixels)
         return _check.deliver(out, out)
     out = np.empty(frames.shape[:3])
     table = _table(curve, frames)
@@ -194,9 +195,10 @@ class FlashTable:
     ...         print(row[0])
     """
 
-    def __init__(self, k=5, curve="exam"):
+    def __init__(self, k=5, curve="exam", *, device=False):
         self._k = _check.integer(k, "k", minimum=1)
         self._curve = _curve(curve)
+        self._device = _check.flag(device, "device")
         self._frame = None  # shape and dtype that every frame of the stream has
         self._rows_of = self._rule = None  # how rows are made, and its table or numbers
         self._before = None  # what that keeps of the last frame
@@ -225,7 +227,7 @@ class FlashTable:
         rgb = self._frame is None or len(self._frame[0]) == 3
         if frames.ndim == 2 or (frames.ndim == 3 and frames.shape[2] == 3 and rgb):
             frames = frames.reshape(1, *frames.shape)
-        frames = _frames(frames)
+        check_shape(frames.shape)
         self._expect(frames)
         return self._rows(frames)
 
@@ -237,7 +239,9 @@ class FlashTable:
                 f"frames have size {frame[0]} and dtype {frame[1]}; "
                 f"they must have {self._frame[0]} and {self._frame[1]}, as the frames before"
             )
-        if self._before is not None:
+        if self._device and not isinstance(frames, np.ndarray):
+            raise ValueError("frames lie on a CUDA device already; device=True is for the host's")
+        if self._before is not None and not self._device:
             _check.same_side(not isinstance(frames, np.ndarray), "frames", self._before)
         pixels = math.prod(frame[0][:2])
         if self._k > pixels:
@@ -252,6 +256,8 @@ class FlashTable:
         rows_of, rule, before = self._rows_of, self._rule, self._before
         if self._frame is None:
             rows_of, rule = _way(self._curve, frames)
+            if self._device:
+                rows_of, rule = _rows_through_device, self._curve
         rows, before = rows_of(frames, self._k, rule, before, keep)
         self._rows_of, self._rule, self._before = rows_of, rule, before
         self._frame = _frame(frames)
@@ -261,7 +267,7 @@ class FlashTable:
 def _way(curve, frames):
     """The function that makes rows of `frames`, and what it takes of `curve`."""
     if not isinstance(frames, np.ndarray):
-        return _rows_on_device, _device_curve(curve, frames)
+        return _rows_on_device, _device_curve(curve, frames, frames.ndim == 4)
     if table := _table(curve, frames):
         return _rows_by_table, table
     if frames.dtype.kind == "f" and curve in POWERS:
@@ -307,12 +313,25 @@ def _rows_on_device(frames, k, curve, before, keep):
     """Rows of frames on a device, and a copy of the last frame."""
     rows = frames.empty((frames.shape[0] - (before is None), 1), "float64")
     pixels = _pixels(frames)
-    _dispatch.kernel("flash", frames).rows(pixels, before, k, curve, out=rows)
+    module = _dispatch.kernel("flash", frames)
+    module.rows(pixels, before, k, curve, module.scratch(pixels, k), out=rows)
     if keep:
         if before is None:
             before = frames.empty((1, *pixels.shape[1:]), frames.dtype)
         _dispatch.cuda().copy_to(before.part(0), pixels.part(-1))
     return _check.deliver(rows, rows), before
+
+
+def _rows_through_device(frames, k, curve, before, keep):
+    """Rows of frames on the host that a device computes, and what that keeps of them."""
+    if before is None:
+        _dispatch.cuda()
+        module = _dispatch.module("cuda", None, "flash")
+        rgb = frames.ndim == 4
+        before = module.HostFrames(
+            _pixels(frames[:1])[0], k, lambda like: _device_curve(curve, like, rgb)
+        )
+    return before.rows(frames, _pixels), before
 
 
 def _rows_by_groups(frames, k, kernel, started, keep):
@@ -511,13 +530,12 @@ def _power(curve):
     return np.array([*numbers, CLOSE_KEYS[fifths], *KEYS[fifths], fifths], np.float64)
 
 
-def _device_curve(curve, frames):
+def _device_curve(curve, frames, rgb):
     """What the kernels on a device take: luminance of every sum of channels, or of a power."""
     if frames.dtype.kind == "u":
-        channels = 3 if frames.ndim == 4 else 1
-        values = _luminances(curve, np.iinfo(frames.dtype).max, channels)
+        values = _luminances(curve, np.iinfo(frames.dtype).max, 3 if rgb else 1)
         table = frames.empty(values.shape, values.dtype)
-        table.data.copy_to_device(values)
+        _dispatch.cuda().copy_to(table, values)
         return table
     if curve not in POWERS:
         raise ValueError(
