@@ -126,7 +126,7 @@ def test_bad_input_is_named():
     table.push(frames)
     with pytest.raises(ValueError, match="frames lies on the host"):
         table.push(host)
-    with pytest.raises(ValueError, match="frames lie on a CUDA device already"):
+    with pytest.raises(TypeError, match="frames lies on a CUDA device; this function takes host"):
         voxkern.FlashTable(device=True).push(frames)
     with pytest.raises(TypeError, match="device is 1"):
         voxkern.FlashTable(device=1)

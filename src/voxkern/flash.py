@@ -74,12 +74,13 @@ def luminance(frames, curve="exam"):
         ``"srgb"``: relative luminance 0 to 1 (IEC 61966-2-1). ``"linear"``: gray itself.
         A callable takes a float64 array of grays and returns its luminances elementwise; for
         integer frames it is called once, with all the grays that the dtype can make (and frame
-        by frame where one of these has no finite luminance).
+        by frame where one of these has no finite luminance). For float frames on a device it must
+        be a name.
 
     Returns
     -------
     ndarray
-        ``(F, H, W)`` float64.
+        ``(F, H, W)`` float64; an array on a device, of the kind of `frames`, where those lie on one.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def flash_table(frames, k=5, curve="exam"):
     -------
     ndarray
         ``(F - 1, 1)`` float64, ``(0, 1)`` where F < 2. A frame with a NaN makes the rows of both
-        its pairs NaN. A static pair gives -0.0.
+        its pairs NaN. A static pair gives -0.0. An array on a device where `frames` lie on one.
 
     Raises
     ------
@@ -152,6 +153,9 @@ def flash_table(frames, k=5, curve="exam"):
     16 MB or one frame at a time, and what :class:`FlashTable` keeps. Rows of float frames are the
     float64 oracle's but for some 4 units in the last place of the luminances. Float frames with a
     callable take some 32 bytes per pixel and the time of the callable for every frame.
+
+    Frames on a device are read once there, with up to 128 MB of its memory beside them;
+    :class:`FlashTable` with ``device=True`` takes a video that is larger than that memory.
 
     Source: Carreira et al., "Automatic detection of flashing video content" (QoMEX 2015,
     doi 10.1109/QoMEX.2015.7148104), simplified; Stanford CS230's exam question.
@@ -179,13 +183,19 @@ class FlashTable:
         How many pixels are averaged; at most the pixels of a frame.
     curve : str or callable
         Luminance of gray, as for :func:`luminance`.
+    device : bool
+        Compute frames of the host on the current CUDA device. They are copied there in chunks of at
+        most 128 MB (at least one frame), one while the other is computed, so that a push may be
+        larger than the device's memory. Copies from pinned memory
+        (``numba.cuda.pinned_array``, ``torch.Tensor.pin_memory``) are the fastest. Rows are NumPy's.
 
     Notes
     -----
     Rows are bit-identical to those of :func:`flash_table` however the frames are divided into
     pushes. What is kept between pushes is the last frame: gray and floats as they are, 2 bytes per
     pixel for RGB of uint8, 4 for RGB of uint16, 8 where a callable is asked for every frame. An
-    object serves one stream in one thread at a time.
+    object serves one stream in one thread at a time. Frames on a CUDA device need no `device`: all
+    of a stream lie there, and so do its rows and a copy of the last frame.
 
     Examples
     --------
@@ -223,7 +233,8 @@ class FlashTable:
             As :func:`flash_table`, and where size or dtype differ from those of the frames before.
             Nothing is taken then: the stream goes on with the next good frame.
         """
-        frames = _readable(frames)
+        host_only = self._device  # and goes to the device by chunks
+        frames = _check.readable(frames, "frames", DTYPES) if host_only else _readable(frames)
         rgb = self._frame is None or len(self._frame[0]) == 3
         if frames.ndim == 2 or (frames.ndim == 3 and frames.shape[2] == 3 and rgb):
             frames = frames.reshape(1, *frames.shape)
@@ -239,8 +250,6 @@ class FlashTable:
                 f"frames have size {frame[0]} and dtype {frame[1]}; "
                 f"they must have {self._frame[0]} and {self._frame[1]}, as the frames before"
             )
-        if self._device and not isinstance(frames, np.ndarray):
-            raise ValueError("frames lie on a CUDA device already; device=True is for the host's")
         if self._before is not None and not self._device:
             _check.same_side(not isinstance(frames, np.ndarray), "frames", self._before)
         pixels = math.prod(frame[0][:2])
@@ -325,7 +334,7 @@ def _rows_on_device(frames, k, curve, before, keep):
 def _rows_through_device(frames, k, curve, before, keep):
     """Rows of frames on the host that a device computes, and what that keeps of them."""
     if before is None:
-        _dispatch.cuda()
+        _dispatch.cuda()  # raises where there is none
         module = _dispatch.module("cuda", None, "flash")
         rgb = frames.ndim == 4
         before = module.HostFrames(
