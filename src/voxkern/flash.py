@@ -80,7 +80,7 @@ def luminance(frames, curve="exam"):
     Returns
     -------
     ndarray
-        ``(F, H, W)`` float64; an array on a device, of the kind of `frames`, where those lie on one.
+        ``(F, H, W)`` float64. An array on a device, of the kind of `frames`, where those lie there.
 
     Raises
     ------
@@ -186,8 +186,8 @@ class FlashTable:
     device : bool
         Compute frames of the host on the current CUDA device. They are copied there in chunks of at
         most 128 MB (at least one frame), one while the other is computed, so that a push may be
-        larger than the device's memory. Copies from pinned memory
-        (``numba.cuda.pinned_array``, ``torch.Tensor.pin_memory``) are the fastest. Rows are NumPy's.
+        larger than the device's memory. Copies from pinned memory are the fastest, such as
+        ``numba.cuda.pinned_array``. Rows are NumPy's.
 
     Notes
     -----
