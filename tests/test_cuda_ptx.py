@@ -10,7 +10,9 @@ import pytest
 from voxkern.kernels import cuda as kernels
 
 HERE = os.path.dirname(__file__)
-OPERATIONS = ["_", "flash"]
+OPERATIONS = sorted(
+    path.stem for path in Path(kernels.__path__[0]).glob("*.py") if not path.stem.startswith("_")
+)
 
 
 def toolkit():
