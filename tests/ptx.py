@@ -40,8 +40,13 @@ class Host:
     def copy_to_host(self):
         return self.array
 
+    @property
+    def __cuda_array_interface__(self):
+        return self.array.__array_interface__
+
 
 compiled = set()
+DTYPES = {"flash": ("uint8", "uint16", "float16", "float32", "float64")}
 
 
 def compile_instead(kernel, blocks, threads, *arguments, out):
@@ -71,7 +76,7 @@ def main(operation):
     with _dispatch.force("cuda"):
         for name, (args, kwargs) in CALLS.items():
             function = getattr(voxkern, name)
-            for dtype in ("float16", "float32", "float64"):
+            for dtype in DTYPES.get(operation, ("float16", "float32", "float64")):
                 if function.__module__ == f"voxkern.{operation}":
                     function(*of_dtype(args, dtype), **kwargs)
     kernels = {v for v in vars(module).values() if isinstance(v, type(_cuda._copy))}

@@ -23,8 +23,11 @@ MOVING = [np.float32([1, 2, 3]) / n for n in (1, 2, 3, 4)]
 LINES = np.random.default_rng(7).standard_normal((3, 2, 6)).astype("f4")
 MAXIMA, PLACES = voxkern.max_pool2d(IMAGE, 2, return_indices=True)
 COLUMNS = voxkern.im2col(IMAGE, (3, 2))
+FRAMES = 60 * abs(IMAGE[..., :3])
 # Calls of every function with a CUDA twin: arrays by position, the rest by name.
 CALLS = {
+    "flash_table": ((FRAMES,), dict(k=2)),
+    "luminance": ((FRAMES,), {}),
     "im2col": ((IMAGE,), dict(kernel_size=(3, 2), stride=2, padding=1)),
     "col2im": ((COLUMNS,), dict(output_size=(5, 7), kernel_size=(3, 2))),
     "max_pool2d": ((IMAGE,), dict(kernel_size=2, return_indices=True)),

@@ -5,6 +5,7 @@ at an array's attribute costs 20 us, an element without one 2 us. They do not us
 Numba without numba-cuda (0.68) cannot compile in a device function.
 """
 
+import contextlib
 import functools
 import math
 import sys
@@ -32,6 +33,18 @@ def problem():
     return " ".join(str(error).split())
 
 
+@contextlib.contextmanager
+def _room(shape, dtype):
+    """Errors of allocations as MemoryError with their size."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "code", None) == 2 or type(error).__name__ == "OutOfMemoryError":
+            size = np.dtype(dtype).itemsize * math.prod(shape)
+            raise MemoryError(f"the GPU has no room for {size} bytes more: {error}") from error
+        raise
+
+
 class Array:
     """An array on the device, as the checks hand it to the kernels.
 
@@ -57,13 +70,8 @@ class Array:
 
     def empty(self, shape, dtype):
         """A new array whose owner is of the kind of this one's."""
-        try:
+        with _room(shape, dtype):
             return adopt(_empty(self.owner, tuple(shape), np.dtype(dtype), self.stream))
-        except Exception as error:
-            if getattr(error, "code", None) == 2 or type(error).__name__ == "OutOfMemoryError":
-                size = np.dtype(dtype).itemsize * math.prod(shape)
-                raise MemoryError(f"the GPU has no room for {size} bytes more: {error}") from error
-            raise
 
     def astype(self, dtype, copy=True):
         """This array with another dtype; always contiguous."""
@@ -114,6 +122,26 @@ def _empty(like, shape, dtype, stream):
 
 def _numba_stream(address):
     return cuda.external_stream(address) if address else 0
+
+
+def on_own_stream(shape, dtype):
+    """A new array of Numba's on a new stream."""
+    with _room(shape, dtype):
+        return adopt(cuda.device_array(shape, dtype, stream=cuda.stream()))
+
+
+def send(source, target):
+    """Copy a host array to the device; from pinned memory it is under way on return."""
+    target.data.copy_to_device(source, stream=_numba_stream(target.stream))
+
+
+def fetched(source):
+    """The values of an array on the device, once they are there."""
+    stream = _numba_stream(source.stream)
+    values = source.data.copy_to_host(stream=stream)
+    if source.stream:
+        stream.synchronize()
+    return values
 
 
 def deliver(scratch, out):
@@ -224,13 +252,16 @@ __all__ = [
     "cuda",
     "deliver",
     "device",
+    "fetched",
     "fill",
     "float64",
     "int64",
     "launch",
+    "on_own_stream",
     "problem",
     "read_only",
     "run",
     "scratch",
+    "send",
     "span",
 ]

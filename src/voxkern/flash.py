@@ -74,12 +74,13 @@ def luminance(frames, curve="exam"):
         ``"srgb"``: relative luminance 0 to 1 (IEC 61966-2-1). ``"linear"``: gray itself.
         A callable takes a float64 array of grays and returns its luminances elementwise; for
         integer frames it is called once, with all the grays that the dtype can make (and frame
-        by frame where one of these has no finite luminance).
+        by frame where one of these has no finite luminance). For float frames on a device it must
+        be a name.
 
     Returns
     -------
     ndarray
-        ``(F, H, W)`` float64.
+        ``(F, H, W)`` float64. An array on a device, of the kind of `frames`, where those lie there.
 
     Raises
     ------
@@ -99,6 +100,13 @@ def luminance(frames, curve="exam"):
     """
     curve = _curve(curve)
     frames = _frames(frames)
+    if not isinstance(frames, np.ndarray):
+        out = frames.empty(frames.shape[:3], "float64")
+        pixels = out.reshape(out.shape[0], math.prod(out.shape[1:]))
+        module = _dispatch.kernel("flash", frames)
+        rule = _device_curve(curve, frames, frames.ndim == 4)
+        module.luminance(_pixels(frames), rule, out=pixels)
+        return _check.deliver(out, out)
     out = np.empty(frames.shape[:3])
     table = _table(curve, frames)
     for index, target in enumerate(out.reshape(len(frames), math.prod(out.shape[1:]))):
@@ -128,7 +136,7 @@ def flash_table(frames, k=5, curve="exam"):
     -------
     ndarray
         ``(F - 1, 1)`` float64, ``(0, 1)`` where F < 2. A frame with a NaN makes the rows of both
-        its pairs NaN. A static pair gives -0.0.
+        its pairs NaN. A static pair gives -0.0. An array on a device where `frames` lie on one.
 
     Raises
     ------
@@ -145,6 +153,9 @@ def flash_table(frames, k=5, curve="exam"):
     16 MB or one frame at a time, and what :class:`FlashTable` keeps. Rows of float frames are the
     float64 oracle's but for some 4 units in the last place of the luminances. Float frames with a
     callable take some 32 bytes per pixel and the time of the callable for every frame.
+
+    Frames on a device are read once there, with up to 128 MB of its memory beside them;
+    :class:`FlashTable` with ``device=True`` takes a video that is larger than that memory.
 
     Source: Carreira et al., "Automatic detection of flashing video content" (QoMEX 2015,
     doi 10.1109/QoMEX.2015.7148104), simplified; Stanford CS230's exam question.
@@ -172,13 +183,19 @@ class FlashTable:
         How many pixels are averaged; at most the pixels of a frame.
     curve : str or callable
         Luminance of gray, as for :func:`luminance`.
+    device : bool
+        Compute frames of the host on the current CUDA device. They are copied there in chunks of at
+        most 128 MB (at least one frame), one while the other is computed, so that a push may be
+        larger than the device's memory. Copies from pinned memory are the fastest, such as
+        ``numba.cuda.pinned_array``. Rows are NumPy's.
 
     Notes
     -----
     Rows are bit-identical to those of :func:`flash_table` however the frames are divided into
     pushes. What is kept between pushes is the last frame: gray and floats as they are, 2 bytes per
     pixel for RGB of uint8, 4 for RGB of uint16, 8 where a callable is asked for every frame. An
-    object serves one stream in one thread at a time.
+    object serves one stream in one thread at a time. Frames on a CUDA device need no `device`: all
+    of a stream lie there, and so do its rows and a copy of the last frame.
 
     Examples
     --------
@@ -188,9 +205,10 @@ class FlashTable:
     ...         print(row[0])
     """
 
-    def __init__(self, k=5, curve="exam"):
+    def __init__(self, k=5, curve="exam", *, device=False):
         self._k = _check.integer(k, "k", minimum=1)
         self._curve = _curve(curve)
+        self._device = _check.flag(device, "device")
         self._frame = None  # shape and dtype that every frame of the stream has
         self._rows_of = self._rule = None  # how rows are made, and its table or numbers
         self._before = None  # what that keeps of the last frame
@@ -215,11 +233,12 @@ class FlashTable:
             As :func:`flash_table`, and where size or dtype differ from those of the frames before.
             Nothing is taken then: the stream goes on with the next good frame.
         """
-        frames = _check.readable(frames, "frames", DTYPES)
+        host_only = self._device  # and goes to the device by chunks
+        frames = _check.readable(frames, "frames", DTYPES) if host_only else _readable(frames)
         rgb = self._frame is None or len(self._frame[0]) == 3
         if frames.ndim == 2 or (frames.ndim == 3 and frames.shape[2] == 3 and rgb):
-            frames = frames[None]
-        frames = _frames(frames)
+            frames = frames.reshape(1, *frames.shape)
+        check_shape(frames.shape)
         self._expect(frames)
         return self._rows(frames)
 
@@ -231,17 +250,23 @@ class FlashTable:
                 f"frames have size {frame[0]} and dtype {frame[1]}; "
                 f"they must have {self._frame[0]} and {self._frame[1]}, as the frames before"
             )
+        if self._before is not None and not self._device:
+            _check.same_side(not isinstance(frames, np.ndarray), "frames", self._before)
         pixels = math.prod(frame[0][:2])
         if self._k > pixels:
             raise ValueError(f"k is {self._k}; it must be at most {pixels}, the pixels of a frame")
 
     def _rows(self, frames, keep=True):
         """Rows of checked frames; the last of these is kept when all are done."""
-        if len(frames) == 0:
-            return np.empty((0, 1))
+        if frames.shape[0] == 0:
+            if isinstance(frames, np.ndarray):
+                return np.empty((0, 1))
+            return frames.empty((0, 1), "float64").owner
         rows_of, rule, before = self._rows_of, self._rule, self._before
         if self._frame is None:
             rows_of, rule = _way(self._curve, frames)
+            if self._device:
+                rows_of, rule = _rows_through_device, self._curve
         rows, before = rows_of(frames, self._k, rule, before, keep)
         self._rows_of, self._rule, self._before = rows_of, rule, before
         self._frame = _frame(frames)
@@ -250,6 +275,8 @@ class FlashTable:
 
 def _way(curve, frames):
     """The function that makes rows of `frames`, and what it takes of `curve`."""
+    if not isinstance(frames, np.ndarray):
+        return _rows_on_device, _device_curve(curve, frames, frames.ndim == 4)
     if table := _table(curve, frames):
         return _rows_by_table, table
     if frames.dtype.kind == "f" and curve in POWERS:
@@ -289,6 +316,31 @@ def _rows_by_power(frames, k, power, before, keep):
         _dispatch.kernel("flash").largest_power_changes(pixels, power, before, started, out=out)
 
     return _rows_by_groups(frames, k, kernel, started, keep), before
+
+
+def _rows_on_device(frames, k, curve, before, keep):
+    """Rows of frames on a device, and a copy of the last frame."""
+    rows = frames.empty((frames.shape[0] - (before is None), 1), "float64")
+    pixels = _pixels(frames)
+    module = _dispatch.kernel("flash", frames)
+    module.rows(pixels, before, k, curve, module.scratch(pixels, k), out=rows)
+    if keep:
+        if before is None:
+            before = frames.empty((1, *pixels.shape[1:]), frames.dtype)
+        _dispatch.cuda().copy_to(before.part(0), pixels.part(-1))
+    return _check.deliver(rows, rows), before
+
+
+def _rows_through_device(frames, k, curve, before, keep):
+    """Rows of frames on the host that a device computes, and what that keeps of them."""
+    if before is None:
+        _dispatch.cuda()  # raises where there is none
+        module = _dispatch.module("cuda", None, "flash")
+        rgb = frames.ndim == 4
+        before = module.HostFrames(
+            _pixels(frames[:1])[0], k, lambda like: _device_curve(curve, like, rgb)
+        )
+    return before.rows(frames, _pixels), before
 
 
 def _rows_by_groups(frames, k, kernel, started, keep):
@@ -374,9 +426,16 @@ def _merged(largest):
     return of_all
 
 
+def _readable(frames):
+    """The frames with their dtype checked: of any layout on the host, contiguous on a device."""
+    if _dispatch.on_device(frames) or _dispatch.forced_backend == "cuda":
+        return _check.anywhere(frames, "frames", DTYPES)
+    return _check.readable(frames, "frames", DTYPES)
+
+
 def _frames(frames):
-    """The checked frames, of any layout."""
-    frames = _check.readable(frames, "frames", DTYPES)
+    """The checked frames."""
+    frames = _readable(frames)
     check_shape(frames.shape)
     return frames
 
@@ -406,7 +465,9 @@ def _pixels(frames):
     """Contiguous (frame, pixel, channel)."""
     channels = frames.shape[3] if frames.ndim == 4 else 1
     pixels = math.prod(frames.shape[1:3])
-    return _check.contiguous(frames).reshape(len(frames), pixels, channels)
+    if isinstance(frames, np.ndarray):
+        frames = _check.contiguous(frames)
+    return frames.reshape(frames.shape[0], pixels, channels)
 
 
 def _totals(frame):
@@ -478,8 +539,28 @@ def _power(curve):
     return np.array([*numbers, CLOSE_KEYS[fifths], *KEYS[fifths], fifths], np.float64)
 
 
+def _device_curve(curve, frames, rgb):
+    """What the kernels on a device take: luminance of every sum of channels, or of a power."""
+    if frames.dtype.kind == "u":
+        values = _luminances(curve, np.iinfo(frames.dtype).max, 3 if rgb else 1)
+        table = frames.empty(values.shape, values.dtype)
+        _dispatch.cuda().copy_to(table, values)
+        return table
+    if curve not in POWERS:
+        raise ValueError(
+            f"curve is {curve!r}; for floats on a CUDA device it may be {', '.join(CURVES)}"
+        )
+    knee, below, scale, slope, offset, *_, fifths = POWERS[curve]
+    return *map(float, (knee, below, scale, slope, offset)), 2 + fifths / 5
+
+
+def _luminances(curve, top, channels):
+    """Luminance of every sum over the channels of values up to `top`."""
+    return _evaluate(curve, np.arange(channels * top + 1) / channels)
+
+
 def _make_table(curve, top, channels):
-    values = _evaluate(curve, np.arange(channels * top + 1) / channels)
+    values = _luminances(curve, top, channels)
     if not np.isfinite(values).all():
         return None
     return values, *_screen(values, channels)
