@@ -20,9 +20,9 @@ from voxkern.kernels.cuda._cuda import (
 )
 from voxkern.kernels.cuda._reduce import block_sum
 
-# A thread loads one column of a tile and works on MINE * MINE of its ROWS * COLUMNS products.
+# A thread loads one column of a tile and keeps MINE * MINE of its ROWS * COLUMNS results.
 MINE, COLUMNS, DEPTH = (2, 4, 2) if SIMULATED else (8, 128, 8)
-ROWS = MINE * MINE
+ROWS = MINE * DEPTH
 # A thread's rows and columns lie in runs of four, which one instruction reads (two of float64).
 RUN = MINE // 2
 ACROSS = COLUMNS // MINE
@@ -86,33 +86,44 @@ def _multiply(left, right, total):
                 total[i, j] += rows[i] * columns[j]
 
 
+@cuda.jit(device=True)
+def _hand_over(total, right):
+    """The first rows of all threads to a tile, for neighbours to write; the next become first.
+
+    Registers have no index: one that is not known to the compiler would put `total` into memory.
+    """
+    down, across = _own()
+    cuda.syncthreads()
+    for j in range(MINE):
+        right[down, _nth(across, j, COLUMNS)] = total[0, j]
+    for i in range(MINE - 1):
+        for j in range(MINE):
+            total[i, j] = total[i + 1, j]
+    cuda.syncthreads()
+
+
 @device
-def _finished(total, bias, channel, slope):
-    if len(bias):
-        total += bias[channel]
+def _rectified(total, slope):
     if total < 0:
-        total = slope * total if slope != 0 else slope
+        return slope * total if slope != 0 else slope
     return total
 
 
 @cuda.jit
-def _product(x, weight, bias, slope, weight_shape, size, count, kernel_size, window, items, out):
-    batch = out.shape[0]
-    groups, taps, inputs, outputs = weight_shape
+def _product(x, weight, bias, slope, sizes, size, count, kernel_size, window, items, out):
+    batch, groups, taps, inputs, outputs = sizes
     (depth, height, width), (_, kh, kw) = size, kernel_size
     (_, _, _, dd), (_, _, _, dh), (_, _, _, dw) = window
     cd, ch, cw = -(-count[0] // dd), -(-count[1] // dh), -(-count[2] // dw)
+    plane, positions = depth * height * width, count[0] * count[1] * count[2]
     row_tiles = -(-outputs // ROWS)
     thread, zero = cuda.threadIdx.x, x.dtype.type(0)
-    down, across = _own()
     if SIMULATED:  # it does not know alignment, which vectors need
         left = cuda.shared.array(LEFT, x.dtype)
         right = cuda.shared.array(RIGHT, x.dtype)
     else:
         left = cuda.shared.array(LEFT, x.dtype, alignment=16)
         right = cuda.shared.array(RIGHT, x.dtype, alignment=16)
-    numbers = cuda.shared.array(COLUMNS, int64)
-    places = cuda.shared.array(COLUMNS, int64)
     total = cuda.local.array(OWN, x.dtype)
     for item in range(cuda.blockIdx.x, items, cuda.gridDim.x):
         top = item % row_tiles * ROWS
@@ -121,25 +132,22 @@ def _product(x, weight, bias, slope, weight_shape, size, count, kernel_size, win
         phase = item // (row_tiles * groups) % (dd * dh * dw)
         column = item // (row_tiles * groups * dd * dh * dw) * COLUMNS + thread
         n = column // (cd * ch * cw)
-        pi, pj, pk = phase // (dh * dw), phase // dw % dh, phase % dw
-        i = column // (ch * cw) % cd * dd + pi
-        j = column // cw % ch * dh + pj
-        k = column % cw * dw + pk
-        here = n < batch and i < count[0] and j < count[1] and k < count[2]
-        numbers[thread] = n
-        places[thread] = (i * count[1] + j) * count[2] + k if here else -1
-        cuda.syncthreads()  # a phase without taps has no other
+        pz, py, px = phase // (dh * dw), phase // dw % dh, phase % dw
+        oz = column // (ch * cw) % cd * dd + pz
+        oy = column // cw % ch * dh + py
+        ox = column % cw * dw + px
+        here = n < batch and oz < count[0] and oy < count[1] and ox < count[2]
+        place = (n * groups + group) * outputs * positions + (oz * count[1] + oy) * count[2] + ox
         _clear(total, zero)
         for tap in range(taps):
             td, th, tw = tap // (kh * kw), tap // kw % kh, tap % kw
-            if _between(pi, td, window[0]) or _between(pj, th, window[1]):
+            if _between(pz, td, window[0]) or _between(py, th, window[1]):
                 continue
-            if _between(pk, tw, window[2]):
+            if _between(px, tw, window[2]):
                 continue
-            z, y = _source(i, td, window[0]), _source(j, th, window[1])
-            w = _source(k, tw, window[2])
+            z, y = _source(oz, td, window[0]), _source(oy, th, window[1])
+            w = _source(ox, tw, window[2])
             inside = here and 0 <= z < depth and 0 <= y < height and 0 <= w < width
-            plane = depth * height * width
             at = (n * groups + group) * inputs * plane + (z * height + y) * width + w
             first = (group * taps + tap) * inputs * outputs + top
             for c in range(0, inputs, DEPTH):
@@ -155,14 +163,12 @@ def _product(x, weight, bias, slope, weight_shape, size, count, kernel_size, win
                 cuda.syncthreads()
                 _multiply(left, right, total)
         for i in range(MINE):
-            o = top + _nth(down, i, ROWS)
-            for j in range(MINE):
-                column = _nth(across, j, COLUMNS)
-                if o < outputs and places[column] >= 0:
-                    o_all = group * outputs + o
-                    value = _finished(total[i, j], bias, o_all, slope)
-                    out[numbers[column], o_all, places[column]] = value
-        cuda.syncthreads()
+            _hand_over(total, right)
+            for t in range(DEPTH):
+                o = top + _nth(t, i, ROWS)
+                if here and o < outputs:
+                    value = right[t, thread] + (bias[group * outputs + o] if len(bias) else zero)
+                    out[place + o * positions] = _rectified(value, slope)
 
 
 @cuda.jit
@@ -179,7 +185,7 @@ def _sums(x, weight, bias, slope, size, count, kernel_size, window, out):
         for place in range(column, oh * ow, columns):
             j = place // ow
             k = place - j * ow
-            total = x.dtype.type(0)
+            total = bias[o] if len(bias) else x.dtype.type(0)
             for td in range(kd):
                 z = _source(i, td, window[0])
                 if z < 0 or z >= depth or _between(i, td, window[0]):
@@ -196,7 +202,7 @@ def _sums(x, weight, bias, slope, size, count, kernel_size, window, out):
                         for c in range(inputs):
                             value = x[n, group * inputs + c, source]
                             total += value * weight[group, tap, c, o % outputs]
-            out[n, o, i * oh * ow + place] = _finished(total, bias, o, slope)
+            out[n, o, i * oh * ow + place] = _rectified(total, slope)
 
 
 @cuda.jit
@@ -222,7 +228,6 @@ def _weight_product(grad, x, size, count, kernel_size, window, groups, terms, it
     outputs, inputs, taps = channels // groups, x.shape[1] // groups, kd * kh * kw
     row_tiles, column_tiles = -(-outputs // ROWS), -(-columns // COLUMNS)
     thread, zero = cuda.threadIdx.x, x.dtype.type(0)
-    down, across = _own()
     if SIMULATED:
         left = cuda.shared.array(LEFT, x.dtype)
         right = cuda.shared.array(RIGHT, x.dtype)
@@ -264,12 +269,11 @@ def _weight_product(grad, x, size, count, kernel_size, window, groups, terms, it
             cuda.syncthreads()
             _multiply(left, right, total)
         for i in range(MINE):
-            o = top + _nth(down, i, ROWS)
-            for j in range(MINE):
-                column = side + _nth(across, j, COLUMNS)
-                if o < outputs and column < columns:
-                    out[part, group * outputs + o, column] = total[i, j]
-        cuda.syncthreads()
+            _hand_over(total, right)
+            for t in range(DEPTH):
+                o = top + _nth(t, i, ROWS)
+                if o < outputs and side + thread < columns:
+                    out[part, group * outputs + o, side + thread] = right[t, thread]
 
 
 @cuda.jit
@@ -406,17 +410,19 @@ def _convolve(x, weight, bias, slope, kernel_size, window, out):
     groups, _, inputs, outputs = weight.shape
     size, count, slope = x.shape[2:], out.shape[2:], x.dtype.type(slope)
     bias = scratch(x, (0,), x.dtype) if bias is None else bias
-    x, target = _planes(x), _planes(out)
+    x = _planes(x)
     if _fills(outputs, ROWS) * _fills(inputs, DEPTH) < LEAST_FILLED:
         items = out.shape[0] * out.shape[1] * count[0], count[1] * count[2]
-        launch(_sums, items, x, weight, bias, slope, size, count, kernel_size, window, out=target)
+        arguments = x, weight, bias, slope, size, count, kernel_size, window
+        launch(_sums, items, *arguments, out=_planes(out))
         return
     divide = [axis[3] for axis in window]
     columns = out.shape[0] * math.prod(-(-n // d) for n, d in zip(count, divide))
     items = -(-columns // COLUMNS) * math.prod(divide) * groups * -(-outputs // ROWS)
-    flat = x.reshape(x.size), weight.reshape(weight.size), bias, slope, weight.shape
+    arrays = x.reshape(x.size), weight.reshape(weight.size), bias
+    arguments = slope, (out.shape[0], *weight.shape), size, count, kernel_size, window, items
     blocks = min(items, MOST_BLOCKS)
-    run(_product, blocks, COLUMNS, *flat, size, count, kernel_size, window, items, out=target)
+    run(_product, blocks, COLUMNS, *arrays, *arguments, out=out.reshape(out.size))
 
 
 def _fills(number, tile):

@@ -466,10 +466,9 @@ def conv_padded(
     groups = _check_channels(axes, x.shape, weight.shape, groups)
     arguments = stride or ones, pairs, dilation or ones, groups, algorithm
     call = _checked_call(axes, x.shape, weight.shape, *arguments)
-    out = _check.output(out, call.result, x.dtype)
+    out = _check.output(out, call.result, x.dtype, beside=x)
     x, weight = _check.computed(x, weight)
-    _run(call, x, weight, None, None, out)
-    return out
+    return _run(call, x, weight, None, None, out)
 
 
 class Call(
