@@ -10,13 +10,9 @@ import pytest
 from voxkern.kernels import cuda as kernels
 
 HERE = os.path.dirname(__file__)
-<<<<<<< HEAD
 OPERATIONS = sorted(
     path.stem for path in Path(kernels.__path__[0]).glob("*.py") if not path.stem.startswith("_")
 )
-=======
-OPERATIONS = ["batchnorm", "conv", "im2col", "pool"]
->>>>>>> 38adb40 (cuda: convolution, its transpose and gradients by tiles of an implicit product)
 
 
 def toolkit():
