@@ -29,10 +29,14 @@ CHOICES = [*NATIVE, ("jit", None), CUDA, ("reference", None)]
 
 
 def pytest_generate_tests(metafunc):
-    """Run a test that asks for `backend` once per backend that has its module's OPERATION."""
+    """Run a test that asks for `backend` once per backend that has its module's OPERATION.
+
+    A module may name one that is LEFT_OUT.
+    """
     if "backend" in metafunc.fixturenames:
         operation = metafunc.module.OPERATION
-        found = [c for c in CHOICES if _dispatch.module(c[0], c[1] or "baseline", operation)]
+        choices = [c for c in CHOICES if c[0] != getattr(metafunc.module, "LEFT_OUT", None)]
+        found = [c for c in choices if _dispatch.module(c[0], c[1] or "baseline", operation)]
         names = ["-".join(filter(None, c)) for c in found]
         metafunc.parametrize("backend", found, ids=names, indirect=True)
 

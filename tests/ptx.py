@@ -5,6 +5,7 @@ The launches that the calls of `test_cuda` make become compilations for the type
 """
 
 import importlib
+import re
 import sys
 import types
 
@@ -65,6 +66,9 @@ def compile_instead(kernel, blocks, threads, *arguments, out):
         ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=(major, 0))
         assert f".target sm_{major}0" in ptx, ptx[:500]
         assert ".entry _ZN" in ptx, ptx[:500]
+        if "product" in kernel.py_func.__name__:  # of tiles: results in registers, vectors read
+            assert ".local" not in ptx, kernel
+            assert re.search(r"ld\.shared\.v[24]", ptx), kernel
 
 
 def main(operation):

@@ -16,6 +16,7 @@ import hostile
 from accuracy import assert_close, assert_exact
 
 OPERATION = "conv"
+LEFT_OUT = "cuda"  # test_conv_cuda.py has sizes for its simulator
 CONV = {1: voxkern.conv1d, 2: voxkern.conv2d, 3: voxkern.conv3d}
 BACKWARD = {1: voxkern.conv1d_backward, 2: voxkern.conv2d_backward, 3: voxkern.conv3d_backward}
 TRANSPOSE = {1: voxkern.conv_transpose1d, 2: voxkern.conv_transpose2d, 3: voxkern.conv_transpose3d}

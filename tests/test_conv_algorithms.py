@@ -16,6 +16,7 @@ import hostile
 from accuracy import assert_close, assert_exact
 
 OPERATION = "conv"
+LEFT_OUT = "cuda"
 ALGORITHMS = ["direct", "winograd", "fft", "im2col"]  # "auto" is one of them
 # Peak of the input up to which the sums of an algorithm do not overflow before direct ones do.
 LOUDEST = {"winograd": 1e34}

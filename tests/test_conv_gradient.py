@@ -12,6 +12,7 @@ import hostile
 from accuracy import assert_close, assert_exact
 
 OPERATION = "conv"
+LEFT_OUT = "cuda"
 
 # Input size, kernel size, stride, padding, output padding, dilation.
 WINDOWS = [

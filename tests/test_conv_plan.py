@@ -18,6 +18,7 @@ import hostile
 from accuracy import assert_close, assert_exact
 
 OPERATION = "conv"
+LEFT_OUT = "cuda"
 CONV = {1: voxkern.conv1d, 2: voxkern.conv2d, 3: voxkern.conv3d}
 ACTIVATIONS = [None, "relu", ("leaky_relu", 0.1), ("leaky_relu", -2), ("leaky_relu", 0)]
 ALGORITHMS = ["auto", "direct", "winograd", "fft", "im2col"]

@@ -24,12 +24,21 @@ LINES = np.random.default_rng(7).standard_normal((3, 2, 6)).astype("f4")
 MAXIMA, PLACES = voxkern.max_pool2d(IMAGE, 2, return_indices=True)
 COLUMNS = voxkern.im2col(IMAGE, (3, 2))
 FRAMES = 60 * abs(IMAGE[..., :3])
+# Channels enough to be computed by tiles.
+DEEP, WIDE = (
+    np.random.default_rng(9).standard_normal(s).astype("f4") for s in [(22, 3), (16, 22, 3)]
+)
 # Calls of every function with a CUDA twin: arrays by position, the rest by name.
 CALLS = {
     "flash_table": ((FRAMES,), dict(k=2)),
     "luminance": ((FRAMES,), {}),
     "im2col": ((IMAGE,), dict(kernel_size=(3, 2), stride=2, padding=1)),
     "col2im": ((COLUMNS,), dict(output_size=(5, 7), kernel_size=(3, 2))),
+    "conv1d": ((DEEP, WIDE, WIDE[:, 0, 0]), dict(padding=1, activation=("leaky_relu", 0.1))),
+    "conv1d_backward": ((voxkern.conv1d(DEEP, WIDE), DEEP, WIDE), {}),
+    "conv2d": ((IMAGE, IMAGE[:1, :, :3, :2]), {}),
+    "conv2d_backward": ((IMAGE[:, :1], IMAGE[:, :1], IMAGE[:1, :1, :1, :1]), {}),
+    "conv_transpose2d": ((IMAGE, IMAGE[0, :, None, :2, :3]), dict(stride=2)),
     "max_pool2d": ((IMAGE,), dict(kernel_size=2, return_indices=True)),
     "max_pool2d_backward": ((MAXIMA, PLACES), dict(input_size=(5, 7))),
     "max_unpool2d": ((MAXIMA, PLACES), dict(kernel_size=2, output_size=(5, 7))),
@@ -162,6 +171,9 @@ def test_layout_does_not_matter():
         (lambda x, out: voxkern.im2col(x, 1, out=x.reshape(2, 3, 35)), ValueError, "out overlaps"),
         (lambda x, out: voxkern.im2col(x.view("c8"), 2), TypeError, "x has dtype complex64"),
         (lambda x, out: voxkern.col2im(x.view("i4"), 2, 2), TypeError, "cols has dtype int32"),
+        (lambda x, out: voxkern.conv2d(x, x, algorithm="fft"), ValueError, "algorithm is 'fft'"),
+        (lambda x, out: voxkern.ConvPlan(x), TypeError, "weight lies on a CUDA device"),
+        (lambda x, out: voxkern.ConvPlan(IMAGE)(x), TypeError, "x lies on a CUDA device"),
         (lambda x, out: voxkern.linear(x, x), TypeError, "x lies on a CUDA device"),
     ],
 )

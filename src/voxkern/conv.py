@@ -49,7 +49,8 @@ def conv3d(
         ``"direct"`` reads windows out of a block of the input that fits the cache; ``"im2col"``
         copies the windows of a block into columns first; ``"winograd"`` needs an axis of kernel
         size 2 to 5, stride 1 and dilation 1, and sums others directly; ``"fft"`` needs stride and
-        dilation 1. ``"auto"`` chooses. The results differ by rounding alone.
+        dilation 1. ``"auto"`` chooses. The results differ by rounding alone. On a CUDA device all
+        sums are direct; ``"winograd"`` and ``"fft"`` raise.
     activation : None, "relu" or ("leaky_relu", slope)
         What to apply to the result in the same pass: negative values become 0, or `slope` times
         themselves.
@@ -444,11 +445,13 @@ def conv1d_backward(
 
 def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, activation, out):
     given = x, weight, bias
-    x, weight, bias = _arrays(x, weight, bias, "bias")
+    x, weight, bias = _arrays(x, weight, bias)
     slope = _slope(activation)
     shapes = x.shape, weight.shape, None if bias is None else bias.shape
     call = _call(axes, *shapes, stride, padding, dilation, groups, algorithm)
-    out = _check.output(out, call.result, x.dtype, *given)
+    if algorithm in ("winograd", "fft") and not isinstance(x, np.ndarray):
+        raise ValueError(f"algorithm is {algorithm!r}; on a CUDA device it may be auto or direct")
+    out = _check.output(out, call.result, x.dtype, *given, beside=x)
     if x.dtype == _check.HALF:
         x, weight, bias = _check.computed(x, weight, bias)
     return _run(call, x, weight, bias, slope, out)
@@ -458,15 +461,14 @@ def conv_padded(
     x, weight, pairs, stride=None, dilation=None, groups=1, algorithm="auto", *, out=None
 ):
     """The convolution with (before, after) zeros per axis; all but the arrays must be checked."""
-    x, weight, _ = _arrays(x, weight, None, "bias")
+    x, weight, _ = _arrays(x, weight, None)
     axes, ones = len(pairs), (1,) * len(pairs)
     groups = _check_channels(axes, x.shape, weight.shape, groups)
     arguments = stride or ones, pairs, dilation or ones, groups, algorithm
     call = _checked_call(axes, x.shape, weight.shape, *arguments)
-    out = _check.output(out, call.result, x.dtype)
+    out = _check.output(out, call.result, x.dtype, beside=x)
     x, weight = _check.computed(x, weight)
-    _run(call, x, weight, None, None, out)
-    return out
+    return _run(call, x, weight, None, None, out)
 
 
 class Call(
@@ -602,10 +604,12 @@ def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False, whole=
     block of a `whole` call, its direct sums are added in that call's order.
     """
     scratch = _check.writable(out, x.dtype)
-    target = scratch if scratch.ndim == 5 else scratch.reshape(call.out)
+    target = scratch if scratch.ndim == 5 else scratch.reshape(*call.out)
     if not flipped and (x.ndim != 5 or weight.ndim != 5):
-        x, weight = x.reshape(call.x), weight.reshape(call.weight)
+        x, weight = x.reshape(*call.x), weight.reshape(*call.weight)
     _, _, _, _, stride, padding, dilation, groups, algorithm, tile = call
+    if not isinstance(x, np.ndarray):
+        algorithm = "direct"
     if algorithm == "winograd":
         finite = _dispatch.kernel("conv_winograd").conv(
             *(x, weight, bias, tile, padding, stride, dilation, groups),
@@ -624,7 +628,7 @@ def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False, whole=
             x, weight, bias, padding, groups, slope=slope, out=target, transformed=prepared
         )
     else:
-        _dispatch.kernel("conv").conv(
+        _dispatch.kernel("conv", x).conv(
             x,
             weight,
             bias,
@@ -676,12 +680,12 @@ def _native(operation):
 
 def _transpose(axes, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
     given = x, weight, bias
-    x, weight, bias = _arrays(x, weight, bias, "bias")
+    x, weight, bias = _arrays(x, weight, bias)
     arguments = stride, padding, output_padding, groups, dilation
     adjoint, result = _cached(_known_transpose, (axes, x.shape, weight.shape), arguments)
     if bias is not None:
         _check.shape(bias, "bias", result[-axes - 1 : -axes])
-    out = _check.output(out, result, x.dtype, *given)
+    out = _check.output(out, result, x.dtype, *given, beside=x)
     x, weight, bias = _check.computed(x, weight, bias)
     scratch = _check.writable(out, x.dtype)
     _spread(adjoint, x, weight, bias, scratch)
@@ -715,7 +719,9 @@ def _known_transpose(axes, x, weight, stride, padding, output_padding, groups, d
 
 
 def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
-    x, weight, grad = _arrays(x, weight, grad, "grad")
+    grad = _check.anywhere(grad, "grad")
+    x, weight, _ = _arrays(x, weight, None, beside=grad)
+    _check.same_dtype(x, grad=grad)
     need_x, need_weight, need_bias = _check.needed(need)
     shapes = axes, x.shape, weight.shape, grad.shape
     found = _cached(_known_gradients, shapes, (stride, padding, dilation, groups))
@@ -724,20 +730,26 @@ def _backward(axes, grad, x, weight, stride, padding, dilation, groups, need):
         x, weight, grad = _check.computed(x, weight, grad)
     grad_x = grad_weight = grad_bias = None
     if need_x:
-        grad_x = np.empty_like(x)
-        _spread(found.adjoint, grad, weight, None, grad_x)
-        grad_x = grad_x.astype(dtype, copy=False)
+        grad_x, scratch = _result(x.shape, dtype, x)
+        _spread(found.adjoint, grad, weight, None, scratch)
+        grad_x = _check.deliver(scratch, grad_x)
     if need_weight or need_bias:
-        grad = grad.reshape(found.adjoint.x)
+        grad = grad.reshape(*found.adjoint.x)
     if need_weight:
-        grad_weight = np.empty_like(weight)
-        _weight_gradient(found, grad, x.reshape(found.x), grad_weight.reshape(found.weight))
-        grad_weight = grad_weight.astype(dtype, copy=False)
+        grad_weight, scratch = _result(weight.shape, dtype, x)
+        _weight_gradient(found, grad, x.reshape(*found.x), scratch.reshape(*found.weight))
+        grad_weight = _check.deliver(scratch, grad_weight)
     if need_bias:
-        grad_bias = np.empty(len(weight), weight.dtype)
-        _dispatch.kernel("conv").conv_backward_bias(grad, out=grad_bias)
-        grad_bias = grad_bias.astype(dtype, copy=False)
+        grad_bias, scratch = _result(weight.shape[:1], dtype, x)
+        _dispatch.kernel("conv", x).conv_backward_bias(grad, out=scratch)
+        grad_bias = _check.deliver(scratch, grad_bias)
     return grad_x, grad_weight, grad_bias
+
+
+def _result(shape, dtype, x):
+    """A new array where `x` is, and one for a kernel of the type of `x` to write."""
+    out = _check.output(None, shape, dtype, beside=x)
+    return out, _check.writable(out, x.dtype)
 
 
 # What the gradients of a convolution need to know of its arguments: shapes of five axes, the window
@@ -770,11 +782,11 @@ def _known_gradients(axes, x, weight, grad, stride, padding, dilation, groups):
 def _weight_gradient(found, grad, x, out):
     """The gradient to the weights, into `out`; all of five axes."""
     stride, padding, dilation, groups = found.window
-    if found.tile:
+    if found.tile and isinstance(x, np.ndarray):
         kernel, rest = _dispatch.kernel("conv_winograd"), (padding, stride, dilation, groups)
         if kernel.backward_weight(grad, x, found.kernel_size, found.tile, *rest, out=out):
             return
-    kernel = _dispatch.kernel("conv")
+    kernel = _dispatch.kernel("conv", x)
     kernel.conv_backward_weight(grad, x, found.kernel_size, *found.window, out=out)
 
 
@@ -808,17 +820,17 @@ def _adjoint(axes, x, weight, out, stride, padding, extra, groups, dilation):
 
 def _spread(adjoint, x, weight, bias, out):
     """The transposed convolution of checked arrays, into `out`."""
-    x, weight = x.reshape(adjoint.x), weight.reshape(adjoint.weight)
+    x, weight = x.reshape(*adjoint.x), weight.reshape(*adjoint.weight)
     if adjoint.call:
         _run(adjoint.call, x, weight, bias, None, out, flipped=True)
         return
-    _dispatch.kernel("conv").conv_transpose(
+    _dispatch.kernel("conv", x).conv_transpose(
         x,
         weight,
         bias,
         *adjoint.arguments,
         product=adjoint.product,
-        out=out.reshape(adjoint.out),
+        out=out.reshape(*adjoint.out),
     )
 
 
@@ -836,14 +848,14 @@ def _flip(weight, groups):
     return np.ascontiguousarray(taps.swapaxes(1, 2).reshape(groups * outputs, -1, *kernel_size))
 
 
-def _arrays(x, weight, other, other_name):
-    """Checked arrays of one dtype; `other` may be None if it is the bias."""
-    x, weight = _check.array(x, "x"), _check.array(weight, "weight")
-    _check.same_dtype(x, weight=weight)
-    if other is not None or other_name != "bias":
-        other = _check.array(other, other_name)
-        _check.same_dtype(x, **{other_name: other})
-    return x, weight, other
+def _arrays(x, weight, bias, beside=None):
+    """Checked arrays of one dtype, all where `beside` is; `bias` may be None."""
+    x = _check.anywhere(x, "x", beside=beside)
+    weight = _check.anywhere(weight, "weight", beside=x)
+    if bias is not None:
+        bias = _check.anywhere(bias, "bias", beside=x)
+    _check.same_dtype(x, weight=weight, bias=bias)
+    return x, weight, bias
 
 
 def _check_shapes(axes, x, weight, groups):

@@ -250,7 +250,7 @@ def _conv(axes, x, weight, bias, stride, padding, dilation, groups, algorithm, a
     for name, value in (("weight", weight), ("bias", bias)):
         if isinstance(value, da.Array):
             raise TypeError(f"{name} is a Dask array; it must be one in memory: all blocks need it")
-    _, weight, bias = conv._arrays(np.empty(0, x.dtype), weight, bias, "bias")
+    _, weight, bias = conv._arrays(np.empty(0, x.dtype), weight, bias)
     shapes = x.shape, weight.shape, None if bias is None else bias.shape
     call = conv._call(axes, *shapes, stride, padding, dilation, groups, algorithm)
     x = x.rechunk({x.ndim - axes - 1: -1})
