@@ -22,7 +22,7 @@ from voxkern.pse.pixels import Shaper, over_black
 
 # Frames are decoded, shaped and analysed by batches: each of these finds its code and state in the
 # cache then, out of which decoding drives all else.
-BATCH, BATCH_BYTES = 8, 64 << 20  # frames of a batch: at most so many, and so large
+BATCH, BATCH_BYTES = 16, 64 << 20  # frames of a batch: at most so many, and so large
 MAX_PIXELS = 1 << 27  # 15360x8640 fits; libav refuses a larger picture before it allocates it
 BOTTOM_FIRST = 3, 5  # libav's field orders BB and BT: the bottom field is shown first
 INSTANT = 1e-6  # seconds between frames that a file shows at one time
@@ -92,9 +92,15 @@ class Video:
         nominal = float(self._stream.average_rate or self._stream.guessed_rate or 25)
         self._step = 1 / (self._rate or nominal)
         self.expected = self._stream.frames or round(self._length * nominal)
-        size = max(1, 3 * self.width * self.height)
-        self._batch = min(BATCH, max(1, BATCH_BYTES // size))
+        self._batch = min(BATCH, max(1, BATCH_BYTES // max(1, self._bytes())))
         self._begin()
+
+    def _bytes(self):
+        """Of a decoded frame, by what the file says of it."""
+        pixels = self._stream.codec_context.format
+        if pixels is None:
+            return 3 * self.width * self.height
+        return sum(c.width * c.height * (1 + (c.bits > 8)) for c in pixels.components)
 
     def _begin(self):
         self.complete, self.problem, self.end = True, "", 0.0
