@@ -25,7 +25,7 @@ def seconds(call, runs=7):
         call()
         stop.record()
         stop.synchronize()
-        best = min(best, cuda.event_elapsed_time(start, stop) / 1000)
+        best = min(best, start.elapsed_time(stop) / 1000)
     return best
 
 
