@@ -347,6 +347,11 @@ def conv(
     _convolve(x, weight, bias, 1 if slope is None else slope, kernel_size, window, out)
 
 
+def packing(*shapes, algorithm, itemsize):
+    """What a plan keeps of the weights: nothing, each call packs them."""
+    return 0, 0
+
+
 def conv_transpose(
     x, weight, bias, stride, padding, output_padding, groups, dilation, *, product, out
 ):
