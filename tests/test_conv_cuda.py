@@ -118,3 +118,10 @@ def test_layout_does_not_matter(backend, rng, layout):
     want = voxkern.conv1d(x, weight, bias)
     got = voxkern.conv1d(layout(x), layout(weight), layout(bias))
     np.testing.assert_array_equal(got, want)
+
+
+def test_a_plan_is_the_function(backend, rng):
+    x, weight, bias = operands(rng, 1, CHANNELS[0], "float32")
+    plan = voxkern.ConvPlan(weight, bias, padding=1, algorithm="direct")
+    want = voxkern.conv1d(x, weight, bias, padding=1, algorithm="direct")
+    assert_close(plan(x), widened(want)[0], length=weight[0].size, scale=8)

@@ -3,7 +3,7 @@
 A block multiplies a tile of weights by one of x, whose columns are output positions and whose rows
 are terms, DEPTH at a time in shared memory; the columns of im2col are never stored. Each thread
 keeps MINE x MINE outputs in registers. Where channels are so few that tiles would be mostly empty,
-a thread sums up one output instead. Nothing here needs tensor cores: Numba cannot express them.
+a thread sums up one output instead. Tensor cores are not used: Numba cannot express them.
 """
 
 import math
@@ -23,16 +23,15 @@ from voxkern.kernels.cuda._reduce import block_sum
 # A thread loads one column of a tile and keeps MINE * MINE of its ROWS * COLUMNS results.
 MINE, COLUMNS, DEPTH = (2, 4, 2) if SIMULATED else (8, 128, 8)
 ROWS = MINE * DEPTH
+ACROSS = COLUMNS // MINE
 # A thread's rows and columns lie in runs of four, which one instruction reads (two of float64).
 RUN = MINE // 2
-ACROSS = COLUMNS // MINE
-# The padding of a row spreads the writes of a column over the banks.
+# Four elements between rows: without them the writes of a column meet in one bank.
 LEFT, RIGHT, OWN = (DEPTH, ROWS + 4), (DEPTH, COLUMNS + 4), (MINE, MINE)
-COLUMN = 4, COLUMNS
-# A sum over positions is cut into parts, so that there are blocks enough for a GPU, of terms enough
-# to be worth a block.
-# A sum of one's own takes about 16 instructions a product, a tile 2.
+TAPS = 4, COLUMNS
+# A sum of a thread's own takes about 16 instructions a product, a tile 2.
 LEAST_FILLED = 1 / 8
+# Sums over positions are cut into parts until there are so many blocks, of so many terms.
 BLOCKS, FEWEST_TERMS = (8, 8) if SIMULATED else (1024, 1024)
 MOST_BLOCKS = 8 if SIMULATED else 2**20
 
@@ -235,7 +234,7 @@ def _weight_product(grad, x, size, count, kernel_size, window, groups, terms, it
         left = cuda.shared.array(LEFT, x.dtype, alignment=16)
         right = cuda.shared.array(RIGHT, x.dtype, alignment=16)
     # Of every column: its channel of x, and where its tap is in the window at the origin.
-    columns_at = cuda.shared.array(COLUMN, int64)
+    columns_at = cuda.shared.array(TAPS, int64)
     total = cuda.local.array(OWN, x.dtype)
     for item in range(cuda.blockIdx.x, items, cuda.gridDim.x):
         top = item % row_tiles * ROWS
@@ -345,6 +344,11 @@ def conv(
     window = _window(stride, padding, dilation)
     weight = _packed(weight, groups, transposed=flipped, reverse=flipped)
     _convolve(x, weight, bias, 1 if slope is None else slope, kernel_size, window, out)
+
+
+def packing(*shapes, algorithm, itemsize):
+    """What a plan keeps of the weights: nothing, each call packs them."""
+    return 0, 0
 
 
 def conv_transpose(
