@@ -1,6 +1,7 @@
 """Fixtures: every backend that has a kernel for the operation, every CPU level of this host."""
 
 import collections
+import importlib.util
 import os
 import sys
 
@@ -18,6 +19,11 @@ from hypothesis import settings
 
 from voxkern import _dispatch
 from voxkern.kernels.native import host
+
+if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and importlib.util.find_spec("numba"):
+    import simulator
+
+    simulator.mend()
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("thorough", deadline=None, max_examples=2000)

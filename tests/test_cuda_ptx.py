@@ -18,6 +18,7 @@ OPERATIONS = sorted(
 def toolkit():
     """Why nothing can be compiled, or nothing."""
     code = (
+        "import numba_cuda\n"  # Numba alone has no alignment of shared memory
         "from numba import cuda, float32\n"
         "cuda.compile_ptx(lambda x: None, (float32[::1],), cc=(8, 0))\n"
     )
