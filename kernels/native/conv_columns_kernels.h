@@ -220,7 +220,7 @@ static void SIMD(multiply_panel)(const Columns *q, const SIMD(Block) * b, ptrdif
     if (last)
         pieces =
             place_runs(c, run, find_runs(&b->zone, b->first + panel * b->width, n, run), piece);
-    int whole = pieces == 1 && n == width && c->axis[2].out_step == 1 && !c->activation;
+    int whole = pieces == 1 && n == width && c->axis[2].out_step == 1 && SIMD(rectifies)(c);
     REAL *sums = b->sums + panel * q->panel * c->rows * b->width;
     for (ptrdiff_t i = b->begin; i < b->end; i++, sums += c->rows * b->width) {
         ptrdiff_t o = b->g * c->outputs + i * c->rows,
@@ -235,7 +235,8 @@ static void SIMD(multiply_panel)(const Columns *q, const SIMD(Block) * b, ptrdif
              .partial = first && !c->bias ? NULL : sums,
              .to = last && whole ? out + piece->to : sums,
              .to_row = last && whole ? c->out_channel : width,
-             .stream = last && whole && c->past_cache};
+             .stream = last && whole && c->past_cache,
+             .rectify = last && whole && c->activation};
         if (first && c->bias) SIMD(spread_bias)((const REAL *)c->bias + o, rows, width, sums);
         SIMD(any_tall)(rows, width / L, &t);
         if (last && !whole) SIMD(deliver_pieces)(c, piece, pieces, rows, sums, width, out);

@@ -227,6 +227,7 @@ typedef struct {
     REAL *to;
     ptrdiff_t partial_row, to_row; /* from one channel to the next, or tall: output */
     int stream;                    /* write past the caches, where aligned */
+    int rectify;                   /* write 0 for what is negative */
     ptrdiff_t spread;              /* tall: input elements from one output to the next */
 } SIMD(Tile);
 
@@ -256,6 +257,9 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     if (t->bias)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(all)(t->bias[r]));
+    if (t->rectify)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
     EACH(r, R) {
         REAL *to = t->to + r * t->to_row;
         if (t->stream && (size_t)to % (L * sizeof(REAL)) == 0)
@@ -326,6 +330,9 @@ FORCE_INLINE void SIMD(tall)(const int R, const int V, const ptrdiff_t spread,
             SIMD(vec) b = SIMD(load)(t->bias + v * L);
             EACH(r, R) sum[r][v] = SIMD(add)(sum[r][v], b);
         }
+    if (t->rectify)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
     EACH(r, R) {
         REAL *to = t->to + r * t->to_row;
         if (t->stream && (size_t)to % (L * sizeof(REAL)) == 0)
@@ -383,6 +390,9 @@ static void SIMD(activate)(REAL slope, REAL *values, ptrdiff_t n) {
         for (ptrdiff_t i = 0; i < n; i++) values[i] = values[i] < 0 ? slope * values[i] : values[i];
 }
 
+/* Whether a tile can apply the activation, if there is one. */
+static int SIMD(rectifies)(const Conv *c) { return !c->activation || c->slope == 0; }
+
 /* Copy the pieces of one channel's sums to their places. */
 static void SIMD(write_pieces)(const Conv *c, const Piece *piece, int pieces, const REAL *sums,
                                REAL *out) {
@@ -438,7 +448,7 @@ static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptr
     ptrdiff_t stop = smaller(begin + c->part * c->taps, c->terms);
     REAL *partial = sums;
     int whole = s->pieces == 1 && s->piece->count == n && c->axis[2].out_step == 1 &&
-                !c->activation && !c->tall;
+                SIMD(rectifies)(c) && !c->tall;
     for (ptrdiff_t k = begin; k < stop; k += c->block) {
         ptrdiff_t terms = smaller(c->block, stop - k);
         int last = k + terms == c->terms;
@@ -467,6 +477,7 @@ static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptr
             if (last && whole) {
                 t.to = out + o * c->out_channel + s->piece->to;
                 t.to_row = c->out_channel, t.stream = c->past_cache;
+                t.rectify = c->activation;
             }
             if (c->tall) SIMD(tall_tiles)(s, width, t);
             else SIMD(any_tile)(rows, s->vectors, &t);
