@@ -12,7 +12,7 @@ cdef extern from "split.h" nogil:
     int threads_for(Py_ssize_t work, int most)
 
 
-cdef voxkern_window read_window(const Py_ssize_t *kernel, stride, padding, dilation) except *:
+cdef inline voxkern_window read_window(const Py_ssize_t *kernel, stride, padding, dilation) except *:
     """The window of Python's arguments; padding is a pair for each axis."""
     cdef voxkern_window w
     cdef int i
