@@ -548,6 +548,7 @@ def test_weights_packed_beforehand_change_nothing(rng, outputs, stride):
     got = [np.empty_like(want) for _ in range(2)]
     for out, ready in zip(got, (None, packed)):
         options = {**name, "slope": None, "packed": ready, "flipped": False}
+        options["whole"] = None
         native.conv(x, weight, None, *window, **options, out=out)
     assert_exact(got[1], got[0])
     assert_close(got[1], want, length=54, scale=8)

@@ -18,7 +18,7 @@ def conv(
     out: np.ndarray,
     packed: np.ndarray | None,
     flipped: bool,
-    whole: tuple[Sequence[int], Sequence[int], Sequence[tuple[int, int]]] | None = None,
+    whole: tuple[Sequence[int], Sequence[int], Sequence[tuple[int, int]]] | None,
 ) -> None: ...
 def pack(
     x_shape: Sequence[int],

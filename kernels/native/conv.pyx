@@ -331,7 +331,7 @@ cdef bint set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *out, const v
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope, const real[::1] packed,
-         bint flipped, real[:, :, :, :, ::1] out, whole=None):
+         bint flipped, whole, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias where it is not None.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made

@@ -334,6 +334,7 @@ def _directly(x, weight, bias, padding, slope):
         slope=slope,
         packed=None,
         flipped=False,
+        whole=None,
         out=out,
     )
     return out
