@@ -529,6 +529,7 @@ def test_the_rectifier_is_applied_on_the_way_out(backend, rng, slope, outputs, s
     window = (stride,) * 3, ((0, 0),) * 3, (1,) * 3
     kernel = _dispatch.kernel(OPERATION)
     options = {"algorithm": "auto", "slope": slope, "packed": None, "flipped": False}
+    options["whole"] = None
     kernel.conv(x, weight, bias, *window, 1, **options, out=got)
     assert_exact(got, np.where(want < 0, slope * want if slope else 0, want))
 
