@@ -85,3 +85,15 @@ def transposed_size(size, kernel_size, stride, padding, output_padding, dilation
 def as_volume(values, fill):
     """The last three axes of a per-axis tuple, unit axes first: ``(3, 5) -> (fill, 3, 5)``."""
     return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def covering(size, kernel_size, stride, dilation):
+    """Padding in pairs with which ``ceil(n / stride)`` windows cover each axis, the more after.
+
+    TensorFlow's and ONNX's "same", for any stride.
+    """
+    pairs = []
+    for n, e, s in zip(size, extent(kernel_size, dilation), stride):
+        total = max((-(-n // s) - 1) * s + e - n, 0)
+        pairs.append((total // 2, total - total // 2))
+    return tuple(pairs)

@@ -6,7 +6,6 @@ convolution reads what the one before wrote without a copy.
 """
 
 import functools
-import math
 
 import numpy as np
 from keras.src import backend
@@ -210,10 +209,7 @@ def _pairs(size, kernel_size, stride, padding, dilation):
     """Padding before and after each axis."""
     if _mode(padding) == "valid":
         return ((0, 0),) * len(size)
-    spans = window.extent(kernel_size, dilation)
-    ends = [(math.ceil(n / s) - 1) * s + e for n, s, e in zip(size, stride, spans)]
-    totals = [max(end - n, 0) for end, n in zip(ends, size)]
-    return tuple((t // 2, t - t // 2) for t in totals)
+    return window.covering(size, kernel_size, stride, dilation)
 
 
 def _windows(x, pool_size, strides, padding):

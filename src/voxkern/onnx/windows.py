@@ -352,12 +352,10 @@ def _arguments(node, size, kernel):
         return stride, dilation, pads_of(node, axes)
     if mode == "VALID":
         return stride, dilation, ((0, 0),) * axes
-    pairs = []
-    for n, e, s in zip(size, window.extent(kernel, dilation), stride):
-        total = max((-(-n // s) - 1) * s + e - n, 0)
-        less = total // 2
-        pairs.append((less, total - less) if mode == "SAME_UPPER" else (total - less, less))
-    return stride, dilation, tuple(pairs)
+    pairs = window.covering(size, kernel, stride, dilation)
+    if mode == "SAME_LOWER":
+        pairs = tuple((after, before) for before, after in pairs)
+    return stride, dilation, pairs
 
 
 def _windows(node, x):
