@@ -155,6 +155,7 @@ def tiny(console, budget, clock):
             slope=None,
             packed=None,
             flipped=False,
+            whole=None,
             out=out,
         ),
         "call": lambda: voxkern.conv3d(x, weight, *rest, out=out),
