@@ -529,7 +529,7 @@ def test_the_rectifier_is_applied_on_the_way_out(backend, rng, slope, outputs, s
     window = (stride,) * 3, ((0, 0),) * 3, (1,) * 3
     kernel = _dispatch.kernel(OPERATION)
     options = {"algorithm": "auto", "slope": slope, "packed": None, "flipped": False}
-    options["whole"] = None
+    options |= {"whole": None, "accumulate": False}
     kernel.conv(x, weight, bias, *window, 1, **options, out=got)
     assert_exact(got, np.where(want < 0, slope * want if slope else 0, want))
 
@@ -549,7 +549,7 @@ def test_weights_packed_beforehand_change_nothing(rng, outputs, stride):
     got = [np.empty_like(want) for _ in range(2)]
     for out, ready in zip(got, (None, packed)):
         options = {**name, "slope": None, "packed": ready, "flipped": False}
-        options["whole"] = None
+        options |= {"whole": None, "accumulate": False}
         native.conv(x, weight, None, *window, **options, out=out)
     assert_exact(got[1], got[0])
     assert_close(got[1], want, length=54, scale=8)

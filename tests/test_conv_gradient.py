@@ -159,5 +159,6 @@ def test_flipped_weights_are_read_where_they_lie(
     for given, flipped, out in zip((weight, turned.copy()), (True, False), results):
         arguments = x, given, None, (1, 1, 1), pairs, (1, 1, 1), groups
         options = dict(algorithm=algorithm, slope=None, packed=None, flipped=flipped, whole=None)
+        options["accumulate"] = False
         _dispatch.kernel("conv").conv(*arguments, **options, out=out)
     assert_exact(*results)

@@ -73,6 +73,70 @@ def test_a_plan_is_its_oracle(backend, rng, window):
     assert_close(got, oracle(*widened(x)), length=weight[0].size, scale=8)
 
 
+# Outputs on a slab, in place, in tall tiles, and columns with vectors along positions and channels.
+POINTS = [((2, 3, 5), 1), ((1, 7, 4, 9, 11), 2), ((1, 4, 33, 65), 20), ((2, 70, 3, 5), 40)]
+POINTS += [((1, 300, 14, 14), 45), ((1, 300, 7, 7), 100), ((3, 40, 50), 30)]
+
+
+def rectified(values, activation):
+    slope = {None: 1, "relu": 0}.get(activation, activation and activation[1])
+    return np.where(values < 0, values.dtype.type(slope) * values if slope else 0, values)
+
+
+@pytest.mark.parametrize(("shape", "outputs"), POINTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", [None, "relu", ("leaky_relu", 0.1)])
+def test_a_plan_adds_to_what_there_is(backend, rng, shape, outputs, dtype, activation):
+    x, before = (hostile.normal(rng, (shape[0], n, *shape[2:]), dtype) for n in (shape[1], outputs))
+    weight = hostile.normal(rng, (outputs, shape[1], *(1,) * (len(shape) - 2)), dtype)
+    bias = hostile.normal(rng, (outputs,), dtype)
+    plain, plan = (voxkern.ConvPlan(weight, bias, activation=a) for a in (None, activation))
+    out = before.copy()
+    assert plan.add(x, out) is out
+    assert_exact(out, rectified(plain(x) + before, activation))
+    apart = hostile.strided(before)  # a kernel cannot write there
+    assert_exact(np.ascontiguousarray(plan.add(x, apart)), out)
+    oracle = before.astype("float64")
+    slope = {None: None, "relu": 0}.get(activation, activation and activation[1])
+    reference.conv.conv(*widened(x, weight, bias), slope=slope, accumulate=True, out=oracle)
+    assert_close(out, oracle, length=shape[1] + 1, scale=8)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("dtype", hostile.FLOATS)
+def test_a_plan_adds_by_any_algorithm(backend, rng, algorithm, dtype):
+    x, weight, bias = operands(rng, 2, 2, dtype)
+    plain, plan = (
+        voxkern.ConvPlan(weight, bias, padding=1, groups=2, algorithm=algorithm, activation=a)
+        for a in (None, ("leaky_relu", 0.5))
+    )
+    before = hostile.normal(rng, plain(x).shape, dtype)
+    want = rectified(plain(x).astype("float64") + before, ("leaky_relu", 0.5))
+    assert_close(plan.add(x, before.copy()), want, length=weight[0].size, scale=8)
+
+
+def test_adding_keeps_what_is_not_a_number(rng):
+    plan = voxkern.ConvPlan(np.ones((1, 1, 1)), activation="relu")
+    out = np.array([[[np.nan, np.inf, -np.inf, 1.0]]])
+    plan.add(np.zeros((1, 1, 4)), out)
+    assert_exact(out, np.array([[[np.nan, np.inf, 0.0, 1.0]]]))
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_plan_adds_to_nothing_else(rng, step):
+    plan = voxkern.ConvPlan(np.ones((1, 1, 1)), stride=step)
+    x = np.ones((1, 1, 4))
+    with pytest.raises(TypeError, match="out is None"):
+        plan.add(x, None)
+    with pytest.raises(ValueError, match="out has shape"):
+        plan.add(x, np.ones((1, 1, 5)))
+    with pytest.raises(ValueError, match=r"out has shape .* dtype float32"):
+        plan.add(x, np.ones((1, 1, 4 // step), "float32"))
+    with pytest.raises(ValueError, match="out overlaps an input"):
+        plan.add(x, x[..., : 4 // step])
+    assert (x == 1).all()
+
+
 def test_a_plan_keeps_copies(rng):
     x, weight, bias = operands(rng, 2)
     plan = voxkern.ConvPlan(weight, bias)

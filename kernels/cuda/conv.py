@@ -338,8 +338,9 @@ def conv(
     out,
     packed=None,
     whole=None,
+    accumulate=False,
 ):
-    """out = the convolution of x, by one algorithm; `packed` and `whole` are for the host's."""
+    """out = the convolution of x, by one algorithm; what is left out is for the host's."""
     kernel_size = weight.shape[2:]
     window = _window(stride, padding, dilation)
     weight = _packed(weight, groups, transposed=flipped, reverse=flipped)

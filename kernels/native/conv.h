@@ -27,6 +27,8 @@ enum { MOST_OFFSETS = 8192 };
 enum { ROWS_AHEAD = 6 }; /* of the input, fetched before they are copied */
 /* Outputs of a depthwise convolution that are turned together, unless a row is longer. */
 enum { MOST_TURNED = 128 };
+/* Vectors of sums of a tile that has time to fetch: in a smaller one a load more counts. */
+enum { FETCHING = 12 };
 /* Sums over vectors of input channels: the largest tile, and terms whose weights stay in the
    first-level cache: 1.2 times as fast as all of them at once. */
 enum { DOT_TERMS = 96 };
@@ -84,6 +86,7 @@ typedef struct {
     const void *packed; /* the same as the tiles read them */
     void *out;
     ptrdiff_t out_batch, out_channel;
+    int accumulate; /* add to what `out` holds, before the activation: see is_pointwise */
     int activation; /* apply the leaky rectifier of this slope to the outputs */
     double slope;
     int past_cache; /* write `out` around the cache */

@@ -19,6 +19,7 @@ def conv(
     packed: np.ndarray | None,
     flipped: bool,
     whole: tuple[Sequence[int], Sequence[int], Sequence[tuple[int, int]]] | None,
+    accumulate: bool,
 ) -> None: ...
 def pack(
     x_shape: Sequence[int],

@@ -23,7 +23,7 @@ cdef extern from "conv.h" nogil:
         Py_ssize_t rows, row_blocks, chunk, chunks
         Py_ssize_t *offset
         Py_ssize_t slab_size, out_batch, out_channel, channels
-        int activation, past_cache, tall, strided, dots, flipped
+        int activation, accumulate, past_cache, tall, strided, dots, flipped
         double slope
         const void *x
         const void *weight
@@ -31,6 +31,7 @@ cdef extern from "conv.h" nogil:
         const void *bias
         void *out
     void fill_offsets(const Conv *c)
+    bint is_pointwise(const Conv *c)
     Py_ssize_t scratch_size_float(const Conv *c)
     Py_ssize_t scratch_size_double(const Conv *c)
     void pack_weights_float(const Conv *c, Py_ssize_t block, float *packed)
@@ -331,14 +332,15 @@ cdef bint set_sizes(Conv *c, const Py_ssize_t *x, const Py_ssize_t *out, const v
 
 def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias,
          stride, padding, dilation, Py_ssize_t groups, *, algorithm, slope, const real[::1] packed,
-         bint flipped, whole, real[:, :, :, :, ::1] out):
+         bint flipped, whole, bint accumulate, real[:, :, :, :, ::1] out):
     """out = the correlation of x with weight, plus bias where it is not None.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `packed` is what `pack` made
     of the weights for these shapes and this window. `flipped` weights are those of which it is the
     transpose: inputs before outputs, and the taps in reverse. `whole` has the shapes of x and out
     and the padding of the convolution that this is a block of, and sums are added in its order;
-    not with `packed`.
+    not with `packed`. To `accumulate` is to add to what out holds, before the slope: for kernels of
+    one element and the stride 1.
     """
     cdef Columns q
     cdef Conv *c = &q.conv
@@ -353,6 +355,9 @@ def conv(const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, cons
     cdef bint done
     try:
         need(set_sizes(c, x.shape, out.shape, &w, groups))
+        c.accumulate = accumulate
+        if accumulate and not is_pointwise(c):
+            raise ValueError("accumulate needs a kernel of one element and the stride 1")
         c.x = <const void *> &x[0, 0, 0, 0, 0]
         c.weight = <const void *> &weight[0, 0, 0, 0, 0]
         c.out = <void *> &out[0, 0, 0, 0, 0]

@@ -19,7 +19,8 @@ enum {
     MOST_SPLIT = 64,      /* outputs of an axis that is divided: in more, padding is a small part */
     PART = 256,           /* terms per partial sum: a panel of columns fits the first-level cache */
     MOST_POSITIONS = 256, /* of a block */
-    SHORT_RUN = 8,        /* neighbouring inputs are copied as such from this length on */
+    MOST_WEIGHTS = 1 << 18, /* bytes of them that are read panel after panel */
+    SHORT_RUN = 8,          /* neighbouring inputs are copied as such from this length on */
     PANEL_ROWS = 2 * LANES > ROWS ? 2 * LANES : ROWS /* positions of a panel, at most */
 };
 #define CHANNELS WIDTH(ROWS) /* vectors of a tile along the channels, at most */

@@ -191,9 +191,19 @@ static const REAL *SIMD(block_weights)(const Columns *q, const SIMD(Block) * b, 
     return (const REAL *)c->packed + (b->g * c->row_blocks + block) * c->rows * c->terms;
 }
 
+/* The weights of block i for terms from `k` of the chunk on, or, behind the last block, of the first
+   for the next terms: what is read later, to be fetched. NULL where no tap reaches the zone. */
+static const char *SIMD(later_weights)(const Columns *q, const SIMD(Block) * b, ptrdiff_t i,
+                                       ptrdiff_t k, ptrdiff_t terms) {
+    if (!terms) return NULL;
+    if (i >= b->end) i = b->begin, k += terms;
+    return (const char *)(SIMD(block_weights)(q, b, i) + b->offset[k < b->terms ? k : 0]);
+}
+
 /* Sums of `rows` channels, `pitch` apart, to the pieces of the output that they belong in. */
 static void SIMD(deliver_pieces)(const Conv *c, const Piece *piece, int pieces, ptrdiff_t rows,
                                  REAL *sums, ptrdiff_t pitch, REAL *out) {
+    if (c->accumulate) SIMD(add_pieces)(c, piece, pieces, rows, sums, pitch, out);
     if (c->activation) SIMD(activate)((REAL)c->slope, sums, rows * pitch);
     for (ptrdiff_t r = 0; r < rows; r++)
         SIMD(write_pieces)(c, piece, pieces, sums + r * pitch, out + r * c->out_channel);
@@ -207,9 +217,9 @@ static void SIMD(spread_bias)(const REAL *bias, ptrdiff_t rows, ptrdiff_t width,
 }
 
 /* Add the products of `terms` terms, from `k` of the chunk on, for a panel of positions: to sums of
-   each block of channels, row by row. The panel stays in the first-level cache. */
+   blocks of channels, row by row. The panel stays in the first-level cache. */
 static void SIMD(multiply_panel)(const Columns *q, const SIMD(Block) * b, ptrdiff_t panel,
-                                 ptrdiff_t k, ptrdiff_t terms) {
+                                 ptrdiff_t k, ptrdiff_t terms, ptrdiff_t begin, ptrdiff_t end) {
     enum { L = SIMD(lanes) };
     const Conv *c = &q->conv;
     int first = b->start + k == 0, last = b->start + k + terms >= b->zone.terms;
@@ -221,8 +231,11 @@ static void SIMD(multiply_panel)(const Columns *q, const SIMD(Block) * b, ptrdif
         pieces =
             place_runs(c, run, find_runs(&b->zone, b->first + panel * b->width, n, run), piece);
     int whole = pieces == 1 && n == width && c->axis[2].out_step == 1 && SIMD(rectifies)(c);
-    REAL *sums = b->sums + panel * q->panel * c->rows * b->width;
-    for (ptrdiff_t i = b->begin; i < b->end; i++, sums += c->rows * b->width) {
+    REAL *sums = b->sums + (panel * q->panel + begin - b->begin) * c->rows * b->width;
+    ptrdiff_t pace = c->rows * (ptrdiff_t)sizeof(REAL) / b->panels;
+    const char *ahead = SIMD(later_weights)(q, b, end, k, terms);
+    ahead += panel * (end - begin) * terms * pace;
+    for (ptrdiff_t i = begin; i < end; i++, sums += c->rows * b->width, ahead += terms * pace) {
         ptrdiff_t o = b->g * c->outputs + i * c->rows,
                   rows = smaller(c->rows, c->outputs - i * c->rows);
         REAL *out = (REAL *)c->out + o * c->out_channel;
@@ -236,14 +249,30 @@ static void SIMD(multiply_panel)(const Columns *q, const SIMD(Block) * b, ptrdif
              .to = last && whole ? out + piece->to : sums,
              .to_row = last && whole ? c->out_channel : width,
              .stream = last && whole && c->past_cache,
-             .rectify = last && whole && c->activation};
+             .accumulate = last && whole && c->accumulate,
+             .rectify = last && whole && c->activation,
+             .ahead = ahead,
+             .pace = pace};
         if (first && c->bias) SIMD(spread_bias)((const REAL *)c->bias + o, rows, width, sums);
         SIMD(any_tall)(rows, width / L, &t);
         if (last && !whole) SIMD(deliver_pieces)(c, piece, pieces, rows, sums, width, out);
     }
 }
 
-/* The same for a block of channels: to sums of each position. Its weights stay in the cache. */
+/* The same for all panels, for as many blocks of channels at a time as leave their weights in the
+   second-level cache for the next panel. */
+static void SIMD(multiply_panels)(const Columns *q, const SIMD(Block) * b, ptrdiff_t k,
+                                  ptrdiff_t terms) {
+    ptrdiff_t few = MOST_WEIGHTS / (q->conv.rows * (terms + 1) * (ptrdiff_t)sizeof(REAL)) + 1, end;
+    for (ptrdiff_t begin = b->begin; begin < b->end; begin = end) {
+        end = smaller(begin + few, b->end);
+        for (ptrdiff_t i = 0; i < b->panels; i++)
+            SIMD(multiply_panel)(q, b, i, k, terms, begin, end);
+    }
+}
+
+/* The same for a block of channels: to sums of each position. Its weights stay in the cache, those
+   of the next are fetched meanwhile. */
 static void SIMD(multiply_channels)(const Columns *q, const SIMD(Block) * b, ptrdiff_t i,
                                     ptrdiff_t k, ptrdiff_t terms) {
     enum { L = SIMD(lanes) };
@@ -254,7 +283,9 @@ static void SIMD(multiply_channels)(const Columns *q, const SIMD(Block) * b, ptr
     ptrdiff_t pitch = round_up(rows, L);
     REAL *sums = b->sums + (i - b->begin) * c->rows * q->block, bias[CHANNELS * L];
     for (ptrdiff_t r = 0; r < rows && c->bias; r++) bias[r] = ((const REAL *)c->bias)[o + r];
-    for (ptrdiff_t j = 0; j < b->panels; j++) {
+    ptrdiff_t pace = pitch * (ptrdiff_t)sizeof(REAL) / b->panels;
+    const char *ahead = SIMD(later_weights)(q, b, i + 1, k, terms);
+    for (ptrdiff_t j = 0; j < b->panels; j++, ahead += terms * pace) {
         ptrdiff_t n = SIMD(panel_count)(b, j);
         REAL *to = sums + j * b->width * pitch;
         SIMD(Tile)
@@ -265,7 +296,9 @@ static void SIMD(multiply_channels)(const Columns *q, const SIMD(Block) * b, ptr
              .partial = first ? NULL : to,
              .to = to,
              .partial_row = pitch,
-             .to_row = pitch};
+             .to_row = pitch,
+             .ahead = ahead,
+             .pace = pace};
         SIMD(any_tile)(n, pitch / L, &t);
     }
     for (ptrdiff_t p = 0; last && p < b->count; p += L) {
@@ -288,8 +321,7 @@ static void SIMD(columns_block)(const Columns *q, SIMD(Block) * b) {
         SIMD(pack_columns)(q, b);
         for (ptrdiff_t k = 0; k == 0 || k < b->terms; k += q->part) {
             ptrdiff_t n = smaller(q->part, b->terms - k);
-            for (ptrdiff_t i = 0; i < b->panels && q->kind == BY_POSITION; i++)
-                SIMD(multiply_panel)(q, b, i, k, n);
+            if (q->kind == BY_POSITION) SIMD(multiply_panels)(q, b, k, n);
             for (ptrdiff_t i = b->begin; i < b->end && q->kind == BY_CHANNEL; i++)
                 SIMD(multiply_channels)(q, b, i, k, n);
         }

@@ -227,8 +227,11 @@ typedef struct {
     REAL *to;
     ptrdiff_t partial_row, to_row; /* from one channel to the next, or tall: output */
     int stream;                    /* write past the caches, where aligned */
+    int accumulate;                /* add to what is there */
     int rectify;                   /* write 0 for what is negative */
     ptrdiff_t spread;              /* tall: input elements from one output to the next */
+    const char *ahead; /* what is read later: is fetched meanwhile, `pace` bytes a term */
+    ptrdiff_t pace;
 } SIMD(Tile);
 
 /* R output channels by V vectors of outputs, held in registers over all the terms. */
@@ -240,9 +243,11 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     SIMD(vec) sum[8][8];
     EACH(r, R)
         EACH(v, V) sum[r][v] = SIMD(all)(0);
-    for (ptrdiff_t k = 0; k < terms; k++, weight += R) {
+    const char *ahead = t->ahead ? t->ahead : (const char *)weight;
+    for (ptrdiff_t k = 0; k < terms; k++, weight += R, ahead += t->pace) {
         const REAL *p = in + offset[k];
         SIMD(vec) x[8];
+        if (R * V >= FETCHING) PREFETCH_SECOND(ahead);
         EACH(v, V) x[v] = SIMD(load)(p + v * L);
         EACH(r, R) {
             SIMD(vec) w = SIMD(all)(weight[r]);
@@ -257,6 +262,9 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     if (t->bias)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(all)(t->bias[r]));
+    if (t->accumulate)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->to + r * t->to_row + v * L));
     if (t->rectify)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
@@ -313,9 +321,11 @@ FORCE_INLINE void SIMD(tall)(const int R, const int V, const ptrdiff_t spread,
     SIMD(vec) sum[14][2];
     EACH(r, R)
         EACH(v, V) sum[r][v] = SIMD(all)(0);
-    for (ptrdiff_t k = 0; k < terms; k++, weight += V * L) {
+    const char *ahead = t->ahead ? t->ahead : (const char *)weight;
+    for (ptrdiff_t k = 0; k < terms; k++, weight += V * L, ahead += t->pace) {
         const REAL *p = in + offset[k];
         SIMD(vec) w[2];
+        if (R * V >= FETCHING) PREFETCH_SECOND(ahead);
         EACH(v, V) w[v] = SIMD(load)(weight + v * L);
         EACH(r, R) {
             SIMD(vec) x = SIMD(all)(p[r * spread]);
@@ -330,6 +340,9 @@ FORCE_INLINE void SIMD(tall)(const int R, const int V, const ptrdiff_t spread,
             SIMD(vec) b = SIMD(load)(t->bias + v * L);
             EACH(r, R) sum[r][v] = SIMD(add)(sum[r][v], b);
         }
+    if (t->accumulate)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->to + r * t->to_row + v * L));
     if (t->rectify)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
@@ -393,6 +406,15 @@ static void SIMD(activate)(REAL slope, REAL *values, ptrdiff_t n) {
 /* Whether a tile can apply the activation, if there is one. */
 static int SIMD(rectifies)(const Conv *c) { return !c->activation || c->slope == 0; }
 
+/* Add to the sums of some channels, `pitch` apart, what lies in the places of their pieces. */
+static void SIMD(add_pieces)(const Conv *c, const Piece *piece, int pieces, ptrdiff_t rows,
+                             REAL *sums, ptrdiff_t pitch, const REAL *out) {
+    for (ptrdiff_t r = 0; r < rows; r++, sums += pitch, out += c->out_channel)
+        for (int i = 0; i < pieces; i++)
+            for (ptrdiff_t j = 0; j < piece[i].count; j++)
+                sums[piece[i].from + j] += out[piece[i].to + j];
+}
+
 /* Copy the pieces of one channel's sums to their places. */
 static void SIMD(write_pieces)(const Conv *c, const Piece *piece, int pieces, const REAL *sums,
                                REAL *out) {
@@ -426,13 +448,19 @@ static ptrdiff_t SIMD(scratch_size)(const Conv *c) {
 static void SIMD(deliver_stretch)(const Conv *c, const Stretch *s, ptrdiff_t rows, ptrdiff_t width,
                                   REAL *sums, REAL *turned, REAL *out) {
     ptrdiff_t n = s->vectors * SIMD(lanes);
-    if (c->activation) SIMD(activate)((REAL)c->slope, sums, c->tall ? s->count * width : rows * n);
-    if (c->tall && s->pieces == 1 && c->axis[2].out_step == 1 && !c->past_cache) {
+    int tall = c->tall;
+    if (tall && c->accumulate) {
+        SIMD(turn)(s->count, rows, sums, width, turned, n);
+        sums = turned, tall = 0;
+    }
+    if (c->accumulate) SIMD(add_pieces)(c, s->piece, s->pieces, rows, sums, n, out);
+    if (c->activation) SIMD(activate)((REAL)c->slope, sums, tall ? s->count * width : rows * n);
+    if (tall && s->pieces == 1 && c->axis[2].out_step == 1 && !c->past_cache) {
         SIMD(turn_exact)(s->count, rows, sums, width, out + s->piece->to, c->out_channel);
         return;
     }
-    if (c->tall) SIMD(turn)(s->count, rows, sums, width, turned, n);
-    if (c->tall) sums = turned;
+    if (tall) SIMD(turn)(s->count, rows, sums, width, turned, n);
+    if (tall) sums = turned;
     for (ptrdiff_t r = 0; r < rows; r++)
         SIMD(write_pieces)(c, s->piece, s->pieces, sums + r * n, out + r * c->out_channel);
 }
@@ -477,7 +505,7 @@ static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptr
             if (last && whole) {
                 t.to = out + o * c->out_channel + s->piece->to;
                 t.to_row = c->out_channel, t.stream = c->past_cache;
-                t.rectify = c->activation;
+                t.accumulate = c->accumulate, t.rectify = c->activation;
             }
             if (c->tall) SIMD(tall_tiles)(s, width, t);
             else SIMD(any_tile)(rows, s->vectors, &t);
@@ -711,7 +739,8 @@ static void SIMD(conv_item)(const Conv *c, ptrdiff_t index, REAL *scratch) {
         return;
     }
 #endif
-    if (c->in_place && c->terms == 1 && c->outputs == 1 && !c->activation && !c->past_cache) {
+    if (c->in_place && c->terms == 1 && c->outputs == 1 && !c->activation && !c->past_cache &&
+        !c->accumulate) {
         SIMD(scale_item)(c, &item, x + item.start[2]);
         return;
     }

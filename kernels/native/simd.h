@@ -42,8 +42,10 @@
 
 #if defined(__GNUC__)
 #define PREFETCH(p) __builtin_prefetch(p)
+#define PREFETCH_SECOND(p) __builtin_prefetch(p, 0, 2) /* into the second-level cache */
 #else
 #define PREFETCH(p) ((void)(p))
+#define PREFETCH_SECOND(p) ((void)(p))
 #endif
 
 #define PASTE_(a, b) a##_##b

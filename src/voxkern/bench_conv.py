@@ -156,6 +156,7 @@ def tiny(console, budget, clock):
             packed=None,
             flipped=False,
             whole=None,
+            accumulate=False,
             out=out,
         ),
         "call": lambda: voxkern.conv3d(x, weight, *rest, out=out),

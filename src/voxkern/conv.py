@@ -212,6 +212,59 @@ class ConvPlan:
 
     def __call__(self, x, out=None):
         """Convolve `x`, into `out` if it is given; see :func:`conv3d`."""
+        call, x, out = self._checked(x, out)
+        return _run(call, x, *self._computed, self._slope, out, self._prepared(call))
+
+    def add(self, x, out):
+        """Add the convolution of `x` to what `out` holds, then apply the activation to the sums.
+
+        Parameters
+        ----------
+        x : array_like
+            As for a call.
+        out : ndarray
+            What is added to, such as what goes around a residual block; of the shape and dtype
+            that a call has.
+
+        Returns
+        -------
+        ndarray
+            `out`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As a call.
+
+        Notes
+        -----
+        Where the kernel is of size 1, the stride 1 and nothing is padded, the sums are added to as
+        they are written, and it takes no pass of its own. Other convolutions take an array like
+        `out` more.
+
+        Examples
+        --------
+        >>> total = np.array([[[1.0, -4.0]]])
+        >>> twice = voxkern.ConvPlan(np.full((1, 1, 1), 2.0), activation="relu")
+        >>> twice.add(np.array([[[1.0, 1.0]]]), total)
+        array([[[3., 0.]]])
+        """
+        if out is None:
+            raise TypeError("out is None; it must be an array to add to")
+        call, x, out = self._checked(x, out)
+        prepared = self._prepared(call)
+        if _adds(call) and _check.writable(out, x.dtype) is out:
+            return _run(call, x, *self._computed, self._slope, out, prepared, accumulate=True)
+        total = _run(call, x, *self._computed, None, np.empty(call.result, x.dtype), prepared)
+        total += out
+        if self._slope is not None:
+            bent = total * self._slope if self._slope else 0
+            np.copyto(total, bent, where=total < 0)
+        out[...] = total
+        return out
+
+    def _checked(self, x, out):
+        """The call that `x` makes, x as it is computed, and where to."""
         given, x = x, _check.array(x, "x")
         weight, axes = self._weight, self._weight.ndim - 2
         if x.dtype != weight.dtype:
@@ -220,7 +273,7 @@ class ConvPlan:
         out = _check.output(out, call.result, x.dtype, given)
         if x.dtype == _check.HALF:
             (x,) = _check.computed(x)
-        return _run(call, x, *self._computed, self._slope, out, self._prepared(call))
+        return call, x, out
 
     def _prepared(self, call):
         """The weights as this call reads them, made by whichever thread is first."""
@@ -597,11 +650,14 @@ def _aligned(elements, dtype):
     return raw[start : start + elements * dtype.itemsize].view(dtype)
 
 
-def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False, whole=None):
+def _run(
+    call, x, weight, bias, slope, out, prepared=None, flipped=False, whole=None, accumulate=False
+):
     """Convolve checked arrays into `out`; `prepared` is what a plan keeps of the weights.
 
     `flipped` weights of five axes are those of which the call is the transpose. Where this is a
-    block of a `whole` call, its direct sums are added in that call's order.
+    block of a `whole` call, its direct sums are added in that call's order. To `accumulate` is for
+    those that :func:`_adds` allows.
     """
     scratch = _check.writable(out, x.dtype)
     target = scratch if scratch.ndim == 5 else scratch.reshape(*call.out)
@@ -642,8 +698,15 @@ def _run(call, x, weight, bias, slope, out, prepared=None, flipped=False, whole=
             out=target,
             packed=prepared,
             whole=whole and (whole.x, whole.out, whole.padding),
+            accumulate=accumulate,
         )
     return _check.deliver(scratch, out)
+
+
+def _adds(call):
+    """Whether the kernel can add a call's sums to what the result holds: outputs lie as inputs."""
+    one = math.prod(call.weight[2:]) == math.prod(call.stride) == 1
+    return one and not any(map(any, call.padding)) and call.algorithm in ("direct", "im2col")
 
 
 @functools.lru_cache(512)

@@ -335,6 +335,7 @@ def _directly(x, weight, bias, padding, slope):
         packed=None,
         flipped=False,
         whole=None,
+        accumulate=False,
         out=out,
     )
     return out

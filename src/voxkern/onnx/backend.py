@@ -11,6 +11,7 @@ from onnx.reference.ops._op_list import load_op
 from voxkern.onnx import model as reading
 from voxkern.onnx import program
 from voxkern.onnx.operators import OPERATORS, PLAIN, node_of
+from voxkern.onnx.steps import tensors
 
 
 class BackendRep(base.BackendRep):
@@ -223,7 +224,7 @@ class Ours(OpRun):
         node = self.parsed
         operator = OPERATORS[node.domain, node.op_type]
         # Attributes that a function is given are left to the official one.
-        if not linked_attributes and program.tensors(args) and operator.admits(node, args):
+        if not linked_attributes and tensors(args) and operator.admits(node, args):
             with np.errstate(all="ignore"):
                 results = operator.run(node, args, np.empty)
             results = results if isinstance(results, tuple) else (results,)

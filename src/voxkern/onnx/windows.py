@@ -38,11 +38,25 @@ class Convolution:
         plan = self.plan(stride=stride, padding=common, dilation=dilation)
         return plan(_padded(x, extra, 0), out=empty(result, x.dtype))
 
+    def add(self, x, out):
+        """Add to what `out` holds, before the activation: one that :func:`is_pointwise`."""
+        return self.plan().add(x, out)
+
+    def result(self, x):
+        """Shape of the result."""
+        return self.arguments(x.shape)[-1]
+
     def _arguments(self, x):
         stride, dilation, pairs = _arguments(self.node, x[2:], self.kernel_size)
         count = window.output_size(x[2:], self.kernel_size, stride, pairs, dilation)
         common, extra = _split(pairs)
         return stride, dilation, common, extra, (x[0], self.outputs, *count)
+
+
+def is_pointwise(node, weight):
+    """Whether every element of the result follows from the one at its place."""
+    moved = any(node.get("pads", ())) or any(s != 1 for s in node.get("strides", ()))
+    return math.prod(weight.shape[2:]) == 1 and not moved
 
 
 def conv_(node, inputs, empty):

@@ -52,13 +52,14 @@ def conv(
     out=None,
     packed=None,
     whole=None,
+    accumulate=False,
 ):
     """Convolution over any number of axes: every window, then one matrix product per group.
 
     With a `slope`, negative results are multiplied by it (0 is relu). `activation` says the same
     in the words of the public functions. `flipped` weights are those of which it is the transpose:
-    inputs before outputs, and the taps in reverse. `packed` and `whole` are not looked at; see
-    :func:`packing`.
+    inputs before outputs, and the taps in reverse. To `accumulate` is to add to what `out`
+    holds, before the slope. `packed` and `whole` are not looked at; see :func:`packing`.
     """
     if flipped:
         taps = np.flip(weight, tuple(range(2, weight.ndim)))
@@ -82,6 +83,8 @@ def conv(
     result = np.concatenate(result, axis=1)
     if bias is not None:
         result = result + bias.reshape(-1, *[1] * axes)
+    if accumulate:
+        result = result + out
     if slope is not None:
         result = np.where(result < 0, slope * result if slope else 0, result)
     return into(out, result)
