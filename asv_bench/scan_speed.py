@@ -1,9 +1,10 @@
 """The whole scan of a 1080p H.264 clip beside decoding alone, and its peak memory.
 
-    python asv_bench/scan_speed.py [VIDEO] [--seconds 60] [--profiles wcag22 bt1702] [--threads 2]
+    python asv_bench/scan_speed.py [VIDEO] [--seconds 60] [--profiles wcag22] [--threads 2]
 
 Without VIDEO a clip is made: textures of natural statistics that pan, with grain.
-Both sides decode with the same number of libav's threads, interleaved, the best of three rounds.
+Decoding has as many of libav's threads as cores may be used, what libav chooses, or as many as the
+scan takes. All in turn, medians and best rounds.
 Memory is the peak of a process of its own that scans 10 s and one that scans it all.
 """
 
@@ -18,7 +19,7 @@ import av
 import numpy as np
 
 import voxkern
-from voxkern import pse
+from voxkern import facts, pse
 from voxkern.pse import video
 
 WIDTH, HEIGHT, RATE = 1920, 1080, 30
@@ -93,33 +94,35 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", nargs="?", type=Path)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--profiles", nargs="+", default=["wcag22", "bt1702"])
+    parser.add_argument("--profiles", nargs="+", default=["wcag22"])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     voxkern.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         path = options.video or Path(folder) / "clip.mp4"
         if not options.video:
             make(path, options.seconds)
-        sides = {
-            "decoding alone": lambda: decode(path, options.threads),
-            "planes": lambda: planes(path),
-            "scan": lambda: pse.analyze(path, profile=options.profiles).frames,
-        }
-        best = {name: np.full(2, np.inf) for name in sides}
+        counts = {f"{n} threads": n for n in (options.threads, video.decoder_threads())}
+        counts["libav's choice"] = 0
+        sides = {f"decoding, {name}": lambda n=n: decode(path, n) for name, n in counts.items()}
+        sides["planes"] = lambda: planes(path)
+        sides["scan"] = lambda: pse.analyze(path, profile=options.profiles).frames
+        seconds, cpu = ({name: [] for name in sides} for _ in range(2))
         for _ in range(options.rounds):
             for name, side in sides.items():
-                begin = np.array([time.perf_counter(), time.process_time()])
+                wall, busy = time.perf_counter(), time.process_time()
                 frames = side()
-                spent = np.array([time.perf_counter(), time.process_time()]) - begin
-                best[name] = np.minimum(best[name], spent)
-        print(f"{path.name}: {frames} frames, {options.threads} threads, {options.profiles}")
-        for name, spent in best.items():
-            share, busy = 100 * best["decoding alone"] / spent
+                seconds[name].append(time.perf_counter() - wall)
+                cpu[name].append(time.process_time() - busy)
+        print(f"{facts.cpu_model()}, {path.name}: {frames} frames, {options.threads} threads,")
+        print(f"{options.profiles}; frames/s by the median and the best round, the scan's share")
+        middle, best = ({n: frames / of(t) for n, t in seconds.items()} for of in (np.median, min))
+        for name in sides:
+            shares = (100 * rates["scan"] / rates[name] for rates in (middle, best))
             print(
-                f"{name:>15}: {frames / spent[0]:6.0f} frames/s, {share:4.0f} %;"
-                f" {1000 * spent[1] / frames:6.2f} ms of CPU a frame, {busy:4.0f} %"
+                f"{name:>26}: {middle[name]:5.0f} {best[name]:5.0f}, {next(shares):4.0f} %"
+                f" {next(shares):4.0f} %; {1000 * min(cpu[name]) / frames:.2f} ms of CPU a frame"
             )
         for seconds in 10, float("inf"):
             shown = "all" if seconds == float("inf") else f"{seconds} s"

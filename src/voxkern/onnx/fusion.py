@@ -10,7 +10,7 @@ from voxkern.batchnorm import scale_and_shift
 from voxkern.conv import folded
 from voxkern.onnx import arrays, layers, windows
 from voxkern.onnx.operators import FLOATS, OPERATORS
-from voxkern.onnx.steps import Step, single, stepped, tensors
+from voxkern.onnx.steps import Step, stepped, tensors
 
 
 class Planned(NamedTuple):
@@ -98,7 +98,7 @@ class Fusion:
     def _planned(self, conv, follower):
         chain = [*conv.chain, *([follower[0]] if follower else [])]
         run = windows.Convolution(conv.node, conv.weight, conv.bias, _named(follower))
-        self._append_planned(single(run), conv.node.inputs[:1], chain)
+        self._append_planned(run, conv.node.inputs[:1], chain)
 
     def _sum(self, conv, node, proto):
         """A convolution that adds to the other part of a sum."""
@@ -131,7 +131,7 @@ def _apart(conv, followers):
 
     def run(inputs, empty):
         x, other = inputs
-        values = [plan()(conv.node, [x], empty), other]
+        values = [*plan()(conv.node, [x], empty), other]
         for node, step in followers:
             values = step(node, values, empty)
         return values

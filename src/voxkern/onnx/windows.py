@@ -14,6 +14,7 @@ from voxkern.im2col import col2im as fold
 from voxkern.onnx.arrays import padded
 from voxkern.upsample import resampled
 
+MOST_KNOWN = 16  # shapes that a convolution remembers
 CONVOLUTIONS = {1: conv.conv1d, 2: conv.conv2d, 3: conv.conv3d}
 TRANSPOSED = {1: conv.conv_transpose1d, 2: conv.conv_transpose2d, 3: conv.conv_transpose3d}
 MAX_POOLS = {1: pool.max_pool1d, 2: pool.max_pool2d, 3: pool.max_pool3d}
@@ -30,27 +31,34 @@ class Convolution:
         self.outputs = len(weight)
         fixed = {"groups": node.get("group", 1), "activation": activation}
         self.plan = functools.lru_cache(4)(functools.partial(conv.ConvPlan, weight, bias, **fixed))
-        self.arguments = functools.lru_cache(4)(self._arguments)
+        self.known = {}  # by shapes of x, of which there are few: plans, what to pad, the result
 
     def __call__(self, node, inputs, empty):
         x = inputs[0]
-        stride, dilation, common, extra, result = self.arguments(x.shape)
-        plan = self.plan(stride=stride, padding=common, dilation=dilation)
-        return plan(_padded(x, extra, 0), out=empty(result, x.dtype))
+        plan, extra, result = self._know(x.shape)
+        return (plan(_padded(x, extra, 0) if extra else x, empty(result, x.dtype)),)
 
     def add(self, x, out):
         """Add to what `out` holds, before the activation: one that :func:`is_pointwise`."""
-        return self.plan().add(x, out)
+        return self._know(x.shape)[0].add(x, out)
 
     def result(self, x):
         """Shape of the result."""
-        return self.arguments(x.shape)[-1]
+        return self._know(x.shape)[-1]
 
-    def _arguments(self, x):
+    def _know(self, x):
+        found = self.known.get(x)
+        if found is not None:
+            return found
         stride, dilation, pairs = _arguments(self.node, x[2:], self.kernel_size)
         count = window.output_size(x[2:], self.kernel_size, stride, pairs, dilation)
         common, extra = _split(pairs)
-        return stride, dilation, common, extra, (x[0], self.outputs, *count)
+        plan = self.plan(stride=stride, padding=common, dilation=dilation)
+        if len(self.known) == MOST_KNOWN:
+            self.known.clear()
+        found = plan, extra if any(map(any, extra)) else None, (x[0], self.outputs, *count)
+        self.known[x] = found
+        return found
 
 
 def is_pointwise(node, weight):

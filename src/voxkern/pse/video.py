@@ -23,6 +23,7 @@ from voxkern.pse.pixels import Shaper, over_black
 # Frames are decoded, shaped and analysed by batches: each of these finds its code and state in the
 # cache then, out of which decoding drives all else.
 BATCH, BATCH_BYTES = 16, 64 << 20  # frames of a batch: at most so many, and so large
+MOST_THREADS = 16  # of a decoder: more hold frames, and libav advises against them
 MAX_PIXELS = 1 << 27  # 15360x8640 fits; libav refuses a larger picture before it allocates it
 BOTTOM_FIRST = 3, 5  # libav's field orders BB and BT: the bottom field is shown first
 INSTANT = 1e-6  # seconds between frames that a file shows at one time
@@ -182,9 +183,7 @@ class Video:
         self._stream.thread_type = "AUTO"
         context = self._stream.codec_context
         if not context.is_open:
-            # One more: it has work when another waits for the analysis to ask for a picture.
-            cores = _threads.get_num_threads()
-            context.thread_count = cores + (cores > 1)
+            context.thread_count = decoder_threads()
             context.options = {"max_pixels": str(MAX_PIXELS)}
         packets, reach = self._container.demux(), 0.0
         while True:
@@ -250,6 +249,12 @@ class Video:
                 f"truncated or damaged at {self._faults[0]:.2f} s{places}: "
                 f"{self._decoded}{expected} frames could be decoded"
             )
+
+
+def decoder_threads():
+    """Threads of libav's: more than cores, for one waits for rows of the frame before its own."""
+    cores = _threads.get_num_threads()
+    return min(MOST_THREADS, 2 * cores + 1) if cores > 1 else 1
 
 
 def ahead(items):
