@@ -132,6 +132,13 @@ FORCE_INLINE uint16_t code_at(const Format *f, const Plane *p, ptrdiff_t y, ptrd
     return code < f->most ? code : (uint16_t)f->most;
 }
 
+/* n codes of 16 bits that lie behind one another. */
+FORCE_INLINE void load_wide(const Format *f, const uint8_t *from, const int n, uint16_t *out) {
+    const uint16_t most = (uint16_t)f->most;
+    memcpy(out, from, (size_t)n * sizeof *out);
+    for (int i = 0; i < n; i++) out[i] = out[i] < most ? out[i] : most;
+}
+
 /* n samples of a plane from pixel x on; the rest of the word is 0. */
 static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdiff_t x, ptrdiff_t n,
                              uint16_t *out) {
@@ -141,6 +148,8 @@ static inline void load_line(const Format *f, const Plane *p, ptrdiff_t y, ptrdi
         EACH(i, WORD) out[i] = from[x + i];
     } else if (f->most < 256 && p->across && p->step == 1 && n == WORD) {
         for (int i = 0; i < WORD / 2; i++) out[2 * i] = out[2 * i + 1] = from[x / 2 + i];
+    } else if (f->most > 255 && !p->across && p->step == 2 && n == WORD) {
+        load_wide(f, from + 2 * x, WORD, out);
     } else if (f->most > 255) {
         for (ptrdiff_t i = 0; i < n; i++) out[i] = code_at(f, p, y, x + i);
     } else {
@@ -176,6 +185,8 @@ static inline void load_chroma(const Format *f, const Plane *p, ptrdiff_t y, ptr
     }
     if (f->most < 256 && p->step == 1) {
         for (int i = 0; i < WORD / 2; i++) out[i] = from[i];
+    } else if (f->most > 255 && p->step == 2) {
+        load_wide(f, from, WORD / 2, out);
     } else {
         for (int i = 0; i < WORD / 2; i++) out[i] = code_at(f, p, y, x + 2 * i);
     }
@@ -274,12 +285,14 @@ FORCE_INLINE int lowest_first(void) {
     return *(const uint8_t *)&one;
 }
 
-/* The codes of a whole block, `shift` bytes into every 4 or 2 of a plane of bytes, in one load. */
-#define TAKE_BLOCK(TYPE, from, shift, out)                                                         \
+/* The codes of a whole block, `shift` bytes into every TYPE, in one load. */
+#define TAKE_BLOCK(TYPE, CODE, from, shift, out)                                                   \
     do {                                                                                           \
         TYPE all[BLOCK];                                                                           \
+        CODE code[BLOCK];                                                                          \
         memcpy(all, from, sizeof all);                                                             \
-        for (int i = 0; i < BLOCK; i++) (out)[i] = (uint8_t)(all[i] >> 8 * (shift));               \
+        for (int i = 0; i < BLOCK; i++) code[i] = (CODE)(all[i] >> 8 * (shift));                   \
+        memcpy(out, code, sizeof code);                                                            \
     } while (0)
 
 /* A row of cells of a plane of 8 or `wide` 16 bits: `width` codes, and zeros in the rest of `room`. The
@@ -300,9 +313,13 @@ FORCE_INLINE void fold_row(const Plane *p, int fold, int wide, ptrdiff_t row, pt
             uint8_t *to = out + (b * BLOCK << wide);
             for (ptrdiff_t i = 0; i < asked; i += 64) PREFETCH(below + (b - k) * jump + i);
             if (p->step == 1 && apart == 4 && lowest_first()) {
-                TAKE_BLOCK(uint32_t, from, at, to);
+                TAKE_BLOCK(uint32_t, uint8_t, from, at, to);
             } else if (p->step == 1 && apart == 2 && lowest_first()) {
-                TAKE_BLOCK(uint16_t, from, at, to);
+                TAKE_BLOCK(uint16_t, uint8_t, from, at, to);
+            } else if (wide && p->step == 2 && apart == 8 && lowest_first()) {
+                TAKE_BLOCK(uint64_t, uint16_t, from, at, to);
+            } else if (wide && p->step == 2 && apart == 4 && lowest_first()) {
+                TAKE_BLOCK(uint32_t, uint16_t, from, at, to);
             } else {
                 take_apart(from + at, apart, wide, BLOCK, to);
             }
