@@ -127,6 +127,7 @@ def memory():
     copied = 2 * x.nbytes / 1e9 / seconds(lambda: target.copy_(x))
     print(f"a copy on the device: {copied:.0f} GB/s, read and written")
     ones, zeros = torch.ones(64, device="cuda"), torch.zeros(64, device="cuda")
+    flat = x.reshape(-1, 64)
     image = x[:4].reshape(4 * 64, 32, 64, 64)
     cases = {
         "im2col 3x3": (lambda: voxkern.im2col(image, (3, 3), padding=1), 10 * image.nbytes),
@@ -135,6 +136,10 @@ def memory():
         "batch_norm": (lambda: voxkern.batch_norm(x, zeros, ones), 2 * x.nbytes),
         "batch_norm, training": (
             lambda: voxkern.batch_norm(x, zeros, ones, training=True),
+            3 * x.nbytes,
+        ),
+        "batch_norm of (N, C), training": (
+            lambda: voxkern.batch_norm(flat, zeros, ones, training=True),
             3 * x.nbytes,
         ),
     }

@@ -69,6 +69,9 @@ def compile_instead(kernel, blocks, threads, *arguments, out):
         if "product" in kernel.py_func.__name__:  # of tiles: results in registers, vectors read
             assert ".local" not in ptx, kernel
             assert re.search(r"ld\.shared\.v[24]", ptx), kernel
+            # Between two barriers a tile is loaded or stored: no load is waited for singly.
+            for part in ptx.split("bar.sync"):
+                assert "ld.global" not in part or "st.shared" not in part, kernel
 
 
 def main(operation):

@@ -51,6 +51,25 @@ def test_training_is_the_oracle(backend, rng, shape, dtype):
     assert_close(params[1], expected[1], length=64, scale=1)
 
 
+@pytest.mark.parametrize("positions", [(), (3,)], ids=str)
+@pytest.mark.parametrize("channels", [1, 2, 31, 33, 100])
+def test_channels_side_by_side_fill_tiles_in_part(backend, rng, channels, positions):
+    for n in (1, 2, 70):
+        x, grad = hostile.normal(rng, (2, n, channels, *positions), "float32")
+        params = arguments(rng, channels, "float32")
+        assert_close(voxkern.batch_norm(x, *params), reference.batch_norm(*doubles(x, *params)))
+        stats, want = voxkern.batch_norm_stats(x), reference.batch_norm_stats(x.astype("f8"))
+        count = x.size // channels
+        assert_close(stats[0], want[0], length=count)
+        assert_close(stats[1], want[1], length=count)
+        given = grad, x, params[2], *params[:2]
+        got = voxkern.batch_norm_backward(*given)
+        want = reference.batch_norm_backward(*doubles(*given))
+        assert_close(got[0], want[0], length=64, scale=8)
+        for g, w in zip(got[1:], want[1:]):
+            assert_close(g, w, length=64, scale=count**0.5)
+
+
 @pytest.mark.parametrize("missing", [("weight",), ("bias",), ("weight", "bias")], ids=str)
 @pytest.mark.parametrize("training", [False, True])
 def test_weight_and_bias_are_1_and_0_where_missing(backend, rng, missing, training):

@@ -17,32 +17,55 @@ from voxkern.kernels.cuda._cuda import (
     run,
     scratch,
 )
-from voxkern.kernels.cuda._reduce import block_sum
+from voxkern.kernels.cuda._reduce import column_sum
 
 PART = 16 * THREADS  # elements that are worth a block
+# Shorter runs of float32 fill at most two thirds of the 32-byte sectors that are read for them.
+SHORT = 16
+ACROSS = min(32, THREADS // 2)  # float32 of so many threads are a line of the cache
+
+
+@device
+def _merge(counts, sums, squares, i, j):
+    """Add the elements that `j` stands for to those of `i`."""
+    one, two = counts[i], counts[j]
+    if two > 0:
+        if one > 0:
+            apart = sums[j] / two - sums[i] / one
+            squares[i] += apart * apart * one * two / (one + two)
+        squares[i] += squares[j]
+        sums[i] += sums[j]
+        counts[i] = one + two
 
 
 @cuda.jit
 def _partial_moments(x, parts, out):
-    """out[:, c, part] = the elements, their sum and the sum of squares about their mean."""
+    """out[:, part, c] = the elements, their sum and the sum of squares about their mean.
+
+    A block is as many channels across as threads, and as many elements of each down.
+    """
     n, channels, inner = x.shape
-    whole, rest = cuda.blockDim.x // inner, cuda.blockDim.x % inner
-    share = (n * inner + parts - 1) // parts
+    across, down = cuda.blockDim.x, cuda.blockDim.y
+    whole, rest = down // inner, down % inner
+    share, tiles = (n * inner + parts - 1) // parts, (channels + across - 1) // across
     counts = cuda.shared.array(THREADS, int64)
     sums = cuda.shared.array(THREADS, float64)
     squares = cuda.shared.array(THREADS, float64)
-    thread = cuda.threadIdx.x
-    for item in range(cuda.blockIdx.x, channels * parts, cuda.gridDim.x):
-        c = item // parts
-        part = item - c * parts
+    thread = cuda.threadIdx.y * across + cuda.threadIdx.x
+    for item in range(cuda.blockIdx.x, tiles * parts, cuda.gridDim.x):
+        part = item // tiles
+        c = (item - part * tiles) * across + cuda.threadIdx.x
+        start = part * share + cuda.threadIdx.y
         stop = (part + 1) * share
         if stop > n * inner:
             stop = n * inner
-        i = (part * share + thread) // inner
-        j = (part * share + thread) - i * inner
+        if c >= channels:
+            stop = start
+        i = start // inner
+        j = start - i * inner
         count = 0
         total, shift, near, square = 0.0, 0.0, 0.0, 0.0
-        for _ in range(part * share + thread, stop, cuda.blockDim.x):
+        for _ in range(start, stop, down):
             value = float64(x[i, c, j])
             if count == 0:
                 shift = value
@@ -63,38 +86,35 @@ def _partial_moments(x, parts, out):
         sums[thread] = total
         squares[thread] = square
         cuda.syncthreads()
-        half = cuda.blockDim.x // 2
+        half = down // 2
         while half > 0:
-            if thread < half and counts[thread + half] > 0:
-                one, two = counts[thread], counts[thread + half]
-                if one > 0:
-                    apart = sums[thread + half] / two - sums[thread] / one
-                    squares[thread] += apart * apart * one * two / (one + two)
-                squares[thread] += squares[thread + half]
-                sums[thread] += sums[thread + half]
-                counts[thread] = one + two
+            if cuda.threadIdx.y < half:
+                _merge(counts, sums, squares, thread, thread + half * across)
             cuda.syncthreads()
             half //= 2
-        if thread == 0:
-            out[0, c, part] = counts[0]
-            out[1, c, part] = sums[0]
-            out[2, c, part] = squares[0]
+        if cuda.threadIdx.y == 0 and c < channels:
+            out[0, part, c] = counts[thread]
+            out[1, part, c] = sums[thread]
+            out[2, part, c] = squares[thread]
 
 
 @cuda.jit
 def _merged_moments(partial, out):
     """Mean and biased variance of every channel, merged as by Chan, Golub and LeVeque (1979)."""
-    _, channels, parts = partial.shape
+    _, parts, channels, columns = partial.shape
     for c in range(cuda.grid(1), channels, cuda.gridsize(1)):
         count, total, square = 0.0, 0.0, 0.0
-        for part in range(parts):
-            more = partial[0, c, part]
+        for item in range(parts * columns):
+            part = item // columns
+            column = item - part * columns
+            more = partial[0, part, c, column]
             if more > 0:
+                added = partial[1, part, c, column]
                 if count > 0:
-                    apart = partial[1, c, part] / more - total / count
+                    apart = added / more - total / count
                     square += apart * apart * count * more / (count + more)
-                square += partial[2, c, part]
-                total += partial[1, c, part]
+                square += partial[2, part, c, column]
+                total += added
                 count += more
         out[0, c] = total / count if count > 0 else math.nan
         out[1, c] = square / count if count > 0 else math.nan
@@ -102,23 +122,27 @@ def _merged_moments(partial, out):
 
 @cuda.jit
 def _partial_gradients(grad, x, mean, parts, out):
-    """out[:, c, part] = the sum of grad and that of grad * (x - mean)."""
+    """out[:, part, c] = the sum of grad and that of grad * (x - mean), by the same blocks."""
     n, channels, inner = x.shape
-    whole, rest = cuda.blockDim.x // inner, cuda.blockDim.x % inner
-    share = (n * inner + parts - 1) // parts
+    across, down = cuda.blockDim.x, cuda.blockDim.y
+    whole, rest = down // inner, down % inner
+    share, tiles = (n * inner + parts - 1) // parts, (channels + across - 1) // across
+    columns = channels // mean.size
     shared = cuda.shared.array(THREADS, float64)
-    for item in range(cuda.blockIdx.x, channels * parts, cuda.gridDim.x):
-        c = item // parts
-        part = item - c * parts
+    for item in range(cuda.blockIdx.x, tiles * parts, cuda.gridDim.x):
+        part = item // tiles
+        c = (item - part * tiles) * across + cuda.threadIdx.x
+        start = part * share + cuda.threadIdx.y
         stop = (part + 1) * share
         if stop > n * inner:
             stop = n * inner
-        start = part * share + cuda.threadIdx.x
+        if c >= channels:
+            stop = start
         i = start // inner
         j = start - i * inner
-        centre = float64(mean[c])
+        centre = float64(mean[c // columns]) if c < channels else 0.0
         plain, weighed = 0.0, 0.0
-        for _ in range(start, stop, cuda.blockDim.x):
+        for _ in range(start, stop, down):
             slope = float64(grad[i, c, j])
             plain += slope
             weighed += slope * (float64(x[i, c, j]) - centre)
@@ -127,22 +151,23 @@ def _partial_gradients(grad, x, mean, parts, out):
             if j >= inner:
                 j -= inner
                 i += 1
-        plain = block_sum(plain, shared)
-        weighed = block_sum(weighed, shared)
-        if cuda.threadIdx.x == 0:
-            out[0, c, part] = plain
-            out[1, c, part] = weighed
+        plain = column_sum(plain, shared, across)
+        weighed = column_sum(weighed, shared, across)
+        if cuda.threadIdx.y == 0 and c < channels:
+            out[0, part, c] = plain
+            out[1, part, c] = weighed
 
 
 @cuda.jit
 def _merged_gradients(partial, out):
-    sums, channels, parts = partial.shape
+    sums, parts, channels, columns = partial.shape
     for item in range(cuda.grid(1), sums * channels, cuda.gridsize(1)):
         which = item // channels
         c = item - which * channels
         total = 0.0
         for part in range(parts):
-            total += partial[which, c, part]
+            for column in range(columns):
+                total += partial[which, part, c, column]
         out[which, c] = total
 
 
@@ -153,14 +178,10 @@ def _inverse_deviation(variance, eps):
 
 
 @cuda.jit
-def _normalize(x, mean, var, weight, bias, eps, out):
-    real = x.dtype.type
-    n, channels, inner = x.shape
-    column, row = cuda.grid(2)
-    columns, rows = cuda.gridsize(2)
-    for item in range(row, n * channels, rows):
-        i = item // channels
-        c = item - i * channels
+def _maps(mean, var, weight, bias, eps, out):
+    """out[:, c] = what to take from a channel, to multiply it by and to add."""
+    real = out.dtype.type
+    for c in range(cuda.grid(1), mean.size, cuda.gridsize(1)):
         scale = _inverse_deviation(float64(var[c]), eps)
         if weight.size > 0:
             scale *= float64(weight[c])
@@ -168,34 +189,51 @@ def _normalize(x, mean, var, weight, bias, eps, out):
         offset = (float64(shift) - float64(mean[c])) * scale  # what rounding took from the mean
         if bias.size > 0:
             offset += float64(bias[c])
-        factor, last = real(scale), real(offset)
-        for j in range(column, inner, columns):
-            out[i, c, j] = (x[i, c, j] - shift) * factor + last
+        out[0, c] = shift
+        out[1, c] = scale
+        out[2, c] = offset
 
 
 @cuda.jit
-def _input_gradient(grad, x, weight, mean, invstd, sums, out):
-    real = x.dtype.type
-    n, channels, inner = x.shape
-    column, row = cuda.grid(2)
-    columns, rows = cuda.gridsize(2)
-    for item in range(row, n * channels, rows):
-        i = item // channels
-        c = item - i * channels
+def _gradient_maps(weight, mean, invstd, sums, count, out):
+    """The same of grad, where `sums` is empty; else out[3, c] is for x and out[0, c] its mean."""
+    for c in range(cuda.grid(1), mean.size, cuda.gridsize(1)):
         inverse = float64(invstd[c])
         scale = inverse
         if weight.size > 0:
             scale *= float64(weight[c])
-        factor = real(scale)
+        out[1, c] = scale
         if sums.size == 0:
-            for j in range(column, inner, columns):
-                out[i, c, j] = grad[i, c, j] * factor
+            out[0, c] = out[2, c] = 0
         else:
-            centre, each = real(mean[c]), scale / (n * inner)
-            slope, offset = real(-each * sums[1, c] * inverse * inverse), real(-each * sums[0, c])
-            for j in range(column, inner, columns):
-                centred = x[i, c, j] - centre
-                out[i, c, j] = grad[i, c, j] * factor + (centred * slope + offset)
+            each = scale / count
+            out[0, c] = mean[c]
+            out[2, c] = -each * sums[0, c]
+            out[3, c] = -each * sums[1, c] * inverse * inverse
+
+
+@cuda.jit
+def _normalize(x, maps, inner, out):
+    n, width = x.shape
+    column, row = cuda.grid(2)
+    columns, rows = cuda.gridsize(2)
+    for k in range(column, width, columns):
+        c = k // inner
+        shift, factor, offset = maps[0, c], maps[1, c], maps[2, c]
+        for i in range(row, n, rows):
+            out[i, k] = (x[i, k] - shift) * factor + offset
+
+
+@cuda.jit
+def _input_gradient(grad, x, maps, inner, out):
+    n, width = x.shape
+    column, row = cuda.grid(2)
+    columns, rows = cuda.gridsize(2)
+    for k in range(column, width, columns):
+        c = k // inner
+        centre, factor, offset, slope = maps[0, c], maps[1, c], maps[2, c], maps[3, c]
+        for i in range(row, n, rows):
+            out[i, k] = grad[i, k] * factor + ((x[i, k] - centre) * slope + offset)
 
 
 @cuda.jit
@@ -221,38 +259,71 @@ def _move(stats, momentum, unbias, mean, var):
 
 def moments(x, *, out):
     """out[0] = mean and out[1] = biased variance of every channel."""
-    partial = _partial(_partial_moments, 3, x)
+    partial = _partial(_partial_moments, 3, x, x)
     launch(_merged_moments, x.shape[1], partial, out=out)
 
 
 def gradient_sums(grad, x, mean, *, out):
     """out[0] = the sum of grad and out[1] = that of grad * (x - mean), of every channel."""
-    partial = _partial(_partial_gradients, 2, grad, x, mean)
+    partial = _partial(_partial_gradients, 2, x, grad, x, mean)
     launch(_merged_gradients, 2 * x.shape[1], partial, out=out)
 
 
-def _partial(kernel, sums, x, *others):
-    """What the blocks of a channel find, (sums, C, parts)."""
+def _partial(kernel, sums, x, *arrays):
+    """What the blocks find of every channel's parts and columns, (sums, parts, C, columns).
+
+    A channel is one column, its elements read by neighbours; or where these lie apart, each of
+    its positions is one, and neighbours read neighbouring columns.
+    """
     n, channels, inner = x.shape
-    parts = max(1, min(-(-n * inner // PART), -(-BLOCKS // max(1, channels))))
-    partial = scratch(x, (sums, channels, parts), float)
-    run(kernel, min(BLOCKS, channels * parts), THREADS, x, *others, parts, out=partial)
+    across, columns = 1, 1
+    if inner < SHORT:
+        across = min(ACROSS, 1 << (channels * inner - 1).bit_length())
+        columns = inner
+    tiles = -(-channels * columns // across)
+    elements = n * inner // columns * across
+    parts = max(1, min(-(-elements // PART), -(-BLOCKS // max(1, tiles))))
+    partial = scratch(x, (sums, parts, channels, columns), float)
+    lines = [_columns(a, columns) if a.ndim == 3 else a for a in arrays]
+    blocks, threads = min(BLOCKS, tiles * parts), (across, THREADS // across)
+    out = partial.reshape(sums, parts, channels * columns)
+    run(kernel, blocks, threads, *lines, parts, out=out)
     return partial
+
+
+def _columns(x, columns):
+    """`x` with each of `columns` positions as a channel."""
+    n, channels, inner = x.shape
+    return x.reshape(n, channels * columns, inner // columns)
 
 
 def normalize(x, mean, var, weight, bias, eps, *, out):
     """out = (x - mean) / sqrt(var + eps) * weight + bias, of every channel."""
-    n, channels, inner = x.shape
+    channels, inner = x.shape[1:]
+    maps = scratch(x, (3, channels), x.dtype)
     weight, bias = _or_none(weight, x), _or_none(bias, x)
-    launch(_normalize, (n * channels, inner), x, mean, var, weight, bias, eps, out=out)
+    launch(_maps, channels, mean, var, weight, bias, eps, out=maps)
+    x, out = _matrix(x), _matrix(out)
+    launch(_normalize, x.shape, x, maps, inner, out=out)
 
 
 def input_gradient(grad, x, weight, mean, invstd, sums, *, out):
     """The gradient to x; `sums` as of `gradient_sums`, or None where mean and invstd are given."""
     n, channels, inner = x.shape
+    maps = scratch(x, (4, channels), x.dtype)
+    some = scratch(x, (0, 0), float) if sums is None else sums
     weight = _or_none(weight, x)
-    sums = scratch(x, (0, 0), float) if sums is None else sums
-    launch(_input_gradient, (n * channels, inner), grad, x, weight, mean, invstd, sums, out=out)
+    launch(_gradient_maps, channels, weight, mean, invstd, some, n * inner, out=maps)
+    grad, x, out = _matrix(grad), _matrix(x), _matrix(out)
+    if sums is None:
+        launch(_normalize, x.shape, grad, maps, inner, out=out)
+    else:
+        launch(_input_gradient, x.shape, grad, x, maps, inner, out=out)
+
+
+def _matrix(x):
+    """`x` with all of a sample in a row."""
+    return x.reshape(x.shape[0], x.shape[1] * x.shape[2])
 
 
 def _or_none(parameter, x):

@@ -29,6 +29,9 @@ RUN = MINE // 2
 # Four elements between rows: without them the writes of a column meet in one bank.
 LEFT, RIGHT, OWN = (DEPTH, ROWS + 4), (DEPTH, COLUMNS + 4), (MINE, MINE)
 TAPS = 4, COLUMNS
+# A thread loads DEPTH elements of the right tile and so many of the left one, all before it waits
+# for one: a load in a loop whose length depends on the thread is waited for before the next.
+SHARE = DEPTH * ROWS // COLUMNS
 # A sum of a thread's own takes about 16 instructions a product, a tile 2.
 LEAST_FILLED = 1 / 8
 # Sums over positions are cut into parts until there are so many blocks, of so many terms.
@@ -124,6 +127,8 @@ def _product(x, weight, bias, slope, sizes, size, count, kernel_size, window, it
         left = cuda.shared.array(LEFT, x.dtype, alignment=16)
         right = cuda.shared.array(RIGHT, x.dtype, alignment=16)
     total = cuda.local.array(OWN, x.dtype)
+    from_x, from_weight = cuda.local.array(DEPTH, x.dtype), cuda.local.array(SHARE, x.dtype)
+    down, row, apart = thread // ROWS, thread % ROWS, COLUMNS // ROWS
     for item in range(cuda.blockIdx.x, items, cuda.gridDim.x):
         top = item % row_tiles * ROWS
         group = item // row_tiles % groups
@@ -148,17 +153,20 @@ def _product(x, weight, bias, slope, sizes, size, count, kernel_size, window, it
             w = _source(ox, tw, window[2])
             inside = here and 0 <= z < depth and 0 <= y < height and 0 <= w < width
             at = (n * groups + group) * inputs * plane + (z * height + y) * width + w
-            first = (group * taps + tap) * inputs * outputs + top
+            first = ((group * taps + tap) * inputs + down) * outputs + top + row
             for c in range(0, inputs, DEPTH):
+                for t in range(DEPTH):
+                    from_x[t] = x[at] if inside and c + t < inputs else zero
+                    at += plane
+                for t in range(SHARE):
+                    there = c + down + t * apart < inputs and top + row < outputs
+                    from_weight[t] = weight[first] if there else zero
+                    first += apart * outputs
                 cuda.syncthreads()
                 for t in range(DEPTH):
-                    there = inside and c + t < inputs
-                    right[t, thread] = x[at] if there else zero
-                    at += plane
-                for t in range(thread // ROWS, DEPTH, COLUMNS // ROWS):
-                    row = thread % ROWS
-                    there = c + t < inputs and top + row < outputs
-                    left[t, row] = weight[first + (c + t) * outputs + row] if there else zero
+                    right[t, thread] = from_x[t]
+                for t in range(SHARE):
+                    left[down + t * apart, row] = from_weight[t]
                 cuda.syncthreads()
                 _multiply(left, right, total)
         for i in range(MINE):
@@ -236,6 +244,8 @@ def _weight_product(grad, x, size, count, kernel_size, window, groups, terms, it
     # Of every column: its channel of x, and where its tap is in the window at the origin.
     columns_at = cuda.shared.array(TAPS, int64)
     total = cuda.local.array(OWN, x.dtype)
+    from_x, from_grad = cuda.local.array(DEPTH, x.dtype), cuda.local.array(SHARE, x.dtype)
+    term, own, apart = thread % DEPTH, thread // DEPTH, COLUMNS // DEPTH
     for item in range(cuda.blockIdx.x, items, cuda.gridDim.x):
         top = item % row_tiles * ROWS
         side = item // row_tiles % column_tiles * COLUMNS
@@ -246,25 +256,31 @@ def _weight_product(grad, x, size, count, kernel_size, window, groups, terms, it
         columns_at[1, thread] = _source(0, tap // (kh * kw), window[0])
         columns_at[2, thread] = _source(0, tap // kw % kh, window[1])
         columns_at[3, thread] = _source(0, tap % kw, window[2])
+        cuda.syncthreads()
         _clear(total, zero)
-        t = thread % DEPTH
         for first in range(part * terms, (part + 1) * terms, DEPTH):
-            n, place = (first + t) // positions, (first + t) % positions
-            here = n < batch and first + t < (part + 1) * terms
+            n, place = (first + term) // positions, (first + term) % positions
+            here = n < batch and first + term < (part + 1) * terms
             z0 = place // (oh * ow) * window[0][0]
             y0 = place // ow % oh * window[1][0]
             w0 = place % ow * window[2][0]
-            cuda.syncthreads()
-            for row in range(thread // DEPTH, ROWS, COLUMNS // DEPTH):
+            for i in range(SHARE):
+                row = own + i * apart
                 there = here and top + row < outputs
-                left[t, row] = grad[n, group * outputs + top + row, place] if there else zero
-            for column in range(thread // DEPTH, COLUMNS, COLUMNS // DEPTH):
+                from_grad[i] = grad[n, group * outputs + top + row, place] if there else zero
+            for i in range(DEPTH):
+                column = own + i * apart
                 c = columns_at[0, column]
                 z, y = z0 + columns_at[1, column], y0 + columns_at[2, column]
                 w = w0 + columns_at[3, column]
                 inside = 0 <= z < depth and 0 <= y < height and 0 <= w < width
                 there = here and c >= 0 and inside
-                right[t, column] = x[n, c, (z * height + y) * width + w] if there else zero
+                from_x[i] = x[n, c, (z * height + y) * width + w] if there else zero
+            cuda.syncthreads()
+            for i in range(SHARE):
+                left[term, own + i * apart] = from_grad[i]
+            for i in range(DEPTH):
+                right[term, own + i * apart] = from_x[i]
             cuda.syncthreads()
             _multiply(left, right, total)
         for i in range(MINE):
