@@ -1,6 +1,7 @@
 """The photosensitivity analysis of frames on a device: the report is the host's."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 pytest.importorskip("numba")
 from numba import cuda
 
+from voxkern.kernels.cuda import _cuda
 from voxkern.pse import PROFILES, Frame, analyze
 from voxkern.pse.frames import Colour, clip, frame
 from voxkern.pse.light import light
@@ -168,8 +170,26 @@ def test_bad_input_is_named():
         analyze([on_device(frames[0]), frames[1]], 30)
     with pytest.raises(ValueError, match="lies on a CUDA device, the first on the host"):
         analyze([frames[0], on_device(frames[1])], 30)
+    changes = [dataclasses.replace(PROFILES["wcag22"], change=0.1 + i / 1000) for i in range(33)]
+    with pytest.raises(ValueError, match="too many profiles"):
+        analyze(on_device(frames), 30, changes)
     with pytest.raises(TypeError, match="a plane must be a 2-D NumPy array"):
         analyze([Frame(0, (on_device(frames[0]),), Colour("gray"))])
+
+
+def test_frames_of_another_stream_are_waited_for(monkeypatch):
+    waited = []
+
+    def stream(address):
+        return types.SimpleNamespace(synchronize=lambda: waited.append(address))
+
+    monkeypatch.setattr(cuda, "external_stream", stream, raising=False)
+    like, plane = (_cuda.adopt(on_device(np.zeros((2, 3), "uint8"))) for _ in range(2))
+    assert _cuda.after(plane, like) is plane
+    assert not waited
+    plane.stream = 7
+    moved = _cuda.after(plane, like)
+    assert (moved.stream, moved.data, waited) == (0, plane.data, [7])
 
 
 def test_a_clip_is_read_once_by_its_frames():

@@ -12,7 +12,8 @@ from voxkern.kernels.cuda._reduce import block_sum
 LUMINANCE, RED, LEGACY_RED, RAMP = range(4)
 ROSE, FELL = 1, 2  # directions of a transition, and bits of a step
 TURNED, MANY = 1, 2  # bits of the ring: a transition, and one of a pixel that has made too many
-SUMS = 2 * 32  # two for each of the most lanes
+MOST_LANES = 32
+SUMS = 2 * MOST_LANES
 # A step is told: slot of the ring, place of the frame, how many frames are before it and how many
 # slots leave; then the places of the former, the latter, and the slots of the former but the last.
 HEAD = 4

@@ -271,8 +271,7 @@ def _without_host(profile):
     if profile.stripes or profile.name == "carreira":
         way = ", or give dataclasses.replace(profile, stripes=None)" if profile.stripes else ""
         raise ValueError(
-            f"profile {profile.name} needs frames on the host, these lie on a CUDA device: copy them"
-            f"{way}"
+            f"profile {profile.name} needs frames on the host; copy these from the CUDA device{way}"
         )
 
 

@@ -114,7 +114,9 @@ class DeviceState:
         self._fold, self._ramp_rows = watch.cell.bit_length() - 1, watch.ramp_rows
         self._like, self._cuda = plane, _dispatch.cuda()
         self._kernel = _dispatch.module("cuda", None, "pse")
-        ramps = np.cumsum([lane[0] == RAMP for lane in lanes])
+        if len(lanes) > self._kernel.MOST_LANES:
+            raise ValueError("too many profiles")
+        ramps = np.cumsum([lane[0] == RAMP for lane in lanes]).tolist()
         kinds = [(lane[0], lane[5], ramp - 1) for lane, ramp in zip(lanes, ramps)]
         numbers = np.zeros((len(lanes), 23))
         for row, lane in zip(numbers, lanes):
