@@ -1,9 +1,10 @@
-"""Speed on a GPU: convolution beside torch's, memory-bound operations beside a copy, flash tables.
+"""Speed on a GPU: convolution beside torch's, memory-bound operations beside a copy, videos.
 
-    python asv_bench/cuda_speed.py [conv] [memory] [flash]
+    python asv_bench/cuda_speed.py [conv] [memory] [flash] [pse]
 
-Convolution in TFLOP/s of float32, torch with ``allow_tf32=False``; the rest in GB/s, read and
-written. Best of several runs by the GPU's events, allocation included on both sides.
+Convolution in TFLOP/s of float32, torch with ``allow_tf32=False``; photosensitivity in frames a
+second; the rest in GB/s, read and written. Best of several runs by the GPU's events, allocation
+included on both sides.
 """
 
 import math
@@ -148,6 +149,16 @@ def memory():
         print(f"{name}: {speed:.0f} GB/s, {speed / copied:.0%}")
 
 
+def pse():
+    """Frames a second that are analysed of those on the device, noise and a static scene."""
+    import torch
+
+    noise = torch.randint(0, 256, (90, 1080, 1920, 3), dtype=torch.uint8, device="cuda")
+    for name, film in {"noise": noise, "static": noise[:1].repeat(90, 1, 1, 1)}.items():
+        speed = len(film) / seconds(lambda film=film: voxkern.pse.analyze(film, 30), 3)
+        print(f"pse.analyze, 1920x1080, {name}: {speed:.0f} frames a second")
+
+
 def main(chosen):
     problem = no_gpu()
     if problem:
@@ -163,7 +174,9 @@ def main(chosen):
         import cuda_flash
 
         cuda_flash.main()
+    if "pse" in chosen:
+        pse()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["conv", "memory", "flash"])
+    main(sys.argv[1:] or ["conv", "memory", "flash", "pse"])

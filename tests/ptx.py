@@ -17,6 +17,9 @@ from test_cuda import CALLS, of_dtype
 import voxkern
 from voxkern import _dispatch
 from voxkern.kernels.cuda import _cuda
+from voxkern.pse import PROFILES
+from voxkern.pse.frames import frame
+from voxkern.pse.watch import Watch
 
 
 class Host:
@@ -38,12 +41,23 @@ class Host:
     def is_c_contiguous(self):
         return self.array.flags.c_contiguous
 
-    def copy_to_host(self):
+    def copy_to_host(self, stream=0):
         return self.array
+
+    def copy_to_device(self, source, stream=0):
+        self.array[...] = source
 
     @property
     def __cuda_array_interface__(self):
         return self.array.__array_interface__
+
+
+class Foreign:
+    """A host array that says to lie on a device."""
+
+    def __init__(self, array):
+        self.__cuda_array_interface__ = array.__array_interface__
+        self.array = array
 
 
 compiled = set()
@@ -74,12 +88,28 @@ def compile_instead(kernel, blocks, threads, *arguments, out):
                 assert "ld.global" not in part or "st.shared" not in part, kernel
 
 
+def analyse():
+    """What the analysis of frames launches, and of cells of them."""
+    for dtype in "uint8", "uint16":
+        for shape in (7, 9), (7, 9, 3):
+            first = frame(0, Foreign(np.zeros(shape, dtype)))
+            watch = Watch(first)
+            lanes = [watch.lane(PROFILES["wcag22"], kind) for kind in ("luminance", "red", "ramp")]
+            light = watch.light(PROFILES["wcag22"])
+            watch.start()
+            watch.push(first)
+            watch.mean(light)
+            watch._state.turned(lanes[0], 0)
+
+
 def main(operation):
     _cuda.run = compile_instead
     _cuda.problem = lambda: None
     _cuda._empty = lambda like, shape, dtype, stream: np.zeros(shape, dtype)
-    _cuda.adopt = lambda owner: _cuda.Array(Host(owner), owner, 0)
+    _cuda.adopt = lambda owner: _cuda.Array(Host(getattr(owner, "array", owner)), owner, 0)
     module = importlib.import_module(f"voxkern.kernels.cuda.{operation}")
+    if operation == "pse":
+        analyse()
     with _dispatch.force("cuda"):
         for name, (args, kwargs) in CALLS.items():
             function = getattr(voxkern, name)

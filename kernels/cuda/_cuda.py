@@ -65,7 +65,7 @@ class Array:
         return Array(self.data.view(dtype), self.owner, self.stream)
 
     def part(self, index):
-        """The `index`-th of the arrays along the first axis."""
+        """The `index`-th of the arrays along the first axis, or what indices of several select."""
         return Array(self.data[index], self.owner, self.stream)
 
     def empty(self, shape, dtype):
@@ -142,6 +142,14 @@ def fetched(source):
     if source.stream:
         stream.synchronize()
     return values
+
+
+def after(array, like):
+    """`array` for work on the stream of `like`, once all is done that its own has begun."""
+    if array.stream == like.stream:
+        return array
+    cuda.external_stream(array.stream).synchronize()
+    return Array(array.data, array.owner, like.stream)
 
 
 def deliver(scratch, out):
@@ -248,6 +256,7 @@ __all__ = [
     "THREADS",
     "Array",
     "adopt",
+    "after",
     "copy_to",
     "cuda",
     "deliver",

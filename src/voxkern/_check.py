@@ -46,16 +46,21 @@ def anywhere(value, name, dtypes=FLOATS, beside=None):
         same_side(on_device, name, beside)
     if not on_device:
         return array(value, name, dtypes)
+    return adopted(value, name, dtypes).contiguous()
+
+
+def adopted(value, name, dtypes):
+    """`value`, which lies on a device, as an Array of the kernels with one of `dtypes`."""
     cuda = _dispatch.cuda()
     try:
-        adopted = cuda.adopt(value)
+        found = cuda.adopt(value)
     except (TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise TypeError(f"{name} cannot be read as a CUDA array: {error}") from error
     except ValueError as error:
         raise ValueError(f"{name} cannot be used: {error}") from error
-    if _name(adopted.dtype) not in dtypes:
-        raise TypeError(f"{name} has dtype {adopted.dtype}; it may be {', '.join(dtypes)}")
-    return adopted.contiguous()
+    if _name(found.dtype) not in dtypes:
+        raise TypeError(f"{name} has dtype {found.dtype}; it may be {', '.join(dtypes)}")
+    return found
 
 
 def same_side(on_device, name, beside):

@@ -72,6 +72,11 @@ def on_device(value):
     return type(value).__module__.startswith("numba.cuda.simulator")
 
 
+def adopted(value):
+    """Whether `value` is an array on a device as the checks hand it on."""
+    return type(value).__module__ == "voxkern.kernels.cuda._cuda"
+
+
 def cuda():
     """The module that holds the CUDA toolkit; RuntimeError where it cannot be used."""
     problem = cuda_problem()

@@ -30,6 +30,7 @@ def analyze(
         A path or an open PyAV container (these need PyAV); an array ``(F, H, W, 3)`` or
         ``(F, H, W)`` of sRGB codes, uint8 or uint16 in full range, or floats from 0 to 1; or an
         iterable of such frames, of pairs of a time in seconds and a frame, or of :class:`Frame`.
+        Arrays of integers may lie on a CUDA device, where their pixels then are watched.
     fps : float, optional
         Frames per second, where the source does not say when they are shown.
     profile : str, Profile or sequence of these
@@ -61,6 +62,11 @@ def analyze(
     timeline: what is looked at of the frames of the last 66 ms and, of its pixels, some bits and
     one more for each frame of a second and kind of flash (2 MB for two at 1920x1080 and 30 Hz; up
     to twice as much where they flash too often).
+
+    The pixels of frames on a CUDA device are watched there, in 5 bytes and one more for each frame
+    of a second and kind of flash; sums, masks and stills come to the host. Regular patterns and
+    ``"carreira"`` need frames on the host: profiles that have them are refused. Luminance is
+    compared in the same bits as on the host, red in float64 with another last bit.
 
     Of frames of more than 1024 x 768 pixels one pixel in each 2 x 2 is looked at, from 1920 x 1080
     on one in each 4 x 4. The report is the same for any number of threads.

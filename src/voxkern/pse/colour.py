@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from voxkern import _dispatch
 from voxkern.pse.frames import Colour
 
 WHITE = 200.0  # cd/m2, BT.1702-3: the luminance of code 940 (10 bits)
@@ -278,7 +279,10 @@ def preview(frame, width=480):
 
 
 def _thinned(plane, luma, step):
-    """Every `step`-th pixel of a plane that may be subsampled."""
+    """Every `step`-th pixel of a plane that may be subsampled, on the host."""
+    if _dispatch.adopted(plane):
+        few = plane.part((slice(None, None, step),) * 2).contiguous()
+        return _dispatch.cuda().fetched(few)
     rows = np.arange(0, luma.shape[0], step) * plane.shape[0] // luma.shape[0]
     columns = np.arange(0, luma.shape[1], step) * plane.shape[1] // luma.shape[1]
     return plane[np.ix_(rows, columns)]

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from voxkern import _check
+from voxkern import _check, _dispatch
 
 DTYPES = ("uint8", "uint16", *_check.FLOATS)
+ON_DEVICE = DTYPES[:2]
+ARRAYS = "shape", "__array__", "__dlpack__", "__cuda_array_interface__"
 KINDS = {"rgb": 3, "ycbcr": 3, "gray": 1}
 TRANSFERS = ("srgb", "bt709", "pq", "hlg", "linear")
 PRIMARIES = ("bt709", "bt601", "bt2020")
@@ -65,7 +67,7 @@ class Frame(NamedTuple):
         Of presentation, in seconds.
     planes : tuple of ndarray
         2-D uint8 or uint16 arrays of any strides; the last two of Y'CbCr may be subsampled 2x1
-        or 2x2.
+        or 2x2. On a CUDA device, what :func:`frame` makes of a picture.
     colour : Colour
     """
 
@@ -112,11 +114,12 @@ def clip(source, fps=None):
     if isinstance(source, Clip):
         return source
     rate = None if fps is None else _rate(fps)
-    if hasattr(source, "shape") or hasattr(source, "__array__") or hasattr(source, "__dlpack__"):
+    if any(hasattr(source, name) for name in ARRAYS):
         stack = _stack(source)
         if rate is None:
             raise ValueError("fps is missing; frames of an array need their number per second")
-        return Clip(_numbered(stack, rate), "array", len(stack), len(stack) / rate)
+        count = stack.shape[0]
+        return Clip(_numbered(stack, rate), "array", count, count / rate)
     try:
         iter(source)
     except TypeError:
@@ -131,18 +134,34 @@ def clip(source, fps=None):
 def frame(time, picture, name="frame"):
     """A :class:`Frame` of one picture ``(H, W, 3)`` or ``(H, W)`` of sRGB codes.
 
-    Whole range of uint8 or uint16; floats from 0 to 1 become 16-bit codes.
+    Whole range of uint8 or uint16; floats from 0 to 1 become 16-bit codes. On a CUDA device the
+    planes are views of the picture, and floats are refused.
     """
-    picture = _check.readable(picture, name, DTYPES)
+    return _framed(time, _readable(picture, name), name)
+
+
+def _readable(value, name):
+    """An array of a picture or of several, where it lies."""
+    if _dispatch.on_device(value):
+        return _check.adopted(value, f"{name}, on a CUDA device,", ON_DEVICE)
+    return _check.readable(value, name, DTYPES)
+
+
+def _framed(time, picture, name):
     gray = picture.ndim == 2
     if not gray and (picture.ndim != 3 or picture.shape[2] != 3):
         raise ValueError(f"{name} has shape {picture.shape}; it must be (H, W, 3) or (H, W)")
     if 0 in picture.shape:
         raise ValueError(f"{name} has shape {picture.shape}; it must have pixels")
     codes = _codes(picture, name)
-    planes = (codes,) if gray else tuple(codes[:, :, channel] for channel in range(3))
+    planes = (codes,) if gray else tuple(_channel(codes, i) for i in range(3))
     bits = 8 * codes.dtype.itemsize
     return Frame(time, planes, Colour("gray" if gray else "rgb", bits))
+
+
+def _channel(codes, index):
+    place = slice(None), slice(None), index
+    return codes.part(place) if _dispatch.adopted(codes) else codes[place]
 
 
 def _codes(picture, name):
@@ -155,7 +174,7 @@ def _codes(picture, name):
 
 
 def _stack(source):
-    stack = _check.readable(source, "source", DTYPES)
+    stack = _readable(source, "source")
     if (stack.ndim == 3 and stack.shape[2] == 3) or stack.ndim not in (3, 4):
         raise ValueError(
             f"source has shape {stack.shape}; it must be (F, H, W, 3) or (F, H, W), W not 3"
@@ -173,22 +192,28 @@ def _rate(fps):
 
 
 def _numbered(pictures, rate):
-    for index, picture in enumerate(pictures):
-        yield frame(index / rate, picture, f"frame {index}")
+    part = pictures.part if _dispatch.adopted(pictures) else pictures.__getitem__
+    for index in range(pictures.shape[0]):
+        yield _framed(index / rate, part(index), f"frame {index}")
 
 
 def _timed(source, rate):
     """Frames of an iterable of pictures (by `rate`), of pairs of a time and one, or of Frames.
 
-    Pictures are copied, for whoever makes them may use one array for all.
+    Pictures are copied, for whoever makes them may use one array for all. On a device the watch
+    copies what it needs.
     """
     for index, item in enumerate(source):
         name = f"frame {index}"
         if isinstance(item, Frame):
             yield item
         elif isinstance(item, tuple) and len(item) == 2:
-            yield frame(_check.number(item[0], f"time of {name}"), np.array(item[1]), name)
+            yield frame(_check.number(item[0], f"time of {name}"), _copied(item[1]), name)
         elif rate is None:
             raise ValueError("fps is missing; give it, or pairs of a time and a frame")
         else:
-            yield frame(index / rate, np.array(item), name)
+            yield frame(index / rate, _copied(item), name)
+
+
+def _copied(picture):
+    return picture if _dispatch.on_device(picture) else np.array(picture)

@@ -266,10 +266,21 @@ class Kind:
         return self.event > self.limit
 
 
+def _without_host(profile):
+    """Raise where a profile looks at more of a frame than its transitions."""
+    if profile.stripes or profile.name == "carreira":
+        way = ", or give dataclasses.replace(profile, stripes=None)" if profile.stripes else ""
+        raise ValueError(
+            f"profile {profile.name} needs frames on the host; copy these from the CUDA device{way}"
+        )
+
+
 class Judge:
     """One profile over the frames of a video."""
 
     def __init__(self, profile, watch, scale):
+        if watch.on_device:
+            _without_host(profile)
         self.profile, self.watch = profile, watch
         self.columns = {name: array("d") for name in COLUMNS}
         self.area = Area(profile, watch, scale)

@@ -7,12 +7,8 @@ from collections import deque
 import numpy as np
 
 from voxkern import _dispatch
-from voxkern.kernels.native import host
 from voxkern.pse import colour as colours
 from voxkern.pse.light import (
-    LEGACY_RED,
-    RAMP,
-    RED,
     is_luminance,
     light,
     luminance_lane,
@@ -20,11 +16,11 @@ from voxkern.pse.light import (
     red_lane,
     smallest_change,
 )
-from voxkern.pse.screen import MILD, luminance_screen, red_screen
+from voxkern.pse.screen import luminance_screen
+from voxkern.pse.state import WORD, DeviceState, HostState, unpacked
 
 STEP = 0.0655  # s: 66 ms, less what a container rounds away that counts milliseconds
 SECOND = 1 - 1e-6  # s: transitions a whole second apart are not within one; times are rounded
-WORD = 64
 # Frames with more pixels than the first are watched in cells of 2 x 2 pixels, from the second on of
 # 4 x 4: larger ones change the verdict of a labelled case.
 SMALL, LARGE = 1024 * 768, 1920 * 1080
@@ -39,8 +35,8 @@ class Watch:
 
     Of large frames one pixel of each `cell` by `cell` is watched: `columns` by `rows` of them.
 
-    Memory: an eighth of a byte per pixel or cell, lane and frame of a second; and what is watched
-    of the frames of 66 ms.
+    Memory: an eighth of a byte per pixel or cell, lane and frame of a second, on a device a byte;
+    and what is watched of the frames of 66 ms.
     """
 
     def __init__(self, frame):
@@ -49,6 +45,8 @@ class Watch:
         self.columns, self.rows = self.width // self.cell, self.height // self.cell
         self.ramp_rows = max(1, self.rows // RAMP_ROWS)
         self.colour = frame.colour
+        self.on_device = _dispatch.adopted(frame.planes[0])
+        self._like = frame.planes[0] if self.on_device else None
         self.time = None
         self.patterns = {}  # what judges share that are equal
         self._last, self._masks, self._means = {}, {}, None  # of the last frame: see their uses
@@ -103,61 +101,25 @@ class Watch:
 
     def start(self, threads=None):
         """Make the state, once all lanes are known; `threads` is the most to use."""
-        lights = [source[:4] for _, source in self._lights.values()]
-        lanes = [lane for _, lane, _ in self._lanes.values()]
         self.row_words = -(-self.columns // WORD)
-        self._words = self.row_words * self.rows
         self._kernel = _dispatch.module("native", _dispatch.cpu_level, "pse")
-        screen = self._screen(lanes)
-        self._watch = self._kernel.Watch(
-            self.columns,
-            self.rows,
-            self.cell.bit_length() - 1,
-            _format(self.colour),
-            lights,
-            lanes,
-            *screen,
-            self.ramp_rows,
-        )
-        rows = -(-self.rows // self.ramp_rows)
-        turns = lambda: [np.zeros((2, rows * self.row_words * WORD), np.uint16)]  # noqa: E731
-        self._turns = [turns() if lane[0] == RAMP else [] for lane in lanes]
-        none = lambda width: [np.zeros((0, width), np.uint64) for _ in lanes]  # noqa: E731
-        self._states = [np.zeros((self._words, 2), np.uint64) for _ in lanes]
-        stretches = self.rows * -(-self.row_words // WORD)
-        self._ring, self._marks = none(self._words), none(stretches)
-        self._many, self._many_marks = none(self._words), none(stretches)
-        self._limits = [limit for _, _, limit in self._lanes.values()]
+        lights = [source for _, source in self._lights.values()]
+        lanes = [(*lane, limit) for _, lane, limit in self._lanes.values()]
+        if self.on_device:
+            self._state = DeviceState(self, self._like, lights, lanes)
+        else:
+            self._state = HostState(self, lights, lanes, self._screens, threads)
         self._free, self._slots = [], 0
         self._grow(SLOTS)
-        self._threads = min(self.rows, host.useful_threads(self.columns * self.rows))
-        self._threads = min(self._threads, threads or self._threads)
-        self._done = np.zeros((self._threads, len(lanes), 2), np.int64)
         step = math.isqrt(self.columns * self.rows // SAMPLES)
         self._steps = max(1, step // 2), max(1, 2 * step)  # neighbours in a row are soon read
-        self._sums = np.empty(len(lights))
         self._scratch = np.zeros(66 * self.row_words + 192, np.int32)
 
-    def _screen(self, lanes):
-        """What passes a screen of any lane: steps of bytes, and reds."""
-        steps = np.min([np.full((len(MILD), 16), 255, np.uint8), *self._screens], axis=0)
-        reds = [lane[4][1:] for lane in lanes if lane[0] in (RED, LEGACY_RED)]
-        red = np.min(reds, axis=0) if reds else (0, 0, (1 << 16) - 1)
-        cr = (256, 0, 0)  # none has so much
-        if reds and self.colour.kind == "ycbcr":
-            cr = red_screen(self.colour, *red)
-        return steps, np.array([*red, *cr], np.int64)
-
     def _grow(self, slots):
-        """More frames in a second: a longer ring, and counts that reach as far."""
+        """More frames in a second."""
         self._free += range(self._slots, slots)
         self._slots = slots
-        for name in "_ring", "_marks", "_many", "_many_marks":
-            setattr(self, name, [_taller(array, slots) for array in getattr(self, name)])
-        self._states = [_wider(state, 2 + slots.bit_length()) for state in self._states]
-        rings = self._ring, self._marks, self._many, self._many_marks
-        states = zip(self._states, *rings, self._limits, self._turns)
-        self._watch.hold([(*arrays, *turns) for *arrays, turns in states])
+        self._state.grow(slots)
 
     def push(self, frame):
         """Take the next frame."""
@@ -170,36 +132,23 @@ class Watch:
         if not self._free:
             self._grow(2 * self._slots)
         slot = self._free.pop()
-        notes = np.empty(self._words, np.uint8)  # the kernel's, of this frame
-        self._before.appendleft((frame.time, self._cells(frame), notes))
-        _, pictures, notes = map(list, zip(*self._before))
-        since = itertools.islice(self._recent, len(pictures))
-        recent = np.array([item[1] for item in since], np.int64)
-        self._done[...] = 0
-        self._watch.step(pictures, notes, recent, np.array(expired, np.int64), slot, self._done)
-        self._recent.appendleft((frame.time, slot, self._done.sum(axis=0).tolist()))
+        self._before.appendleft((frame.time, self._state.take(frame)))
+        watched = [item[1] for item in self._before]
+        recent = [item[1] for item in itertools.islice(self._recent, len(watched))]
+        done = self._state.step(watched, recent, expired, slot)
+        self._recent.appendleft((frame.time, slot, done))
         self.time = frame.time
         self._last.clear()
         self._masks.clear()
         self._means = None
 
-    def _cells(self, frame):
-        """The planes of what is watched of a frame."""
-        planes = tuple(frame.planes)
-        if self.cell == 1:
-            return planes
-        size = planes[0].itemsize
-        cells = np.empty((len(planes), self.rows, self.row_words * WORD * size), np.uint8)
-        self._watch.cells(planes, cells, self._threads)
-        return tuple(cells.view(planes[0].dtype))
-
     def mean(self, index):
         """Mean luminance of the last frame by a light, of some pixels at equal distances."""
         if self._means is None:
             across, down = self._steps
-            self._watch.luminance(self._before[0][1], across, down, self._sums)
+            sums = self._state.luminance(self._before[0][1], across, down)
             count = -(-self.rows // down) * -(-self.columns // across)
-            self._means = (self._sums / count).tolist()
+            self._means = (sums / count).tolist()
         return self._means[index]
 
     def now(self, lane):
@@ -241,11 +190,8 @@ class Watch:
     def _gather(self, lane, seconds, count=1, step=1, many=0):
         key = lane, seconds, count, step, many
         if key not in self._masks:
-            mask = np.empty(-(-self.rows // step) * self.row_words, np.uint64)
             slots = [item[1] for item in self._within(seconds) if item[2][lane][many]]
-            arguments = np.array(slots, np.int64), count, step, many
-            total = self._watch.gather(lane, *arguments, mask, self._threads)
-            self._masks[key] = mask, total
+            self._masks[key] = self._state.gather(lane, slots, count, step, many)
         return self._masks[key]
 
     def window(self, mask, width, height, floor, rough=False, any=False):
@@ -263,49 +209,23 @@ class Watch:
     def since(self, lane, mask):
         """Time of the first transition within the last second of the pixels of a mask."""
         for time, slot, done in reversed(self._recent):
-            if done[lane][0] and (self._ring[lane][slot] & mask).any():
+            if done[lane][0] and (self._state.turned(lane, slot) & mask).any():
                 return time
         return self.time
 
     def counts(self, lane):
         """Transitions of every pixel or cell within the last second, ``(rows, columns)`` int."""
-        planes = np.ascontiguousarray(self._states[lane][:, 2:].T)
-        return sum(self.unpack(plane).astype(int) << i for i, plane in enumerate(planes))
+        return self._state.counts(lane)
 
     def unpack(self, mask):
         """A mask as ``(rows, columns)`` bool."""
-        rows = mask.astype("<u8", copy=False).view(np.uint8).reshape(self.rows, -1)
-        return np.unpackbits(rows, axis=1, count=self.columns, bitorder="little").view(bool)
+        return unpacked(mask, self.rows, self.columns)
 
     def spread(self, mask):
         """A mask as ``(H, W)`` bool, each cell for all of its pixels."""
         whole = self.unpack(mask).repeat(self.cell, axis=0).repeat(self.cell, axis=1)
         left = self.height - whole.shape[0], self.width - whole.shape[1]
         return np.pad(whole, [(0, n) for n in left], "edge") if any(left) else whole
-
-
-def _taller(array, rows):
-    """An array of `rows` rows, the old ones first, zeros below; zeros take no memory."""
-    result = np.zeros((rows, array.shape[1]), array.dtype)
-    for old, new in zip(array, result):
-        if old.any():
-            new[:] = old
-    return result
-
-
-def _wider(array, columns):
-    return np.ascontiguousarray(_taller(array.T, columns).T)
-
-
-def _format(colour):
-    """Fields of the kernel's Format."""
-    planes = 1 if colour.kind == "gray" else 3
-    most = (1 << colour.bits) - 1
-    if colour.kind != "ycbcr":
-        return np.array([planes, most, *[0] * 10], np.int64)
-    return np.array(
-        [planes, most, *colours.matrix(colour), colours.BLACK, colours.GRID - 1], np.int64
-    )
 
 
 def cell_of(width, height):
@@ -325,9 +245,11 @@ def checked(frame, like=None):
         raise ValueError(f"a frame has {len(planes)} planes; {colour.kind} has {count}")
     if colour.kind == "ycbcr" and colour.bits > 12:
         raise ValueError(f"bits of ycbcr is {colour.bits}; it may be 8, 10 or 12")
+    on_device = _dispatch.adopted(planes[0])
+    kind = type(planes[0]) if on_device else np.ndarray
     for plane in planes:
-        if not isinstance(plane, np.ndarray) or plane.dtype != dtype or plane.ndim != 2:
-            raise TypeError(f"a plane must be a 2-D array of {np.dtype(dtype)}")
+        if not isinstance(plane, kind) or plane.dtype != dtype or plane.ndim != 2:
+            raise TypeError(f"a plane must be a 2-D NumPy array of {np.dtype(dtype)}")
     height, width = planes[0].shape
     halves = {(height, width), (height, -(-width // 2)), (-(-height // 2), -(-width // 2))}
     if not height or not width:
@@ -335,6 +257,9 @@ def checked(frame, like=None):
     for plane in planes[1:]:
         if plane.shape not in (halves if colour.kind == "ycbcr" else {(height, width)}):
             raise ValueError(f"a plane has shape {plane.shape}, the first {planes[0].shape}")
+    if like is not None and _dispatch.adopted(like.planes[0]) != on_device:
+        here, there = ("a CUDA device", "the host") if on_device else ("the host", "a CUDA device")
+        raise ValueError(f"the frame at {frame.time:.3f} s lies on {here}, the first on {there}")
     if like is not None and (like.colour != colour or like.planes[0].shape != (height, width)):
         was = like.planes[0].shape
         raise ValueError(
