@@ -1,6 +1,6 @@
 """Moments and affine maps per channel of (N, C, inner) arrays.
 
-A reduction has two levels: blocks read parts of a channel, once, and one thread per channel merges
+A reduction has two levels: blocks read parts of a channel, once, and a column of threads merges
 what they found, in one order for any run. Sums are float64.
 """
 
@@ -12,7 +12,6 @@ from voxkern.kernels.cuda._cuda import (
     cuda,
     device,
     float64,
-    int64,
     launch,
     run,
     scratch,
@@ -22,20 +21,37 @@ from voxkern.kernels.cuda._reduce import column_sum
 PART = 16 * THREADS  # elements that are worth a block
 # Shorter runs of float32 fill at most two thirds of the 32-byte sectors that are read for them.
 SHORT = 16
+MOMENTS = 3, THREADS
 ACROSS = min(32, THREADS // 2)  # float32 of so many threads are a line of the cache
 
 
 @device
-def _merge(counts, sums, squares, i, j):
-    """Add the elements that `j` stands for to those of `i`."""
-    one, two = counts[i], counts[j]
-    if two > 0:
-        if one > 0:
-            apart = sums[j] / two - sums[i] / one
-            squares[i] += apart * apart * one * two / (one + two)
-        squares[i] += squares[j]
-        sums[i] += sums[j]
-        counts[i] = one + two
+def _together(one, two):
+    """Elements, sum and squares about the mean of both, as by Chan, Golub and LeVeque (1979)."""
+    (count, total, square), (more, added, squares) = one, two
+    if count > 0 and more > 0:
+        apart = added / more - total / count
+        square += apart * apart * count * more / (count + more)
+    return count + more, total + added, square + squares
+
+
+@cuda.jit(device=True)
+def _column_together(own, shared):
+    """The same of what all threads have that are a row of the block apart."""
+    across, x, y = cuda.blockDim.x, cuda.threadIdx.x, cuda.threadIdx.y
+    thread = y * across + x
+    cuda.syncthreads()
+    shared[0, thread], shared[1, thread], shared[2, thread] = own
+    cuda.syncthreads()
+    half = cuda.blockDim.y // 2
+    while half > 0:
+        if y < half:
+            other = thread + half * across
+            own = _together(own, (shared[0, other], shared[1, other], shared[2, other]))
+            shared[0, thread], shared[1, thread], shared[2, thread] = own
+        cuda.syncthreads()
+        half //= 2
+    return shared[0, x], shared[1, x], shared[2, x]
 
 
 @cuda.jit
@@ -48,10 +64,7 @@ def _partial_moments(x, parts, out):
     across, down = cuda.blockDim.x, cuda.blockDim.y
     whole, rest = down // inner, down % inner
     share, tiles = (n * inner + parts - 1) // parts, (channels + across - 1) // across
-    counts = cuda.shared.array(THREADS, int64)
-    sums = cuda.shared.array(THREADS, float64)
-    squares = cuda.shared.array(THREADS, float64)
-    thread = cuda.threadIdx.y * across + cuda.threadIdx.x
+    shared = cuda.shared.array(MOMENTS, float64)
     for item in range(cuda.blockIdx.x, tiles * parts, cuda.gridDim.x):
         part = item // tiles
         c = (item - part * tiles) * across + cuda.threadIdx.x
@@ -63,7 +76,7 @@ def _partial_moments(x, parts, out):
             stop = start
         i = start // inner
         j = start - i * inner
-        count = 0
+        count = 0.0
         total, shift, near, square = 0.0, 0.0, 0.0, 0.0
         for _ in range(start, stop, down):
             value = float64(x[i, c, j])
@@ -81,43 +94,31 @@ def _partial_moments(x, parts, out):
                 i += 1
         if count > 0:
             square -= near * near / count
-        cuda.syncthreads()
-        counts[thread] = count
-        sums[thread] = total
-        squares[thread] = square
-        cuda.syncthreads()
-        half = down // 2
-        while half > 0:
-            if cuda.threadIdx.y < half:
-                _merge(counts, sums, squares, thread, thread + half * across)
-            cuda.syncthreads()
-            half //= 2
+        count, total, square = _column_together((count, total, square), shared)
         if cuda.threadIdx.y == 0 and c < channels:
-            out[0, part, c] = counts[thread]
-            out[1, part, c] = sums[thread]
-            out[2, part, c] = squares[thread]
+            out[0, part, c] = count
+            out[1, part, c] = total
+            out[2, part, c] = square
 
 
 @cuda.jit
 def _merged_moments(partial, out):
-    """Mean and biased variance of every channel, merged as by Chan, Golub and LeVeque (1979)."""
+    """Mean and biased variance of every channel, which a column of the block's threads merges."""
     _, parts, channels, columns = partial.shape
-    for c in range(cuda.grid(1), channels, cuda.gridsize(1)):
-        count, total, square = 0.0, 0.0, 0.0
-        for item in range(parts * columns):
+    across, down = cuda.blockDim.x, cuda.blockDim.y
+    shared = cuda.shared.array(MOMENTS, float64)
+    for first in range(cuda.blockIdx.x * across, channels, cuda.gridDim.x * across):
+        c = first + cuda.threadIdx.x
+        own = 0.0, 0.0, 0.0
+        for item in range(cuda.threadIdx.y, parts * columns if c < channels else 0, down):
             part = item // columns
-            column = item - part * columns
-            more = partial[0, part, c, column]
-            if more > 0:
-                added = partial[1, part, c, column]
-                if count > 0:
-                    apart = added / more - total / count
-                    square += apart * apart * count * more / (count + more)
-                square += partial[2, part, c, column]
-                total += added
-                count += more
-        out[0, c] = total / count if count > 0 else math.nan
-        out[1, c] = square / count if count > 0 else math.nan
+            k = item - part * columns
+            found = partial[0, part, c, k], partial[1, part, c, k], partial[2, part, c, k]
+            own = _together(own, found)
+        count, total, square = _column_together(own, shared)
+        if cuda.threadIdx.y == 0 and c < channels:
+            out[0, c] = total / count if count > 0 else math.nan
+            out[1, c] = square / count if count > 0 else math.nan
 
 
 @cuda.jit
@@ -161,14 +162,18 @@ def _partial_gradients(grad, x, mean, parts, out):
 @cuda.jit
 def _merged_gradients(partial, out):
     sums, parts, channels, columns = partial.shape
-    for item in range(cuda.grid(1), sums * channels, cuda.gridsize(1)):
-        which = item // channels
-        c = item - which * channels
-        total = 0.0
-        for part in range(parts):
-            for column in range(columns):
-                total += partial[which, part, c, column]
-        out[which, c] = total
+    across, down = cuda.blockDim.x, cuda.blockDim.y
+    shared = cuda.shared.array(THREADS, float64)
+    for first in range(cuda.blockIdx.x * across, channels, cuda.gridDim.x * across):
+        c = first + cuda.threadIdx.x
+        for which in range(sums):
+            total = 0.0
+            for item in range(cuda.threadIdx.y, parts * columns if c < channels else 0, down):
+                part = item // columns
+                total += partial[which, part, c, item - part * columns]
+            total = column_sum(total, shared, across)
+            if cuda.threadIdx.y == 0 and c < channels:
+                out[which, c] = total
 
 
 @device
@@ -260,13 +265,13 @@ def _move(stats, momentum, unbias, mean, var):
 def moments(x, *, out):
     """out[0] = mean and out[1] = biased variance of every channel."""
     partial = _partial(_partial_moments, 3, x, x)
-    launch(_merged_moments, x.shape[1], partial, out=out)
+    _merge(_merged_moments, partial, out=out)
 
 
 def gradient_sums(grad, x, mean, *, out):
     """out[0] = the sum of grad and out[1] = that of grad * (x - mean), of every channel."""
     partial = _partial(_partial_gradients, 2, x, grad, x, mean)
-    launch(_merged_gradients, 2 * x.shape[1], partial, out=out)
+    _merge(_merged_gradients, partial, out=out)
 
 
 def _partial(kernel, sums, x, *arrays):
@@ -278,8 +283,7 @@ def _partial(kernel, sums, x, *arrays):
     n, channels, inner = x.shape
     across, columns = 1, 1
     if inner < SHORT:
-        across = min(ACROSS, 1 << (channels * inner - 1).bit_length())
-        columns = inner
+        across, columns = _across(channels * inner), inner
     tiles = -(-channels * columns // across)
     elements = n * inner // columns * across
     parts = max(1, min(-(-elements // PART), -(-BLOCKS // max(1, tiles))))
@@ -289,6 +293,23 @@ def _partial(kernel, sums, x, *arrays):
     out = partial.reshape(sums, parts, channels * columns)
     run(kernel, blocks, threads, *lines, parts, out=out)
     return partial
+
+
+def _merge(kernel, partial, *, out):
+    """Run `kernel` on what :func:`_partial` found."""
+    _, parts, channels, columns = partial.shape
+    across = _across(channels)
+    down = min(THREADS // across, _power_of_two(parts * columns))
+    run(kernel, min(BLOCKS, -(-channels // across)), (across, down), partial, out=out)
+
+
+def _across(columns):
+    """Threads of a block that take neighbouring columns."""
+    return min(ACROSS, _power_of_two(columns))
+
+
+def _power_of_two(least):
+    return 1 << (least - 1).bit_length()
 
 
 def _columns(x, columns):
