@@ -97,12 +97,15 @@ def test_pairs_of_any_times_in_one_array_that_is_used_again(rng):
     assert_same(analyze(reused()), analyze(zip(times, pictures)))
 
 
-def counted(frames, device):
-    """Counts of every pixel after some frames, for three lanes, and masks of some of them."""
+LANES = [("wcag22", kind) for kind in ("luminance", "red", "ramp")]
+
+
+def counted(frames, device, lanes=LANES):
+    """Counts of every pixel after some frames, by lane, and masks of some of them."""
     to = on_device if device else np.asarray
     frames = [frame(time, to(picture)) for time, picture in frames]
     watch = Watch(frames[0])
-    lanes = [watch.lane(PROFILES["wcag22"], kind) for kind in ("luminance", "red", "ramp")]
+    lanes = [watch.lane(PROFILES[name], kind) for name, kind in lanes]
     watch.light(PROFILES["wcag22"])
     watch.start()
     found = []
@@ -120,6 +123,21 @@ def test_masks_and_a_longer_ring(rng):
     pictures[:, 1:3] = pictures[:1, 1:3]  # some do not move
     frames = [(i / 60, picture) for i, picture in enumerate(pictures)]
     for got, want in zip(counted(frames, True), counted(frames, False), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_pairs_of_dark_reds_and_of_bright_grays(rng, slow):
+    """Each pixel goes between two colours: many not red enough, or too bright for a flash."""
+    ends = rng.integers(0, 130, (2, 2, 24, 3))
+    ends[:, 0, :, 1:] //= 8
+    ends[:, 1] = 225 + ends[:, 1, :, :1] // 4
+    share = np.array([0, 0.5, 1, 0.5] if slow else [0, 1])
+    pictures = [np.rint(ends[0] * (1 - s) + ends[1] * s).astype(np.uint8) for s in share]
+    frames = [(i / 20, pictures[i % len(pictures)]) for i in range(11)]
+    lanes = [*LANES, ("wcag20", "red"), ("trace24", "luminance")]
+    results = [counted(frames, device, lanes) for device in (True, False)]
+    for got, want in zip(*results, strict=True):
         np.testing.assert_array_equal(got, want)
 
 
