@@ -85,8 +85,8 @@ def test_noise_by_several_profiles(rng, fps):
 
 def test_pairs_of_any_times_in_one_array_that_is_used_again(rng):
     """More frames within 66 ms than there was room for, gaps of more than a second."""
-    times = np.cumsum(rng.choice([0.001, 0.01, 0.05, 0.2, 1.2], 40, p=[0.5, 0.2, 0.1, 0.1, 0.1]))
-    pictures = rng.integers(0, 256, (40, 1, 3, 3), "uint8")
+    times = np.cumsum(rng.choice([0.001, 0.02, 0.06, 1.2], 120, p=[0.2, 0.6, 0.18, 0.02]))
+    pictures = rng.integers(0, 256, (120, 1, 4), "uint8")
     one = on_device(pictures[0])
 
     def reused():
@@ -97,18 +97,21 @@ def test_pairs_of_any_times_in_one_array_that_is_used_again(rng):
     assert_same(analyze(reused()), analyze(zip(times, pictures)))
 
 
-def counted(frames, device):
-    """Counts of every pixel after some frames, for three lanes, and masks of some of them."""
+LANES = [("wcag22", kind) for kind in ("luminance", "red", "ramp")]
+
+
+def counted(frames, device, lanes=LANES):
+    """Counts of every pixel after some frames, by lane, and masks of some of them."""
     to = on_device if device else np.asarray
     frames = [frame(time, to(picture)) for time, picture in frames]
     watch = Watch(frames[0])
-    lanes = [watch.lane(PROFILES["wcag22"], kind) for kind in ("luminance", "red", "ramp")]
+    lanes = [watch.lane(PROFILES[name], kind) for name, kind in lanes]
     watch.light(PROFILES["wcag22"])
     watch.start()
     found = []
     for i, item in enumerate(frames):
         watch.push(item)
-        for lane in lanes if i % 8 == 2 else ():
+        for lane in lanes if i in (2, 10, 34, 47, 69) else ():
             found += [watch.counts(lane), watch.now(lane), *watch.at_least(lane, 2, 0.4)]
             found += [*watch.over(lane, 1), *watch.at_least(lane, 1, 0.1, step=3)]
     return found
@@ -116,10 +119,37 @@ def counted(frames, device):
 
 def test_masks_and_a_longer_ring(rng):
     """Rows of more than a word; more frames in a second than the ring began with."""
-    pictures = rng.integers(0, 2, (36, 4, 67), "uint8") * 255
+    pictures = rng.integers(0, 2, (48, 4, 67), "uint8") * 255
     pictures[:, 1:3] = pictures[:1, 1:3]  # some do not move
-    frames = [(i / 60, picture) for i, picture in enumerate(pictures)]
+    frames = [(i / 40, picture) for i, picture in enumerate(pictures)]
     for got, want in zip(counted(frames, True), counted(frames, False), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_steps_over_several_frames_when_others_leave(rng):
+    steps = rng.normal(0, 50, (70, 1, 20)).cumsum(0)
+    pictures = np.clip(128 + steps, 0, 255).astype(np.uint8)
+    frames = [(i / 32, picture) for i, picture in enumerate(pictures)]
+    for got, want in zip(counted(frames, True), counted(frames, False), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_pairs_of_dark_reds_and_of_bright_grays(rng, slow):
+    """Each pixel goes between two colours: many not red enough, or too bright for a flash."""
+    ends = rng.integers(0, 130, (2, 3, 24, 3))
+    ends[:, 0, :, 1:] //= 8
+    ends[:, 1] = 225 + ends[:, 1, :, :1] // 4
+    ends[0, 2] = 0  # black, to what is nearly red or a red too dark to count
+    ends[1, 2, :12] = 200, 110, 20
+    ends[1, 2, 12:] = 0
+    ends[1, 2, 12:, 0] = np.arange(12)
+    share = np.array([0, 0.5, 1, 0.5] if slow else [0, 1])
+    pictures = [np.rint(ends[0] * (1 - s) + ends[1] * s).astype(np.uint8) for s in share]
+    frames = [(i / 20, pictures[i % len(pictures)]) for i in range(11)]
+    lanes = [*LANES, ("wcag20", "red"), ("trace24", "luminance")]
+    results = [counted(frames, device, lanes) for device in (True, False)]
+    for got, want in zip(*results, strict=True):
         np.testing.assert_array_equal(got, want)
 
 
