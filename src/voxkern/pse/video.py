@@ -23,7 +23,7 @@ from voxkern.pse.pixels import Shaper, over_black
 # Frames are decoded, shaped and analysed by batches: each of these finds its code and state in the
 # cache then, out of which decoding drives all else.
 BATCH, BATCH_BYTES = 16, 64 << 20  # frames of a batch: at most so many, and so large
-MOST_THREADS = 8  # of a decoder: each holds a frame; as many make more of them than one analysis takes
+MOST_THREADS = 8  # of a decoder: each holds frames, and eight make more than one analysis takes
 MAX_PIXELS = 1 << 27  # 15360x8640 fits; libav refuses a larger picture before it allocates it
 BOTTOM_FIRST = 3, 5  # libav's field orders BB and BT: the bottom field is shown first
 INSTANT = 1e-6  # seconds between frames that a file shows at one time
