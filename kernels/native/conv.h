@@ -28,7 +28,7 @@ enum { ROWS_AHEAD = 6 }; /* of the input, fetched before they are copied */
 /* Outputs of a depthwise convolution that are turned together, unless a row is longer. */
 enum { MOST_TURNED = 128 };
 /* Vectors of sums of a tile that has time to fetch: in a smaller one a load more counts. */
-enum { FETCHING = 12 };
+enum { FETCHING = 20 };
 /* Sums over vectors of input channels: the largest tile, and terms whose weights stay in the
    first-level cache: 1.2 times as fast as all of them at once. */
 enum { DOT_TERMS = 96 };
@@ -495,8 +495,8 @@ static ptrdiff_t line_pitch(const Conv *c, const Item *item) {
 }
 
 /* Add the places of outputs [v, v + n) of a line in a channel of `out`. */
-static void find_pieces(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t n, ptrdiff_t from,
-                        Stretch *s) {
+FORCE_INLINE void find_pieces(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t n,
+                              ptrdiff_t from, Stretch *s) {
     const Axis *h = c->axis + 1, *w = c->axis + 2;
     ptrdiff_t pitch = line_pitch(c, item);
     Piece *last = s->piece + s->pieces - 1;
@@ -514,8 +514,8 @@ static void find_pieces(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t 
 
 /* The stretch at `v` of a line: its head (to which `out` is not aligned), `width` vectors, or 2 or
    1 at the end. */
-static void find_wide(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t head,
-                      ptrdiff_t length, ptrdiff_t lanes, ptrdiff_t width, Stretch *s) {
+FORCE_INLINE void find_wide(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t head,
+                            ptrdiff_t length, ptrdiff_t lanes, ptrdiff_t width, Stretch *s) {
     ptrdiff_t vectors = ceil_div(length - v, lanes), over = 0;
     s->vectors = v < head ? 1 : vectors >= width ? width : vectors >= 2 ? 2 : 1;
     if (c->in_place && c->axis[2].size < s->vectors * lanes) s->vectors = 1;
@@ -551,6 +551,15 @@ static void find_tall(const Conv *c, const Item *item, ptrdiff_t v, ptrdiff_t le
     s->next = (s->rows - 1) * pitch + s->width;
     for (ptrdiff_t i = 0; i < s->rows; i++)
         find_pieces(c, item, v + i * pitch, s->width, i * s->width, s);
+}
+
+/* What a tile does with the sums that it writes to their places: past the caches where these are aligned,
+   added to what is there, 0 for what is negative. */
+enum { STREAM = 1, ACCUMULATE = 2, RECTIFY = 4 };
+
+static int how_to_write(const Conv *c) {
+    return (c->past_cache ? STREAM : 0) | (c->accumulate ? ACCUMULATE : 0) |
+           (c->activation ? RECTIFY : 0);
 }
 
 #include "conv_strided.h"

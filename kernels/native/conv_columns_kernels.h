@@ -248,9 +248,7 @@ static void SIMD(multiply_panel)(const Columns *q, const SIMD(Block) * b, ptrdif
              .partial = first && !c->bias ? NULL : sums,
              .to = last && whole ? out + piece->to : sums,
              .to_row = last && whole ? c->out_channel : width,
-             .stream = last && whole && c->past_cache,
-             .accumulate = last && whole && c->accumulate,
-             .rectify = last && whole && c->activation,
+             .how = last && whole ? how_to_write(c) : 0,
              .ahead = ahead,
              .pace = pace};
         if (first && c->bias) SIMD(spread_bias)((const REAL *)c->bias + o, rows, width, sums);

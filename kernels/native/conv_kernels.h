@@ -226,9 +226,7 @@ typedef struct {
     const REAL *partial; /* sums of the terms before */
     REAL *to;
     ptrdiff_t partial_row, to_row; /* from one channel to the next, or tall: output */
-    int stream;                    /* write past the caches, where aligned */
-    int accumulate;                /* add to what is there */
-    int rectify;                   /* write 0 for what is negative */
+    int how;                       /* STREAM, ACCUMULATE, RECTIFY */
     ptrdiff_t spread;              /* tall: input elements from one output to the next */
     const char *ahead; /* what is read later: is fetched meanwhile, `pace` bytes a term */
     ptrdiff_t pace;
@@ -262,15 +260,15 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     if (t->bias)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(all)(t->bias[r]));
-    if (t->accumulate)
+    if (t->how & ACCUMULATE)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->to + r * t->to_row + v * L));
-    if (t->rectify)
+    if (t->how & RECTIFY)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
     EACH(r, R) {
         REAL *to = t->to + r * t->to_row;
-        if (t->stream && (size_t)to % (L * sizeof(REAL)) == 0)
+        if (t->how & STREAM && (size_t)to % (L * sizeof(REAL)) == 0)
             EACH(v, V) SIMD(stream)(to + v * L, sum[r][v]);
         else
             EACH(v, V) SIMD(store)(to + v * L, sum[r][v]);
@@ -340,15 +338,15 @@ FORCE_INLINE void SIMD(tall)(const int R, const int V, const ptrdiff_t spread,
             SIMD(vec) b = SIMD(load)(t->bias + v * L);
             EACH(r, R) sum[r][v] = SIMD(add)(sum[r][v], b);
         }
-    if (t->accumulate)
+    if (t->how & ACCUMULATE)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->to + r * t->to_row + v * L));
-    if (t->rectify)
+    if (t->how & RECTIFY)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
     EACH(r, R) {
         REAL *to = t->to + r * t->to_row;
-        if (t->stream && (size_t)to % (L * sizeof(REAL)) == 0)
+        if (t->how & STREAM && (size_t)to % (L * sizeof(REAL)) == 0)
             EACH(v, V) SIMD(stream)(to + v * L, sum[r][v]);
         else
             EACH(v, V) SIMD(store)(to + v * L, sum[r][v]);
@@ -504,8 +502,7 @@ static REAL *SIMD(stretch)(const Conv *c, const Item *item, ptrdiff_t block, ptr
             }
             if (last && whole) {
                 t.to = out + o * c->out_channel + s->piece->to;
-                t.to_row = c->out_channel, t.stream = c->past_cache;
-                t.accumulate = c->accumulate, t.rectify = c->activation;
+                t.to_row = c->out_channel, t.how = how_to_write(c);
             }
             if (c->tall) SIMD(tall_tiles)(s, width, t);
             else SIMD(any_tile)(rows, s->vectors, &t);
