@@ -232,6 +232,25 @@ typedef struct {
     ptrdiff_t pace;
 } SIMD(Tile);
 
+/* The sums of a tile to their places. */
+FORCE_INLINE void SIMD(write_tile)(const int R, const int V, const SIMD(Tile) * t,
+                                   SIMD(vec) (*sum)[8]) {
+    enum { L = SIMD(lanes) };
+    if (t->how & ACCUMULATE)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->to + r * t->to_row + v * L));
+    if (t->how & RECTIFY)
+        EACH(r, R)
+            EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
+    EACH(r, R) {
+        REAL *to = t->to + r * t->to_row;
+        if (t->how & STREAM && (size_t)to % (L * sizeof(REAL)) == 0)
+            EACH(v, V) SIMD(stream)(to + v * L, sum[r][v]);
+        else
+            EACH(v, V) SIMD(store)(to + v * L, sum[r][v]);
+    }
+}
+
 /* R output channels by V vectors of outputs, held in registers over all the terms. */
 FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     enum { L = SIMD(lanes) };
@@ -260,19 +279,7 @@ FORCE_INLINE void SIMD(tile)(const int R, const int V, const SIMD(Tile) * t) {
     if (t->bias)
         EACH(r, R)
             EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(all)(t->bias[r]));
-    if (t->how & ACCUMULATE)
-        EACH(r, R)
-            EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->to + r * t->to_row + v * L));
-    if (t->how & RECTIFY)
-        EACH(r, R)
-            EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
-    EACH(r, R) {
-        REAL *to = t->to + r * t->to_row;
-        if (t->how & STREAM && (size_t)to % (L * sizeof(REAL)) == 0)
-            EACH(v, V) SIMD(stream)(to + v * L, sum[r][v]);
-        else
-            EACH(v, V) SIMD(store)(to + v * L, sum[r][v]);
-    }
+    SIMD(write_tile)(R, V, t, sum);
 }
 
 /* The shapes in use: WIDTH(rows) vectors, one row less in some blocks, and what a line leaves.
@@ -316,7 +323,7 @@ FORCE_INLINE void SIMD(tall)(const int R, const int V, const ptrdiff_t spread,
     const REAL *RESTRICT in = t->in, *RESTRICT weight = t->weight;
     const ptrdiff_t *RESTRICT offset = t->offset;
     ptrdiff_t terms = t->terms;
-    SIMD(vec) sum[14][2];
+    SIMD(vec) sum[14][8];
     EACH(r, R)
         EACH(v, V) sum[r][v] = SIMD(all)(0);
     const char *ahead = t->ahead ? t->ahead : (const char *)weight;
@@ -338,19 +345,7 @@ FORCE_INLINE void SIMD(tall)(const int R, const int V, const ptrdiff_t spread,
             SIMD(vec) b = SIMD(load)(t->bias + v * L);
             EACH(r, R) sum[r][v] = SIMD(add)(sum[r][v], b);
         }
-    if (t->how & ACCUMULATE)
-        EACH(r, R)
-            EACH(v, V) sum[r][v] = SIMD(add)(sum[r][v], SIMD(load)(t->to + r * t->to_row + v * L));
-    if (t->how & RECTIFY)
-        EACH(r, R)
-            EACH(v, V) sum[r][v] = SIMD(larger)(sum[r][v], SIMD(all)(0));
-    EACH(r, R) {
-        REAL *to = t->to + r * t->to_row;
-        if (t->how & STREAM && (size_t)to % (L * sizeof(REAL)) == 0)
-            EACH(v, V) SIMD(stream)(to + v * L, sum[r][v]);
-        else
-            EACH(v, V) SIMD(store)(to + v * L, sum[r][v]);
-    }
+    SIMD(write_tile)(R, V, t, sum);
 }
 
 #if SIMD_REGISTERS == 32
